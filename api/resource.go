@@ -1,0 +1,154 @@
+package api
+
+import (
+	"time"
+
+	"atoll/internal/core"
+)
+
+// List is a page of rows. Next, when set, is the cursor of the following page.
+type List[T any] struct {
+	Object string `json:"object" enum:"list"`
+	Data   []T    `json:"data"`
+	Next   string `json:"next,omitempty"`
+}
+
+// Offer is a row of GET /v1/market/offers: a node that can be had now.
+type Offer struct {
+	Node          core.NodeID       `json:"node"`
+	Owner         core.AccountID    `json:"owner"`
+	Price         core.Money        `json:"price" doc:"credits for each lease"`
+	Country       string            `json:"country"`
+	Region        string            `json:"region,omitempty"`
+	Labels        map[string]string `json:"labels,omitempty"`
+	Engines       []string          `json:"engines"`
+	Reliability   float64           `json:"reliability" doc:"mean of Beta(r+1, s+1)"`
+	ReliabilityP5 float64           `json:"reliability_p5" doc:"its 5th percentile, by which nodes are ranked"`
+	P50Ms         float64           `json:"p50_ms" doc:"dispatch to durable report, last leases"`
+	P99Ms         float64           `json:"p99_ms"`
+	Slots         int               `json:"slots"`
+	Free          int               `json:"free"`
+}
+
+// Node is a row of GET /v1/nodes.
+type Node struct {
+	ID          core.NodeID       `json:"id"`
+	Owner       core.AccountID    `json:"owner"`
+	State       string            `json:"state" enum:"up,silent,draining,revoked"`
+	Country     string            `json:"country"`
+	Region      string            `json:"region,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Engines     []string          `json:"engines"`
+	Price       core.Money        `json:"price"`
+	Version     string            `json:"version"`
+	Platform    string            `json:"platform" example:"linux/amd64"`
+	CPUMillis   int64             `json:"cpu_millis"`
+	Memory      int64             `json:"memory"`
+	GPUs        []NodeGPU         `json:"gpus,omitempty"`
+	Bench       map[string]int64  `json:"bench,omitempty"`
+	Sandbox     []string          `json:"sandbox,omitempty"`
+	Reliability float64           `json:"reliability"`
+	Passed      int64             `json:"passed"`
+	Rejected    int64             `json:"rejected"`
+	Lost        int64             `json:"lost"`
+	InFlight    int               `json:"in_flight"`
+	Earned      core.Money        `json:"earned"`
+	PublicKey   string            `json:"public_key" doc:"PEM, ECDSA P-256: what its receipts are checked with"`
+	JoinedAt    time.Time         `json:"joined_at"`
+	SeenAt      *time.Time        `json:"seen_at,omitempty"`
+}
+
+// NodeGPU is an accelerator of a node.
+type NodeGPU struct {
+	Type   string `json:"type"`
+	Memory int64  `json:"memory"`
+}
+
+// Model is a row of GET /v1/models, a superset of OpenAI's.
+type Model struct {
+	ID           string         `json:"id" doc:"name@version"`
+	Object       string         `json:"object" enum:"model"`
+	Created      int64          `json:"created" doc:"Unix seconds"`
+	OwnedBy      core.AccountID `json:"owned_by"`
+	Name         string         `json:"name"`
+	Version      int            `json:"version"`
+	Engine       string         `json:"engine"`
+	Digest       core.Digest    `json:"digest"`
+	Size         int64          `json:"size"`
+	Description  string         `json:"description,omitempty"`
+	Reproducible bool           `json:"reproducible"`
+	// Arch, if set, is the only GOARCH that replicas of one part share.
+	Floats bool `json:"floats,omitempty" doc:"wasm: uses floats, so replicas run on one platform class"`
+}
+
+// Account is an account's balance.
+type Account struct {
+	ID        core.AccountID `json:"id"`
+	Available core.Money     `json:"available"`
+	Held      core.Money     `json:"held"`
+	CreatedAt time.Time      `json:"created_at"`
+}
+
+// Transfer is a row of an account's statement.
+type Transfer struct {
+	ID     core.TransferID `json:"id"`
+	Time   time.Time       `json:"time"`
+	Kind   string          `json:"kind" enum:"issue,hold,post,void"`
+	Debit  core.AccountID  `json:"debit"`
+	Credit core.AccountID  `json:"credit"`
+	Amount core.Money      `json:"amount"`
+	Task   core.TaskID     `json:"task,omitzero"`
+	Lease  core.LeaseID    `json:"lease,omitzero"`
+	Memo   string          `json:"memo,omitempty"`
+}
+
+// Audit is the answer of GET /v1/ledger/audit: the invariants, checked over
+// the whole ledger.
+type Audit struct {
+	OK            bool       `json:"ok"`
+	Debits        core.Money `json:"debits"`
+	Credits       core.Money `json:"credits"`
+	Transfers     int64      `json:"transfers"`
+	DoubleCharged int64      `json:"double_charged" doc:"parts paid more often than they have replicas, leases paid twice"`
+	Unverified    int64      `json:"unverified" doc:"payments without a verdict in a published checkpoint"`
+	Problems      []string   `json:"problems,omitempty"`
+}
+
+// APIKey describes a key; Secret is shown once, when it is made.
+type APIKey struct {
+	ID        string         `json:"id"`
+	Account   core.AccountID `json:"account"`
+	Scopes    []string       `json:"scopes" doc:"admin, requester, read"`
+	CreatedAt time.Time      `json:"created_at"`
+	Secret    string         `json:"secret,omitempty"`
+}
+
+// JoinToken admits nodes for an owner; Token is shown once.
+type JoinToken struct {
+	Token     string         `json:"token"`
+	Owner     core.AccountID `json:"owner"`
+	ExpiresAt time.Time      `json:"expires_at"`
+	Uses      int            `json:"uses" doc:"how many nodes may join with it"`
+}
+
+// Problem is an RFC 9457 problem document.
+type Problem struct {
+	Type      string `json:"type" doc:"stable: urn:atoll:problem:<kind>"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Field     string `json:"field,omitempty"`
+	Hint      string `json:"hint,omitempty"`
+	RequestID string `json:"request_id,omitempty"`
+}
+
+func (p *Problem) Error() string {
+	s := p.Detail
+	if p.Field != "" {
+		s = p.Field + ": " + s
+	}
+	if p.Hint != "" {
+		s += " (" + p.Hint + ")"
+	}
+	return s
+}

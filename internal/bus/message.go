@@ -1,0 +1,145 @@
+package bus
+
+import (
+	"encoding/json"
+
+	"atoll/internal/core"
+)
+
+// Kinds of message. Hub to node: KindLease, KindAck, KindCancel. Node to hub:
+// KindHeartbeat, KindStatus, KindReport. Every message may be lost, doubled or
+// late: receivers compare it with what they have stored, keyed by lease ID.
+const (
+	KindLease     = "lease"
+	KindAck       = "ack"
+	KindCancel    = "cancel"
+	KindHeartbeat = "heartbeat"
+	KindStatus    = "status"
+	KindReport    = "report"
+)
+
+// LeasePayloadType is the DSSE payload type under which a hub seals a LeaseBatch.
+const LeasePayloadType = "application/vnd.atoll.lease+json"
+
+// InlineLimit is the largest input or result, in bytes, that travels inside a
+// message. Larger ones go over HTTP.
+const InlineLimit = 128 << 10
+
+// LeaseBatch is what the hub seals and sends as KindLease: one signature for
+// all leases that go to one node at one time.
+type LeaseBatch struct {
+	Hub      string      `json:"hub"` // the sealing hub's ID
+	Node     core.NodeID `json:"node"`
+	IssuedMs int64       `json:"issued_ms"`
+	Leases   []Lease     `json:"leases"`
+}
+
+// Lease is one offer: do this part, for this price, before this moment.
+type Lease struct {
+	ID          core.LeaseID      `json:"id"`
+	Task        core.TaskID       `json:"task"`
+	Part        int               `json:"part"`
+	Attempt     int               `json:"attempt"`
+	Account     core.AccountID    `json:"account"` // the requester: tenant of the sandbox
+	Engine      string            `json:"engine"`
+	Model       core.Digest       `json:"model"`
+	ModelSize   int64             `json:"model_size"`
+	Input       core.Digest       `json:"input"`
+	InputSize   int64             `json:"input_size"`
+	Data        []byte            `json:"data,omitempty"` // the input itself if InputSize ≤ InlineLimit
+	Params      map[string]string `json:"params,omitempty"`
+	ParamsHash  core.Digest       `json:"params_digest"`
+	Nonce       string            `json:"nonce"`
+	Price       core.Money        `json:"price"`
+	CPUMillis   int64             `json:"cpu_millis,omitempty"` // requested cores, thousandths
+	Memory      int64             `json:"memory,omitempty"`     // limit in bytes; 0: the node's default
+	ExecutionMs int64             `json:"execution_ms"`         // limit from start to report
+	ExpiresMs   int64             `json:"expires_ms"`           // not to be started after this, hub time
+	Residency   []string          `json:"residency,omitempty"`  // as resolved by policy
+	Selector    string            `json:"selector,omitempty"`   // labels the node must match
+	Traceparent string            `json:"traceparent,omitempty"`
+}
+
+// Ack tells a node that the hub has durably stored its reports (or will never
+// want them): it may forget them.
+type Ack struct {
+	Leases []core.LeaseID `json:"leases"`
+	Note   string         `json:"note,omitempty"` // why, when a report was not wanted
+}
+
+// Cancel tells a node to stop work on leases. It answers nothing.
+type Cancel struct {
+	Leases []core.LeaseID `json:"leases"`
+	Reason string         `json:"reason"`
+}
+
+// Heartbeat is sent every 500 ms and when anything in it changes.
+type Heartbeat struct {
+	// Boot is new each time the agent starts. A hub that sees a new one says
+	// again all leases that the node holds, since the node has forgotten them.
+	Boot     string    `json:"boot"`
+	Seq      uint64    `json:"seq"`
+	SentMs   int64     `json:"sent_ms"`
+	Draining bool      `json:"draining,omitempty"`
+	Offer    NodeOffer `json:"offer"`
+	// Holding counts leases not yet reported, Outbox reports not yet acknowledged.
+	Holding int `json:"holding"`
+	Outbox  int `json:"outbox"`
+}
+
+// NodeOffer is what a node offers to the market. The owner is not in it: that
+// comes from the join token.
+type NodeOffer struct {
+	Price     core.Money        `json:"price"` // posted, per lease
+	Country   string            `json:"country"`
+	Region    string            `json:"region,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Engines   []string          `json:"engines"`
+	Arch      string            `json:"arch"`
+	OS        string            `json:"os"`
+	Version   string            `json:"version"`
+	Slots     int               `json:"slots"` // leases run at once
+	Queue     int               `json:"queue"` // leases held at once, running ones included
+	CPUMillis int64             `json:"cpu_millis"`
+	Memory    int64             `json:"memory"`
+	GPUs      []GPU             `json:"gpus,omitempty"`
+	Bench     map[string]int64  `json:"bench,omitempty"`    // name to a rate per second
+	Sandbox   []string          `json:"sandbox,omitempty"`  // what the kernel enforces
+	Accounts  []core.AccountID  `json:"accounts,omitempty"` // serves only these; empty: all
+}
+
+// GPU is one accelerator as measured by the node.
+type GPU struct {
+	Type   string `json:"type"`
+	Memory int64  `json:"memory"`
+}
+
+// Status is the coalesced progress of a node's leases: at most one message in
+// 20 ms. A report implies that the lease was accepted and started.
+type Status struct {
+	Accepted []core.LeaseID `json:"accepted,omitempty"`
+	Started  []core.LeaseID `json:"started,omitempty"`
+	Refused  []Refusal      `json:"refused,omitempty"`
+}
+
+// Refusal says why a node will not do a lease.
+type Refusal struct {
+	Lease  core.LeaseID `json:"lease"`
+	Reason string       `json:"reason"`
+}
+
+// Report carries one signed execution receipt, over one or many leases of one
+// account, with the results it speaks of.
+type Report struct {
+	// Envelope is the DSSE envelope, as JSON, of the receipt statement.
+	Envelope json.RawMessage `json:"envelope"`
+	Results  []Result        `json:"results"`
+}
+
+// Result is the result of one lease: inline, or uploaded over HTTP before the
+// report was sent. For a failed lease Data is the error text.
+type Result struct {
+	Lease    core.LeaseID `json:"lease"`
+	Data     []byte       `json:"data,omitempty"`
+	Uploaded bool         `json:"uploaded,omitempty"`
+}

@@ -1,0 +1,477 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"atoll/api"
+	"atoll/internal/core"
+	"atoll/internal/httpapi/atoll"
+	"atoll/internal/identity"
+	"atoll/internal/ledger"
+	"atoll/internal/store"
+)
+
+// keyDoc is what is stored of an API key; the key itself is not.
+type keyDoc struct {
+	ID        string         `json:"id"`
+	Hash      core.Digest    `json:"hash"`
+	Account   core.AccountID `json:"account"`
+	Node      core.NodeID    `json:"node,omitempty"`
+	Scopes    []string       `json:"scopes"`
+	CreatedMs int64          `json:"created"`
+}
+
+// tokenDoc is what is stored of a join token.
+type tokenDoc struct {
+	Hash      core.Digest    `json:"hash"`
+	Owner     core.AccountID `json:"owner"`
+	Uses      int            `json:"uses"` // left
+	ExpiresMs int64          `json:"expires"`
+}
+
+// Accounts lists balances: all for an admin, one's own otherwise.
+func (c *Control) Accounts(ctx context.Context, v atoll.Viewer) ([]api.Account, error) {
+	rows, err := c.store.Accounts(ctx)
+	out := []api.Account{}
+	for _, a := range rows {
+		if v.Admin || a.ID == v.Account {
+			out = append(out, viewAccount(a))
+		}
+	}
+	return out, err
+}
+
+func viewAccount(a ledger.Account) api.Account {
+	return api.Account{ID: a.ID, Available: a.Available, Held: a.Held, CreatedAt: moment(a.CreatedMs)}
+}
+
+// CreateAccount opens an account, with credit if it is new.
+func (c *Control) CreateAccount(ctx context.Context, id core.AccountID, credit core.Money, memo string) (api.Account, error) {
+	if err := core.CheckName("account", string(id)); err != nil {
+		return api.Account{}, core.Errorf(core.Invalid, "%w", err).At("id")
+	}
+	var out api.Account
+	err := c.job(ctx, func(b *batch) error {
+		if c.accounts[id] != nil || id == ledger.Issuer {
+			return core.Errorf(core.Conflict, "account %s exists", id).WithHint("add credit with POST /v1/accounts/" + string(id) + "/credit")
+		}
+		a := c.account(id, b.now)
+		b.touchAccount(a)
+		if credit > 0 {
+			if err := b.issue(a, core.TransferID(c.ids.Next()), credit, memo); err != nil {
+				return err
+			}
+		}
+		out = viewAccount(*a)
+		return nil
+	})
+	return out, err
+}
+
+// Credit issues credits. The same key issues once.
+func (c *Control) Credit(ctx context.Context, id core.AccountID, amount core.Money, key, memo string) (api.Account, error) {
+	var out api.Account
+	body := core.DigestOf(fmt.Appendf(nil, "credit %s %d", id, amount))
+	err := c.job(ctx, func(b *batch) error {
+		a := c.accounts[id]
+		if a == nil {
+			return core.Errorf(core.NotFound, "no account %s", id)
+		}
+		if key != "" {
+			if _, had, ok := b.tx.FindIdempotency(ledger.Issuer, key); ok {
+				if had != body {
+					return core.Errorf(core.Mismatch, "the Idempotency-Key was used for another credit")
+				}
+				out = viewAccount(*a)
+				return nil
+			}
+		}
+		x := core.TransferID(c.ids.Next())
+		if err := b.issue(a, x, amount, memo); err != nil {
+			return err
+		}
+		if key != "" {
+			b.tx.PutIdempotency(ledger.Issuer, key, core.TaskID(x), body)
+		}
+		out = viewAccount(*a)
+		return nil
+	})
+	return out, err
+}
+
+func (b *batch) issue(a *ledger.Account, id core.TransferID, amount core.Money, memo string) error {
+	issuer := b.c.account(ledger.Issuer, b.now)
+	tr := ledger.Transfer{ID: id, Ms: b.now, Kind: ledger.Issue, Debit: ledger.Issuer, Credit: a.ID, Amount: amount, Memo: clip(memo, 200)}
+	st, err := ledger.Apply(ledger.State{Debit: *issuer, Credit: *a}, tr)
+	if err != nil {
+		return err
+	}
+	*issuer, *a = st.Debit, st.Credit
+	b.touchAccount(issuer)
+	b.touchAccount(a)
+	b.tx.PutTransfer(tr)
+	return nil
+}
+
+// Statement lists an account's transfers, newest first.
+func (c *Control) Statement(ctx context.Context, v atoll.Viewer, id core.AccountID, p atoll.Page) ([]api.Transfer, string, error) {
+	if !v.Admin && v.Account != id {
+		return nil, "", core.Errorf(core.NotFound, "no account %s", id)
+	}
+	before := core.TransferID(1<<63 - 1)
+	if p.Cursor != "" {
+		if err := before.UnmarshalText([]byte(p.Cursor)); err != nil {
+			return nil, "", badCursor(err)
+		}
+	}
+	rows, err := c.store.Statement(ctx, id, before, p.Limit+1)
+	next := ""
+	if len(rows) > p.Limit {
+		rows = rows[:p.Limit]
+		next = rows[p.Limit-1].ID.String()
+	}
+	out := make([]api.Transfer, 0, len(rows))
+	for _, t := range rows {
+		out = append(out, api.Transfer{ID: t.ID, Time: moment(t.Ms), Kind: string(t.Kind), Debit: t.Debit, Credit: t.Credit, Amount: t.Amount, Task: t.Task, Lease: t.Lease, Memo: t.Memo})
+	}
+	return out, next, err
+}
+
+// CreateKey makes an API key; its secret is in the answer and nowhere else.
+func (c *Control) CreateKey(ctx context.Context, account core.AccountID, scopes []string) (api.APIKey, error) {
+	for _, s := range scopes {
+		if !slices.Contains([]string{"admin", "requester", "read"}, s) {
+			return api.APIKey{}, core.Errorf(core.Invalid, "scope %.40q: want admin, requester or read", s).At("scopes")
+		}
+	}
+	if len(scopes) == 0 {
+		return api.APIKey{}, core.Errorf(core.Invalid, "a key needs at least one scope").At("scopes")
+	}
+	var out api.APIKey
+	err := c.job(ctx, func(b *batch) error {
+		if c.accounts[account] == nil {
+			return core.Errorf(core.NotFound, "no account %s", account).At("account")
+		}
+		out = b.newKey(account, "", scopes)
+		return nil
+	})
+	return out, err
+}
+
+func (b *batch) newKey(account core.AccountID, node core.NodeID, scopes []string) api.APIKey {
+	secret := identity.NewAPIKey()
+	d := keyDoc{ID: secret.Hash().Hex()[:16], Hash: secret.Hash(), Account: account, Node: node, Scopes: scopes, CreatedMs: b.now}
+	b.tx.PutKey(d.ID, d.Hash, d)
+	return api.APIKey{ID: d.ID, Account: account, Scopes: scopes, CreatedAt: moment(b.now), Secret: string(secret)}
+}
+
+// RevokeKey makes a key useless.
+func (c *Control) RevokeKey(ctx context.Context, id string) error {
+	return c.job(ctx, func(b *batch) error {
+		b.tx.DeleteKey(id)
+		return nil
+	})
+}
+
+// Authenticate finds whom a key belongs to.
+func (c *Control) Authenticate(ctx context.Context, key string) (atoll.Principal, error) {
+	unknown := core.Errorf(core.Unauthorized, "the API key is not known").WithHint("send Authorization: Bearer atl_key_…")
+	tok, err := identity.ParseToken(identity.APIKey, key)
+	if err != nil {
+		return atoll.Principal{}, unknown
+	}
+	var d keyDoc
+	switch err := c.store.Key(ctx, tok.Hash(), &d); {
+	case errors.Is(err, store.ErrNoRow):
+		return atoll.Principal{}, unknown
+	case err != nil:
+		return atoll.Principal{}, err
+	}
+	return atoll.Principal{Account: d.Account, Node: d.Node, Scopes: d.Scopes, KeyID: d.ID}, nil
+}
+
+// CreateJoinToken makes a token with which nodes may join for an owner.
+func (c *Control) CreateJoinToken(ctx context.Context, owner core.AccountID, uses int, ttl api.Duration) (api.JoinToken, error) {
+	if uses < 1 || uses > 10_000 || ttl.Std() <= 0 || ttl.Std() > 365*24*time.Hour {
+		return api.JoinToken{}, core.Errorf(core.Invalid, "a join token has 1 to 10000 uses and lives up to a year")
+	}
+	var out api.JoinToken
+	err := c.job(ctx, func(b *batch) error {
+		if c.accounts[owner] == nil {
+			return core.Errorf(core.NotFound, "no account %s", owner).At("owner").WithHint("create the owner's account first")
+		}
+		secret := identity.NewJoinToken(c.cfg.CAPin)
+		d := tokenDoc{Hash: secret.Hash(), Owner: owner, Uses: uses, ExpiresMs: b.now + ttl.Std().Milliseconds()}
+		b.tx.PutToken(d.Hash, d)
+		out = api.JoinToken{Token: string(secret), Owner: owner, ExpiresAt: moment(d.ExpiresMs), Uses: uses}
+		return nil
+	})
+	return out, err
+}
+
+// Join admits a node for the owner behind its token. A node that joins again
+// with the same key gets a new grant and keeps its record; a name that is taken
+// by another key is refused.
+func (c *Control) Join(ctx context.Context, req identity.JoinRequest) (identity.JoinGrant, error) {
+	public, err := identity.VerifyJoin(req)
+	if err != nil {
+		return identity.JoinGrant{}, core.Errorf(core.Invalid, "%w", err)
+	}
+	grant := c.cfg.Grant
+	grant.Node, grant.ServerTime = req.Node, c.now().UnixMilli()
+	if grant.UserJWT, err = c.cfg.Admit.IssueNode(req.Node, req.NkeyPublic); err != nil {
+		return identity.JoinGrant{}, err
+	}
+	if c.cfg.IssueTLS != nil {
+		cert, err := c.cfg.IssueTLS(req.Node, public)
+		if err != nil {
+			return identity.JoinGrant{}, err
+		}
+		grant.NodeCert = string(cert)
+	}
+	err = c.job(ctx, func(b *batch) error {
+		var tok tokenDoc
+		switch err := b.tx.FindToken(req.Token.Hash(), &tok); {
+		case errors.Is(err, store.ErrNoRow):
+			return core.Errorf(core.Unauthorized, "the join token is not known").WithHint("ask the hub's operator for one: atoll token create OWNER")
+		case err != nil:
+			return err
+		}
+		old := c.nodes[req.Node]
+		switch {
+		case tok.ExpiresMs < b.now:
+			return core.Errorf(core.Unauthorized, "the join token has expired").WithHint("ask the hub's operator for a new one")
+		case old != nil && old.doc.PublicKey != public.PEM():
+			return core.Errorf(core.Conflict, "a node named %s has joined with another key", req.Node).At("node").WithHint("choose another --name")
+		case old != nil && old.doc.Revoked:
+			return core.Errorf(core.Forbidden, "node %s has been revoked", req.Node)
+		case old != nil && old.doc.Owner != tok.Owner:
+			return core.Errorf(core.Conflict, "node %s belongs to %s", req.Node, old.doc.Owner)
+		case old == nil && tok.Uses < 1:
+			return core.Errorf(core.Unauthorized, "the join token is used up").WithHint("ask the hub's operator for a new one")
+		}
+		d := nodeDoc{ID: req.Node, Owner: tok.Owner, JoinedMs: b.now}
+		if old != nil {
+			d = old.doc
+			b.tx.DeleteKey(old.doc.KeyID)
+		} else {
+			tok.Uses--
+			b.tx.PutToken(tok.Hash, tok)
+		}
+		key := b.newKey(tok.Owner, req.Node, []string{"node"})
+		d.PublicKey, d.Nkey, d.Country, d.KeyID = public.PEM(), req.NkeyPublic, req.Country, key.ID
+		b.touchNode(c.addNode(d, public))
+		grant.Owner, grant.APIKey = tok.Owner, identity.Token(key.Secret)
+		return nil
+	})
+	return grant, err
+}
+
+// Drain stops or resumes giving a node new leases.
+func (c *Control) Drain(ctx context.Context, id core.NodeID, on bool) (api.Node, error) {
+	return c.editNode(ctx, id, func(b *batch, n *node) { n.doc.Drained = on })
+}
+
+// Revoke locks a node out: its keys are void, its leases go elsewhere.
+func (c *Control) Revoke(ctx context.Context, id core.NodeID) (api.Node, error) {
+	var nkey string
+	out, err := c.editNode(ctx, id, func(b *batch, n *node) {
+		n.doc.Revoked, n.doc.RevokedMs = true, b.now
+		nkey = n.doc.Nkey
+		b.tx.DeleteKey(n.doc.KeyID)
+		for _, r := range sortedRefs(n.leases) {
+			b.lose(r, "node "+string(id)+" was revoked by the operator")
+		}
+	})
+	if err == nil {
+		err = c.cfg.Admit.Revoke(nkey, c.now())
+	}
+	return out, err
+}
+
+// RevokedNkeys are the bus keys that are shut out, and since when.
+func RevokedNkeys(ctx context.Context, s *store.Store) (map[string]time.Time, error) {
+	docs, err := store.Docs[nodeDoc](ctx, s, "nodes")
+	out := map[string]time.Time{}
+	for _, d := range docs {
+		if d.Revoked {
+			out[d.Nkey] = moment(d.RevokedMs)
+		}
+	}
+	return out, err
+}
+
+func (c *Control) editNode(ctx context.Context, id core.NodeID, edit func(*batch, *node)) (api.Node, error) {
+	var out api.Node
+	err := c.job(ctx, func(b *batch) error {
+		n := c.nodes[id]
+		if n == nil {
+			return core.Errorf(core.NotFound, "no node %s", id)
+		}
+		edit(b, n)
+		n.refresh(n.offer.Up)
+		b.touchNode(n)
+		b.freed = true
+		out = n.view()
+		return nil
+	})
+	return out, err
+}
+
+// modelRow is what is stored of a model.
+type modelRow struct {
+	Name         string         `json:"name"`
+	Version      int            `json:"version"`
+	Engine       string         `json:"engine"`
+	Digest       core.Digest    `json:"digest"`
+	Size         int64          `json:"size"`
+	Owner        core.AccountID `json:"owner"`
+	Description  string         `json:"description,omitempty"`
+	Reproducible bool           `json:"reproducible"`
+	Floats       bool           `json:"floats,omitempty"`
+	CreatedMs    int64          `json:"created"`
+}
+
+func (m *modelRow) id() string { return m.Name + "@" + strconv.Itoa(m.Version) }
+
+func (m *modelRow) view() api.Model {
+	return api.Model{
+		ID: m.id(), Object: "model", Created: m.CreatedMs / 1000, OwnedBy: m.Owner, Name: m.Name, Version: m.Version, Engine: m.Engine,
+		Digest: m.Digest, Size: m.Size, Description: m.Description, Reproducible: m.Reproducible, Floats: m.Floats,
+	}
+}
+
+// RegisterModel gives stored bytes a name and its next version. The same bytes
+// under the same name are the same version.
+func (c *Control) RegisterModel(ctx context.Context, v atoll.Viewer, up atoll.ModelUpload) (api.Model, error) {
+	if err := core.CheckName("model", up.Name); err != nil {
+		return api.Model{}, core.Errorf(core.Invalid, "%w", err).At("name")
+	}
+	f, size, err := c.cfg.Blobs.Open(up.Digest)
+	if err != nil {
+		return api.Model{}, core.Errorf(core.NotFound, "no bytes with digest %s are stored", up.Digest).At("digest").WithHint("upload them first with POST /v1/blobs")
+	}
+	f.Close()
+	facts, err := c.cfg.Models(up.Engine, c.cfg.Blobs.Path(up.Digest))
+	if err != nil {
+		return api.Model{}, err
+	}
+	var out api.Model
+	err = c.job(ctx, func(b *batch) error {
+		version := c.latest[up.Name]
+		if had := c.models[up.Name+"@"+strconv.Itoa(version)]; had != nil {
+			if had.Owner != v.Account && !v.Admin {
+				return core.Errorf(core.Forbidden, "model %s belongs to %s", up.Name, had.Owner).At("name").WithHint("choose another name")
+			}
+			if had.Digest == up.Digest && had.Engine == up.Engine {
+				out = had.view()
+				return nil
+			}
+		}
+		m := &modelRow{Name: up.Name, Version: version + 1, Engine: up.Engine, Digest: up.Digest, Size: size, Owner: v.Account,
+			Description: clip(up.Description, 500), Reproducible: facts.Reproducible, Floats: facts.Floats, CreatedMs: b.now}
+		b.tx.PutModel(m.Name, m.Version, m)
+		c.models[m.id()], c.latest[m.Name] = m, m.Version
+		out = m.view()
+		return nil
+	})
+	return out, err
+}
+
+func (c *Control) loadModels(ctx context.Context) error {
+	rows, err := store.Docs[modelRow](ctx, c.store, "models")
+	for _, m := range rows {
+		c.models[m.id()] = m
+		c.latest[m.Name] = max(c.latest[m.Name], m.Version)
+	}
+	return err
+}
+
+// Models lists all versions of all models.
+func (c *Control) Models(context.Context) ([]api.Model, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]api.Model, 0, len(c.models))
+	for _, m := range c.models {
+		out = append(out, m.view())
+	}
+	slices.SortFunc(out, func(a, b api.Model) int {
+		if n := strings.Compare(a.Name, b.Name); n != 0 {
+			return n
+		}
+		return a.Version - b.Version
+	})
+	return out, nil
+}
+
+// Model finds a model by name@version, or the latest by name.
+func (c *Control) Model(_ context.Context, id string) (api.Model, error) {
+	m, err := c.findModel(id)
+	if err != nil {
+		return api.Model{}, err
+	}
+	return m.view(), nil
+}
+
+func (c *Control) findModel(id string) (*modelRow, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v, ok := c.latest[id]; ok {
+		id += "@" + strconv.Itoa(v)
+	}
+	if m := c.models[id]; m != nil {
+		return m, nil
+	}
+	return nil, core.Errorf(core.NotFound, "no model %.80q", id).At("model").WithHint("list models with GET /v1/models")
+}
+
+// resolveModel finds what a task's model field means.
+func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec) error {
+	if m, err := c.findModel(spec.Model); err == nil {
+		if spec.Engine != "" && spec.Engine != m.Engine {
+			return core.Errorf(core.Invalid, "model %s runs on engine %s, not %s", m.id(), m.Engine, spec.Engine).At("engine")
+		}
+		t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = m.id(), m.Engine, m.Digest, m.Size, m.Floats && spec.Verification.Replicas > 1
+		return c.checkMethod(spec, m.Engine, m.Reproducible)
+	} else if spec.Engine == "" {
+		return err
+	}
+	d, size, err := c.modelBytes(ctx, spec.Model)
+	if err != nil {
+		return at(err, "model")
+	}
+	facts, err := c.cfg.Models(spec.Engine, c.cfg.Blobs.Path(d))
+	if err != nil {
+		return at(err, "model")
+	}
+	t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = d.String(), spec.Engine, d, size, facts.Floats && spec.Verification.Replicas > 1
+	return c.checkMethod(spec, spec.Engine, facts.Reproducible)
+}
+
+// checkMethod refuses a pair of engine and method that cannot work.
+func (c *Control) checkMethod(spec *api.TaskSpec, engine string, reproducible bool) error {
+	if spec.Verification.Method == "quorum" && !reproducible {
+		return core.Errorf(core.Invalid, "engine %s does not give the same bytes twice, so a quorum over it cannot agree", engine).At("verification.method")
+	}
+	return nil
+}
+
+// PutBlob stores uploaded bytes.
+func (c *Control) PutBlob(ctx context.Context, _ atoll.Viewer, r io.Reader, want core.Digest, limit int64) (core.Digest, int64, error) {
+	return c.cfg.Blobs.Put(ctx, r, want, limit)
+}
+
+// Ready says what the hub still waits for.
+func (c *Control) Ready(context.Context) error {
+	if err := c.store.Err(); err != nil {
+		return core.Errorf(core.Unavailable, "the store has stopped; restart the hub")
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"atoll/internal/core"
+	"atoll/internal/store"
+)
+
+// callbackDoc is a callback as it is kept in the outbox.
+type callbackDoc struct {
+	URL     string          `json:"url"`
+	Account core.AccountID  `json:"account"`
+	Body    json.RawMessage `json:"body"`
+}
+
+// cloudEvent is a CloudEvents 1.0 event in structured JSON.
+type cloudEvent struct {
+	SpecVersion string `json:"specversion"`
+	ID          string `json:"id"`
+	Source      string `json:"source"`
+	Type        string `json:"type"`
+	Subject     string `json:"subject"`
+	Time        string `json:"time"`
+	ContentType string `json:"datacontenttype"`
+	Data        any    `json:"data"`
+}
+
+// callback puts a task's end into the outbox, in the transaction that ends it.
+func (b *batch) callback(t *task) {
+	if t.callback == "" {
+		return
+	}
+	id := b.c.ids.Next()
+	body, err := json.Marshal(cloudEvent{
+		SpecVersion: "1.0", ID: core.TransferID(id).String(), Source: "urn:atoll:hub:" + b.c.cfg.HubID, Type: "atoll.task." + string(t.State) + ".v1",
+		Subject: t.ID.String(), Time: moment(b.now).Format(time.RFC3339Nano), ContentType: "application/json", Data: viewTask(&t.Task, nil),
+	})
+	if err != nil {
+		b.tx.Fail(err)
+		return
+	}
+	doc, err := json.Marshal(callbackDoc{URL: t.callback, Account: t.Account, Body: body})
+	if err != nil {
+		b.tx.Fail(err)
+		return
+	}
+	b.tx.PutCallback(store.Callback{ID: id, Task: t.ID, DueMs: b.now, State: store.CallbackDue, Doc: doc})
+	if wake := b.c.cfg.WakeCallbacks; wake != nil {
+		b.tx.After(wake)
+	}
+}
+
+// PendingCallback is one delivery that is due.
+type PendingCallback struct {
+	store.Callback
+	URL     string
+	Account core.AccountID
+	Body    []byte
+}
+
+// DueCallbacks reads what is to be delivered by now, oldest first.
+func (c *Control) DueCallbacks(ctx context.Context, now time.Time, limit int) ([]PendingCallback, error) {
+	rows, err := c.store.Callbacks(ctx, now.UnixMilli(), limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]PendingCallback, 0, len(rows))
+	for _, r := range rows {
+		var d callbackDoc
+		if err := json.Unmarshal(r.Doc, &d); err != nil {
+			return nil, err
+		}
+		out = append(out, PendingCallback{Callback: r, URL: d.URL, Account: d.Account, Body: d.Body})
+	}
+	return out, nil
+}
+
+// UpdateCallback stores the outcome of an attempt.
+func (c *Control) UpdateCallback(ctx context.Context, cb store.Callback) error {
+	return c.job(ctx, func(b *batch) error {
+		b.tx.PutCallback(cb)
+		return nil
+	})
+}

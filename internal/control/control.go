@@ -1,0 +1,407 @@
+// Package control is the sole owner of task state. It carries values between
+// the pure deciders and the one place where things are written:
+//
+//	requests, messages, time ──> a job in store's next batch
+//	job:    look at the state ─> ask lifecycle, market, verify, ledger ─> change it
+//	finish: sign the batch's verdicts, write all that changed, in one transaction
+//	after:  answer callers, send leases and acks, wake watchers
+//
+// The state of open tasks lives in memory, written through to SQL, and is
+// touched only by jobs, which run one at a time. Nothing leaves the process
+// before the transaction that caused it is durable; if a transaction fails the
+// hub stops, and a restarted hub reads SQL and goes on. So every message to a
+// node may be said again, and every message from a node is compared with what
+// is stored.
+//
+// Files: submit (a task comes in), place (parts find nodes), inbound (nodes
+// speak), judge (verdicts), settle (checkpoints and payouts), sweep (time
+// passes), load (restart), view (what the API shows), admin (accounts, keys,
+// nodes, models), callbacks.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"atoll/internal/blob"
+	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/fetch"
+	"atoll/internal/identity"
+	"atoll/internal/ledger"
+	"atoll/internal/lifecycle"
+	"atoll/internal/market"
+	"atoll/internal/store"
+)
+
+// Sender puts a message on its way to a node. It may be lost.
+type Sender interface {
+	Send(node core.NodeID, kind string, data []byte, traceparent string) error
+}
+
+// Admitter lets a node's keys use the bus, and locks them out again.
+type Admitter interface {
+	IssueNode(node core.NodeID, nkeyPublic string) (jwt string, err error)
+	Revoke(nkeyPublic string, at time.Time) error
+}
+
+// Config for New. Fields without a remark are required.
+type Config struct {
+	HubID string // names this hub in leases and receipts
+	Path  string // of the database
+	Key   *identity.Key
+	Log   *Log // the transparency log
+	Blobs *blob.Store
+	Fetch *fetch.Client
+	Send  Sender
+	Admit Admitter
+
+	CAPin    core.Digest                                           // put into join tokens; zero on loopback
+	Grant    identity.JoinGrant                                    // what every joining node is told: URLs, keys, CA
+	IssueTLS func(core.NodeID, identity.PublicKey) ([]byte, error) // optional
+
+	Models  func(engine, path string) (ModelFacts, error) // inspects an uploaded model
+	Tracer  trace.Tracer
+	Logger  *slog.Logger
+	Now     func() time.Time // optional
+	Rand    func() uint32    // optional; seeds IDs
+	Inline  bool             // one thread, for simulation
+	NoSync  bool             // for tests
+	Crash   func(store.Point) bool
+	Metrics *Metrics
+	// WakeCallbacks, if set, is called when a callback has become due.
+	WakeCallbacks func()
+}
+
+// ModelFacts is what the hub finds out about an uploaded model.
+type ModelFacts struct {
+	Reproducible bool
+	Floats       bool
+}
+
+// Control is the running state of a hub.
+type Control struct {
+	cfg   Config
+	store *store.Store
+	ids   *core.IDSource
+	now   func() time.Time
+	log   *slog.Logger
+
+	// mu guards all below: jobs hold it while they run, readers of soft state
+	// (offers, nodes, waiters) hold it briefly.
+	mu        sync.Mutex
+	tasks     map[core.TaskID]*task // not ended, or not settled
+	leases    map[core.LeaseID]*leaseRef
+	nodes     map[core.NodeID]*node
+	offers    []*market.Offer // of all nodes, by ID
+	accounts  map[core.AccountID]*ledger.Account
+	models    map[string]*modelRow // by name@version
+	latest    map[string]int
+	waiting   []*task  // tasks with parts that wait for a node, in order of arrival
+	payouts   []payout // granted, waiting for a checkpoint; by log index
+	published store.Checkpoint
+	boot      time.Time
+	stats     stats
+}
+
+type stats struct {
+	submitted, ended, leases, passed, rejected, lost int64
+	paid                                             core.Money
+}
+
+// task is an open task in memory.
+type task struct {
+	lifecycle.Task
+	parts    []*part
+	spec     []byte
+	input    []byte // nil when it is in the blob store
+	req      market.Request
+	params   map[string]string
+	paramsID core.Digest
+	callback string
+	escrow   ledger.Escrow
+	queue    []*part // waiting parts, in order
+	owing    int     // payouts not yet made
+	timedOut bool
+	failure  string // of the last part that failed
+	waiters  []chan lifecycle.Task
+	changed  chan struct{}
+
+	isNew, dirty bool
+	told         bool              // those who waited for its end have been told
+	fresh        []lifecycle.Event // of this batch
+}
+
+type part struct {
+	lifecycle.Part
+	dirty, queued bool
+}
+
+// leaseRef finds a live lease.
+type leaseRef struct {
+	task   *task
+	part   *part
+	node   *node
+	id     core.LeaseID
+	sentMs int64
+}
+
+func (r *leaseRef) lease() *lifecycle.Lease { return r.part.Lease(r.id) }
+
+// New opens the database and reads what is open. Run must follow, unless Inline.
+func New(ctx context.Context, cfg Config) (*Control, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.HubID == "" || cfg.Path == "" || cfg.Key == nil || cfg.Log == nil || cfg.Send == nil || cfg.Metrics == nil || cfg.Tracer == nil {
+		return nil, errors.New("control: HubID, Path, Key, Log, Send, Metrics and Tracer are required")
+	}
+	c := &Control{
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
+		tasks: map[core.TaskID]*task{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
+		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{},
+		boot: cfg.Now(),
+	}
+	var err error
+	c.store, err = store.Open(store.Config{
+		Path: cfg.Path, Log: cfg.Logger, Now: cfg.Now, Finish: c.finish, Crash: cfg.Crash, Inline: cfg.Inline, NoSync: cfg.NoSync,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.load(ctx); err != nil {
+		return nil, errors.Join(err, c.store.Close())
+	}
+	return c, nil
+}
+
+// Run works until ctx ends or the store fails.
+func (c *Control) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	every := func(d time.Duration, f func(context.Context)) {
+		wg.Go(func() {
+			t := time.NewTicker(d)
+			defer t.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-t.C:
+					f(ctx)
+				}
+			}
+		})
+	}
+	every(sweepEvery, func(context.Context) { c.Sweep() })
+	every(checkpointEvery, func(ctx context.Context) {
+		if err := c.Checkpoint(ctx); err != nil && ctx.Err() == nil {
+			c.log.Error("checkpoint", "error", err)
+		}
+	})
+	err := c.store.Run(ctx)
+	cancel()
+	wg.Wait()
+	return err
+}
+
+// Close closes the database. Jobs that wait are refused.
+func (c *Control) Close() error { return c.store.Close() }
+
+// Store gives read access, for the log's tiles and for audits.
+func (c *Control) Store() *store.Store { return c.store }
+
+// job runs fn as one job of the next batch and waits until it is durable.
+func (c *Control) job(ctx context.Context, fn func(*batch) error) error {
+	return c.store.Do(ctx, func(tx *store.Tx) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return fn(c.batch(tx))
+	})
+}
+
+// enqueue is job without waiting.
+func (c *Control) enqueue(fn func(*batch)) {
+	c.store.Go(func(tx *store.Tx) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		fn(c.batch(tx))
+	})
+}
+
+// batch collects what one transaction changes and what is said afterwards.
+// Slices, not maps, so that a simulation replays bit for bit.
+type batch struct {
+	c   *Control
+	tx  *store.Tx
+	now int64 // Unix milliseconds
+
+	tasks    []*task
+	parts    []dirtyPart
+	accounts []*ledger.Account
+	nodes    []*node
+	verdicts []pendingVerdict
+	ended    []*task
+	leaves   [][]byte // bodies, in log order
+	offers   map[core.NodeID][]*leaseRef
+	acks     map[core.NodeID]*bus.Ack
+	cancels  map[core.NodeID]*bus.Cancel
+	freed    bool // capacity came free, or a node appeared
+}
+
+type dirtyPart struct {
+	task *task
+	part *part
+}
+
+func (c *Control) batch(tx *store.Tx) *batch {
+	if b, ok := tx.Local.(*batch); ok {
+		return b
+	}
+	b := &batch{c: c, tx: tx, now: tx.Now.UnixMilli(), offers: map[core.NodeID][]*leaseRef{}, acks: map[core.NodeID]*bus.Ack{}, cancels: map[core.NodeID]*bus.Cancel{}}
+	tx.Local = b
+	return b
+}
+
+func (b *batch) touch(t *task) {
+	if !t.dirty {
+		t.dirty = true
+		b.tasks = append(b.tasks, t)
+	}
+}
+
+func (b *batch) touchPart(t *task, p *part) {
+	if !p.dirty {
+		p.dirty = true
+		b.parts = append(b.parts, dirtyPart{t, p})
+	}
+}
+
+func (b *batch) touchNode(n *node) {
+	if !n.dirty {
+		n.dirty = true
+		b.nodes = append(b.nodes, n)
+	}
+}
+
+func (b *batch) touchAccount(a *ledger.Account) {
+	if !slices.Contains(b.accounts, a) {
+		b.accounts = append(b.accounts, a)
+	}
+}
+
+// event records a state change for those who watch the task.
+func (b *batch) event(t *task, kind string, p *lifecycle.Part, l *lifecycle.Lease, format string, args ...any) {
+	t.Events++
+	e := lifecycle.Event{ID: t.Events, Ms: b.now, Type: kind, Part: -1}
+	if p != nil {
+		e.Part = p.Index
+	}
+	if l != nil {
+		e.Lease, e.Node = l.ID, l.Node
+	}
+	if len(args) == 0 {
+		e.Message = format
+	} else {
+		e.Message = fmt.Sprintf(format, args...)
+	}
+	t.fresh = append(t.fresh, e)
+	b.touch(t)
+}
+
+// setState moves a task and says why.
+func (b *batch) setState(t *task, s lifecycle.TaskState, why string) {
+	if t.State == s {
+		return
+	}
+	t.State, t.Reason = s, why
+	b.event(t, "task."+string(s), nil, nil, "%s", why)
+}
+
+// finish ends every batch: place what waits, sign, write, and queue what is to
+// be said. It runs inside the transaction.
+func (c *Control) finish(tx *store.Tx) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.batch(tx)
+	if b.freed {
+		b.placeWaiting()
+	}
+	b.signVerdicts()
+	for _, t := range b.ended {
+		b.settleEnded(t)
+	}
+	b.write()
+	tx.After(b.announce)
+}
+
+func (b *batch) write() {
+	for _, t := range b.tasks {
+		if t.isNew {
+			b.tx.InsertTask(&t.Task, t.spec, t.input)
+			t.isNew = false
+		} else {
+			b.tx.UpdateTask(&t.Task)
+		}
+		if len(t.fresh) > 0 {
+			b.tx.PutEvents(t.ID, t.fresh)
+			t.fresh = nil
+		}
+		t.dirty = false
+	}
+	for _, d := range b.parts {
+		b.tx.PutPart(d.task.ID, &d.part.Part)
+		d.part.dirty = false
+	}
+	for _, a := range b.accounts {
+		b.tx.PutAccount(*a)
+	}
+	for _, n := range b.nodes {
+		b.tx.PutNode(n.doc.ID, &n.doc)
+		n.dirty = false
+	}
+}
+
+// announce runs once the batch is durable.
+func (b *batch) announce() {
+	c := b.c
+	c.mu.Lock()
+	if len(b.leaves) > 0 {
+		if err := c.cfg.Log.Append(b.leaves); err != nil {
+			c.log.Error("the log's tiles are behind SQL; a restart rebuilds them", "error", err)
+		}
+	}
+	var wake []func()
+	for _, t := range b.tasks {
+		if t.Ended() {
+			row := t.Task
+			for _, w := range t.waiters {
+				wake = append(wake, func() { w <- row })
+			}
+			t.waiters, t.told = nil, true
+			if t.Settled {
+				delete(c.tasks, t.ID)
+			}
+		}
+		close(t.changed)
+		t.changed = make(chan struct{})
+	}
+	out := b.messages()
+	c.mu.Unlock()
+	for _, f := range wake {
+		f()
+	}
+	for _, m := range out {
+		m()
+	}
+}

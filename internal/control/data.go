@@ -1,0 +1,145 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"go.opentelemetry.io/otel/propagation"
+
+	"atoll/internal/blob"
+	"atoll/internal/core"
+	"atoll/internal/fetch"
+)
+
+// maxModel bounds a model's size; maxResult one part's result.
+const (
+	maxModel  = 64 << 30
+	maxResult = 1 << 30
+)
+
+// read returns what a data pointer points to.
+func (c *Control) read(ctx context.Context, p fetch.Pointer, limit int64) ([]byte, error) {
+	switch p.Kind {
+	case fetch.Inline:
+		if int64(len(p.Data)) > limit {
+			return nil, core.Errorf(core.TooLarge, "the input is larger than %d bytes", int64(maxInput))
+		}
+		return p.Data, nil
+	case fetch.Blob:
+		data, err := c.readBlob(p.Digest, 0, -1)
+		if errors.Is(err, blob.ErrNotFound) {
+			return nil, core.Errorf(core.NotFound, "no bytes with digest %s are stored", p.Digest).WithHint("upload them first with POST /v1/blobs")
+		}
+		if err == nil && int64(len(data)) > limit {
+			return nil, core.Errorf(core.TooLarge, "the input is larger than %d bytes", int64(maxInput))
+		}
+		return data, err
+	default:
+		return c.cfg.Fetch.Get(ctx, p, limit)
+	}
+}
+
+// readBlob reads size bytes at off, or all that follow if size is negative.
+func (c *Control) readBlob(d core.Digest, off, size int64) ([]byte, error) {
+	f, total, err := c.cfg.Blobs.Open(d)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if size < 0 {
+		size = total - off
+	}
+	data := make([]byte, size)
+	if _, err := f.Seek(off, io.SeekStart); err != nil {
+		return nil, err
+	}
+	_, err = io.ReadFull(f, data)
+	return data, err
+}
+
+// modelBytes makes sure that a model given as a digest or pointer is stored.
+func (c *Control) modelBytes(ctx context.Context, model string) (core.Digest, int64, error) {
+	if d, err := core.ParseDigest(model); err == nil {
+		model = "blob:" + d.String()
+	}
+	p, err := fetch.ParsePointer(model, core.Digest{})
+	if err != nil {
+		return core.Digest{}, 0, err
+	}
+	if p.Kind == fetch.Blob {
+		f, size, err := c.cfg.Blobs.Open(p.Digest)
+		if err != nil {
+			return core.Digest{}, 0, core.Errorf(core.NotFound, "no bytes with digest %s are stored", p.Digest).WithHint("upload them first with POST /v1/blobs")
+		}
+		return p.Digest, size, f.Close()
+	}
+	data, err := c.read(ctx, p, maxInput)
+	if err != nil {
+		return core.Digest{}, 0, err
+	}
+	return c.storeBytes(ctx, data)
+}
+
+// LeaseInput writes the input of a lease that the node holds.
+func (c *Control) LeaseInput(_ context.Context, id core.NodeID, lease core.LeaseID, w io.Writer) error {
+	c.mu.Lock()
+	r := c.leases[lease]
+	if r == nil || r.node.doc.ID != id {
+		c.mu.Unlock()
+		return core.Errorf(core.NotFound, "no live lease %s of this node", lease)
+	}
+	t, p := r.task, &part{Part: r.part.Part}
+	c.mu.Unlock()
+	data, err := c.openInput(t, p)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return err
+}
+
+// PutResult stores a result over bus.InlineLimit before it is reported.
+func (c *Control) PutResult(ctx context.Context, id core.NodeID, lease core.LeaseID, r io.Reader) error {
+	c.mu.Lock()
+	ref := c.leases[lease]
+	ok := ref != nil && ref.node.doc.ID == id
+	c.mu.Unlock()
+	if !ok {
+		return core.Errorf(core.NotFound, "no live lease %s of this node", lease)
+	}
+	_, _, err := c.cfg.Blobs.Put(ctx, r, core.Digest{}, maxResult)
+	return err
+}
+
+// NodeModel writes the model of a lease that the node holds.
+func (c *Control) NodeModel(_ context.Context, id core.NodeID, d core.Digest, w io.Writer) error {
+	c.mu.Lock()
+	ok := false
+	if n := c.nodes[id]; n != nil {
+		for _, r := range n.leases {
+			ok = ok || r.task.ModelDigest == d
+		}
+	}
+	c.mu.Unlock()
+	if !ok {
+		return core.Errorf(core.NotFound, "no live lease of this node uses model %s", d)
+	}
+	f, _, err := c.cfg.Blobs.Open(d)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// traceparent is the W3C header of ctx's span, or what the client sent.
+func traceparent(ctx context.Context, sent string) string {
+	h := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, h)
+	if tp := h.Get("traceparent"); tp != "" {
+		return tp
+	}
+	return sent
+}

@@ -1,0 +1,305 @@
+package control
+
+import (
+	"encoding/json"
+	"slices"
+
+	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/identity"
+	"atoll/internal/lifecycle"
+	"atoll/internal/market"
+	"atoll/internal/planted"
+	"atoll/internal/receipt"
+	"atoll/internal/verify"
+)
+
+// node is a joined node: what is stored of it, and what it last said.
+type node struct {
+	doc      nodeDoc
+	public   identity.PublicKey
+	offer    *market.Offer
+	said     bus.NodeOffer
+	bootID   string
+	seenMs   int64
+	draining bool // says the node
+	leases   map[core.LeaseID]*leaseRef
+	latency  latencies
+	dirty    bool
+}
+
+// nodeDoc is what is stored of a node.
+type nodeDoc struct {
+	ID         core.NodeID       `json:"id"`
+	Owner      core.AccountID    `json:"owner"`
+	PublicKey  string            `json:"public_key"`
+	Nkey       string            `json:"nkey"`
+	Country    string            `json:"country"`
+	JoinedMs   int64             `json:"joined"`
+	Drained    bool              `json:"drained,omitempty"` // by the operator
+	Revoked    bool              `json:"revoked,omitempty"`
+	RevokedMs  int64             `json:"revoked_at,omitzero"`
+	KeyID      string            `json:"key_id"`
+	Reputation verify.Reputation `json:"reputation"`
+	Passed     int64             `json:"passed"`
+	Rejected   int64             `json:"rejected"`
+	Lost       int64             `json:"lost"`
+	Earned     core.Money        `json:"earned"`
+}
+
+// latencies keeps the last dispatch-to-report times of a node, in ms.
+type latencies struct {
+	ring [256]float32
+	n    int
+}
+
+func (l *latencies) add(ms int64) {
+	l.ring[l.n%len(l.ring)] = float32(ms)
+	l.n++
+}
+
+// quantile is exact over the ring; 0 while nothing is known.
+func (l *latencies) quantile(q float64) float64 {
+	n := min(l.n, len(l.ring))
+	if n == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(l.ring[:n]))
+	return float64(s[min(int(q*float64(n)), n-1)])
+}
+
+// Inbound takes one message of a node. The bus has made sure of who sent it.
+func (c *Control) Inbound(id core.NodeID, kind string, data []byte) {
+	var err error
+	switch kind {
+	case bus.KindHeartbeat:
+		var m bus.Heartbeat
+		if err = json.Unmarshal(data, &m); err == nil {
+			c.heartbeat(id, &m)
+		}
+	case bus.KindStatus:
+		var m bus.Status
+		if err = json.Unmarshal(data, &m); err == nil {
+			c.enqueue(func(b *batch) { b.status(id, &m) })
+		}
+	case bus.KindReport:
+		err = c.report(id, data)
+	default:
+		err = core.Errorf(core.Invalid, "unknown kind of message")
+	}
+	if err != nil {
+		c.cfg.Metrics.BadMessages.Inc()
+		c.log.Warn("message of a node refused", "node", id, "kind", kind, "error", err)
+	}
+}
+
+// heartbeat refreshes soft state; it becomes a job only when it changes what
+// can be placed.
+func (c *Control) heartbeat(id core.NodeID, m *bus.Heartbeat) {
+	c.mu.Lock()
+	n := c.nodes[id]
+	if n == nil || n.doc.Revoked {
+		c.mu.Unlock()
+		return
+	}
+	wasOpen := n.offer.Up && !n.offer.Draining
+	reboot := n.bootID != m.Boot
+	n.bootID, n.seenMs, n.said, n.draining = m.Boot, c.now().UnixMilli(), m.Offer, m.Draining
+	n.refresh(true)
+	appeared := !wasOpen && n.offer.Up && !n.offer.Draining && len(c.waiting) > 0
+	var again []*leaseRef
+	if reboot {
+		again = sortedRefs(n.leases)
+	}
+	c.mu.Unlock()
+	if appeared || len(again) > 0 {
+		c.enqueue(func(b *batch) {
+			b.freed = b.freed || appeared
+			for _, r := range again {
+				if l := r.lease(); l.Live() {
+					r.sentMs = b.now
+					b.offers[id] = append(b.offers[id], r)
+				}
+			}
+		})
+	}
+}
+
+// refresh copies what a node says into its offer.
+func (n *node) refresh(up bool) {
+	o, s := n.offer, &n.said
+	o.Up = up && !n.doc.Revoked
+	o.Draining = n.draining || n.doc.Drained
+	o.Price, o.Country, o.Region, o.Labels, o.Engines, o.Arch = s.Price, s.Country, s.Region, s.Labels, s.Engines, s.Arch
+	o.CPUMillis, o.Memory, o.Accounts, o.Slots, o.Queue = s.CPUMillis, s.Memory, s.Accounts, s.Slots, s.Queue
+	o.GPUs = o.GPUs[:0]
+	for _, g := range s.GPUs {
+		o.GPUs = append(o.GPUs, market.GPU{Type: g.Type, Memory: g.Memory})
+	}
+	n.rate()
+}
+
+// rate recomputes what ranks the node.
+func (n *node) rate() {
+	n.offer.Mean, n.offer.P5, n.offer.Seen = n.doc.Reputation.Mean(), n.doc.Reputation.P5(), n.doc.Reputation.Observations()
+	n.offer.P50Ms = n.latency.quantile(0.5)
+}
+
+// status takes a node's coalesced progress.
+func (b *batch) status(id core.NodeID, m *bus.Status) {
+	move := func(ids []core.LeaseID, to lifecycle.LeaseState) {
+		for _, lid := range ids {
+			r := b.c.leases[lid]
+			if r == nil || r.node.doc.ID != id {
+				continue
+			}
+			if l := r.lease(); l.Move(to, "") == nil {
+				if to == lifecycle.Started {
+					l.StartedMs = b.now
+				}
+				b.touchPart(r.task, r.part)
+				b.event(r.task, "lease."+string(to), &r.part.Part, l, "by %s", id)
+			}
+		}
+	}
+	move(m.Accepted, lifecycle.Accepted)
+	move(m.Started, lifecycle.Started)
+	for _, x := range m.Refused {
+		if r := b.c.leases[x.Lease]; r != nil && r.node.doc.ID == id && r.lease().Live() {
+			b.drop(r, lifecycle.Refused, clip(x.Reason, 300))
+			b.advance(r.task, r.part)
+		}
+	}
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "…"
+	}
+	return s
+}
+
+// checked is a report whose signature and form are right.
+type checked struct {
+	node      core.NodeID
+	execution receipt.Execution
+	envelope  []byte
+	leaf      []byte
+	digest    core.Digest
+	results   map[core.LeaseID]bus.Result
+}
+
+// report checks a report outside the writer, where the signature costs no one
+// else's time, and hands it on as a job.
+func (c *Control) report(id core.NodeID, data []byte) error {
+	c.mu.Lock()
+	n := c.nodes[id]
+	c.mu.Unlock()
+	if n == nil || n.doc.Revoked {
+		return core.Errorf(core.Forbidden, "the node has not joined, or is revoked")
+	}
+	var m bus.Report
+	if err := json.Unmarshal(data, &m); err != nil {
+		return err
+	}
+	x := &checked{node: id, envelope: m.Envelope, results: make(map[core.LeaseID]bus.Result, len(m.Results))}
+	if err := c.openReceipt(x, n.public); err != nil {
+		return err
+	}
+	for _, r := range m.Results {
+		x.results[r.Lease] = r
+	}
+	if planted.Ack {
+		for i := range x.execution.Leases {
+			c.send(id, bus.KindAck, bus.Ack{Leases: []core.LeaseID{x.execution.Leases[i].Lease}})
+		}
+	}
+	c.enqueue(func(b *batch) { b.reported(x) })
+	return nil
+}
+
+// reported applies a report, lease by lease. Whatever the outcome the node is
+// told that it may forget it, once that is durable: what is refused now would
+// be refused again.
+func (b *batch) reported(x *checked) {
+	leaf := int64(-1)
+	for i := range x.execution.Leases {
+		e := &x.execution.Leases[i]
+		r := b.c.leases[e.Lease]
+		if r == nil || r.node.doc.ID != x.node {
+			b.ackNote(x.node, "not a live lease of this node", e.Lease)
+			continue
+		}
+		l := r.lease()
+		res := x.results[e.Lease]
+		if why := b.c.mismatch(r, l, e, res); why != "" {
+			b.event(r.task, "lease.receipt-refused", &r.part.Part, l, "%s", why)
+			b.ackNote(x.node, why, e.Lease)
+			continue
+		}
+		if leaf < 0 {
+			leaf = b.appendLeaf(x.leaf, x.envelope)
+		}
+		b.deliver(r, l, e, res, leaf)
+		b.ack(x.node, e.Lease)
+	}
+}
+
+// deliver notes a result and lets the part go on.
+func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, leaf int64) {
+	if err := l.Move(lifecycle.Reported, ""); err != nil {
+		b.tx.Fail(err)
+		return
+	}
+	l.ReportedMs, l.Result, l.Leaf = b.now, e.Result, leaf+1
+	if e.Outcome == receipt.Failed {
+		l.Failure = clip(e.Error, 500)
+	}
+	if res.Uploaded {
+		b.tx.PutResult(r.task.ID, r.part.Index, e.Result, nil)
+	} else if len(res.Data) > 0 {
+		b.tx.PutResult(r.task.ID, r.part.Index, e.Result, res.Data)
+	}
+	r.node.latency.add(l.ReportedMs - l.OfferedMs)
+	b.release(r)
+	b.touchPart(r.task, r.part)
+	b.event(r.task, "lease.reported", &r.part.Part, l, "by %s after %d ms", l.Node, l.ReportedMs-l.OfferedMs)
+	b.advance(r.task, r.part)
+}
+
+// mismatch says in what a receipt differs from the lease that it claims to be
+// for, or "".
+func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result) string {
+	t, p := r.task, r.part
+	switch {
+	case !l.Live():
+		return "the lease is " + string(l.State) + ": " + l.Reason
+	case e.Task != t.ID || e.Part != p.Index:
+		return "the receipt names another task or part"
+	case e.Nonce != l.Nonce:
+		return "the receipt has not this lease's nonce"
+	case e.Input != p.Input:
+		return "the receipt names input " + e.Input.Short() + ", the lease " + p.Input.Short()
+	case e.Model != t.ModelDigest:
+		return "the receipt names model " + e.Model.Short() + ", the lease " + t.ModelDigest.Short()
+	case e.Params != t.paramsID:
+		return "the receipt names other parameters"
+	case e.PriceMicro != int64(l.Price):
+		return "the receipt names another price"
+	case res.Lease == 0:
+		return "the report has no result for this lease"
+	case res.Uploaded && !c.cfg.Blobs.Has(e.Result):
+		return "the result was not uploaded"
+	case !res.Uploaded && core.DigestOf(res.Data) != e.Result:
+		return "the result does not match the digest in its receipt"
+	case !t.req.Residency.Allows(e.RegionDeclared):
+		return "the receipt declares country " + e.RegionDeclared + ", outside the task's residency"
+	}
+	return ""
+}
+
+// appendLeaf stores a signed statement in the log.
+func (b *batch) appendLeaf(body, envelope []byte) int64 {
+	b.leaves = append(b.leaves, body)
+	return b.tx.AppendLeaf(body, envelope)
+}

@@ -1,0 +1,144 @@
+package control
+
+import (
+	"atoll/internal/core"
+	"atoll/internal/lifecycle"
+	"atoll/internal/verify"
+)
+
+// pendingVerdict is a judged lease whose verdict is signed at the batch's end.
+type pendingVerdict struct {
+	task  *task
+	part  *part
+	lease core.LeaseID
+	why   string
+}
+
+// advance asks the judge about a part after anything happened to it, and does
+// what it says.
+func (b *batch) advance(t *task, p *part) { b.advanceWith(t, p, false) }
+
+func (b *batch) advanceWith(t *task, p *part, last bool) {
+	if t.Ended() || p.Ended() {
+		return
+	}
+	j := verify.Judge(&t.Terms, &p.Part, last)
+	for _, v := range j.Verdicts {
+		b.judge(t, p, v)
+	}
+	switch {
+	case j.Need > 0:
+		if p.State != lifecycle.PartWaiting {
+			p.State, p.SinceMs, p.Reason = lifecycle.PartWaiting, b.now, "needs another lease"
+			b.touchPart(t, p)
+		}
+		b.enqueuePart(t, p)
+		b.freed = true
+		return
+	case !j.Decided:
+		b.restate(t)
+		return
+	}
+	if j.Failure != "" {
+		p.State, p.Reason = lifecycle.PartFailed, j.Failure
+		t.Failed++
+		t.failure = j.Failure
+		t.timedOut = t.timedOut || p.TimedOut
+		b.event(t, "part.failed", &p.Part, nil, "%s", j.Failure)
+	} else {
+		p.State, p.Result, p.Reason = lifecycle.PartSucceeded, j.Result, ""
+		t.Succeeded++
+		if t.Parts > 1 {
+			b.event(t, "part.succeeded", &p.Part, nil, "%d of %d", t.Succeeded+t.Failed, t.Parts)
+		}
+	}
+	b.touchPart(t, p)
+	if t.Succeeded+t.Failed == t.Parts {
+		state, why := t.End(t.timedOut, t.failure)
+		b.end(t, state, why)
+		return
+	}
+	b.restate(t)
+}
+
+// judge carries out the verdict on one lease: state, budget, reputation. The
+// payment follows once the signed verdict is under a checkpoint.
+func (b *batch) judge(t *task, p *part, v verify.Verdict) {
+	l := p.Lease(v.Lease)
+	n := b.c.nodes[l.Node]
+	if v.Pass {
+		if err := l.Move(lifecycle.Passed, v.Reason); err != nil {
+			b.tx.Fail(err)
+			return
+		}
+		l.Pay = v.Pay
+		l.Transfer = core.TransferID(b.c.ids.Next())
+		t.Committed -= l.Price - l.Pay
+		t.Pending += l.Pay
+		t.owing++
+		n.doc.Reputation = n.doc.Reputation.Pass()
+		n.doc.Passed++
+		b.c.stats.passed++
+	} else {
+		if err := l.Move(lifecycle.Rejected, v.Reason); err != nil {
+			b.tx.Fail(err)
+			return
+		}
+		t.Committed -= l.Price
+		if v.Wrong {
+			n.doc.Reputation = n.doc.Reputation.Fault(1)
+		}
+		n.doc.Rejected++
+		b.c.stats.rejected++
+	}
+	n.rate()
+	b.touchNode(n)
+	b.verdicts = append(b.verdicts, pendingVerdict{t, p, l.ID, v.Reason})
+	b.event(t, "lease."+string(l.State), &p.Part, l, "%s", v.Reason)
+}
+
+// lose ends a lease whose node failed it, at a cost to the node's record.
+func (b *batch) lose(r *leaseRef, why string) {
+	n := r.node
+	n.doc.Reputation = n.doc.Reputation.Fault(verify.WeightLost)
+	n.doc.Lost++
+	n.rate()
+	b.touchNode(n)
+	r.task.Moved++
+	b.c.stats.lost++
+	b.cancel(n.doc.ID, why, r.id)
+	b.drop(r, lifecycle.Lost, why)
+	b.advance(r.task, r.part)
+}
+
+// end takes a task to a final state: what is still out is cancelled, unpaid.
+func (b *batch) end(t *task, s lifecycle.TaskState, why string) {
+	if t.Ended() {
+		return
+	}
+	for _, p := range t.parts {
+		if p.Ended() {
+			continue
+		}
+		for i := range p.Leases {
+			l := &p.Leases[i]
+			if r := b.c.leases[l.ID]; r != nil && l.Live() {
+				b.cancel(l.Node, why, l.ID)
+				b.drop(r, lifecycle.Cancelled, why)
+			} else if l.State == lifecycle.Reported {
+				t.Committed -= l.Price
+				if err := l.Move(lifecycle.Cancelled, why); err != nil {
+					b.tx.Fail(err)
+				}
+			}
+		}
+		p.State, p.Reason = lifecycle.PartCancelled, why
+		b.touchPart(t, p)
+	}
+	t.queue = nil
+	t.EndedMs = b.now
+	b.setState(t, s, why)
+	b.ended = append(b.ended, t)
+	b.c.stats.ended++
+	b.callback(t)
+}

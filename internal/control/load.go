@@ -1,0 +1,184 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+
+	"atoll/api"
+	"atoll/internal/core"
+	"atoll/internal/identity"
+	"atoll/internal/ledger"
+	"atoll/internal/lifecycle"
+	"atoll/internal/market"
+	"atoll/internal/store"
+)
+
+// load rebuilds the state of all open tasks from SQL. Leases that were out stay
+// out: their nodes have time to speak up, and are told again.
+func (c *Control) load(ctx context.Context) error {
+	id, err := c.store.MaxID(ctx)
+	if err != nil {
+		return err
+	}
+	c.ids.NotBefore(id)
+	if c.published, err = c.store.LastCheckpoint(ctx); err != nil && !errors.Is(err, store.ErrNoRow) {
+		return err
+	}
+	if err := c.cfg.Log.Open(ctx, c.store, c.published); err != nil {
+		return err
+	}
+	if err := errors.Join(c.loadAccounts(ctx), c.loadNodes(ctx), c.loadModels(ctx)); err != nil {
+		return err
+	}
+	rows, err := c.store.OpenTasks(ctx)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if err := c.loadTask(ctx, row); err != nil {
+			return fmt.Errorf("restore %s: %w", row.ID, err)
+		}
+	}
+	sort.SliceStable(c.payouts, func(i, j int) bool { return c.payouts[i].leaf < c.payouts[j].leaf })
+	return nil
+}
+
+// Resume lets the restored tasks go on. It is a job, so it needs Run or Inline.
+func (c *Control) Resume(ctx context.Context) error {
+	return c.job(ctx, func(b *batch) error {
+		for _, id := range slices.Sorted(maps.Keys(c.tasks)) {
+			t := c.tasks[id]
+			for _, p := range t.parts {
+				b.advance(t, p)
+			}
+			if t.Ended() && t.owing == 0 {
+				b.void(t)
+			}
+		}
+		b.freed = true
+		return nil
+	})
+}
+
+func (c *Control) loadAccounts(ctx context.Context) error {
+	accounts, err := c.store.Accounts(ctx)
+	for _, a := range accounts {
+		c.accounts[a.ID] = &a
+	}
+	return err
+}
+
+func (c *Control) loadNodes(ctx context.Context) error {
+	docs, err := store.Docs[nodeDoc](ctx, c.store, "nodes")
+	if err != nil {
+		return err
+	}
+	for _, d := range docs {
+		public, err := identity.ParsePublicKey(d.PublicKey)
+		if err != nil {
+			return fmt.Errorf("node %s: %w", d.ID, err)
+		}
+		n := c.addNode(*d, public)
+		// Grace: heartbeats need a moment to find the new hub.
+		n.seenMs = c.boot.UnixMilli()
+	}
+	return nil
+}
+
+// addNode enters a node in the books. Its offer is up once it has spoken.
+func (c *Control) addNode(d nodeDoc, public identity.PublicKey) *node {
+	n := &node{doc: d, public: public, leases: map[core.LeaseID]*leaseRef{}, offer: &market.Offer{Node: d.ID, Owner: d.Owner}}
+	n.said.Country = d.Country
+	n.refresh(false)
+	if old := c.nodes[d.ID]; old != nil { // the same node has joined again
+		n.leases, n.offer.InFlight = old.leases, old.offer.InFlight
+		for _, r := range n.leases {
+			r.node = n
+		}
+		c.offers = slices.DeleteFunc(c.offers, func(o *market.Offer) bool { return o.Node == d.ID })
+	}
+	c.nodes[d.ID] = n
+	i := sort.Search(len(c.offers), func(i int) bool { return c.offers[i].Node >= d.ID })
+	c.offers = slices.Insert(c.offers, i, n.offer)
+	return n
+}
+
+func (c *Control) loadTask(ctx context.Context, row *lifecycle.Task) error {
+	t := &task{Task: *row, changed: make(chan struct{})}
+	_, specJSON, err := c.store.Task(ctx, row.ID)
+	if err != nil {
+		return err
+	}
+	t.spec = specJSON
+	if t.input, err = c.store.TaskInput(ctx, row.ID); err != nil {
+		return err
+	}
+	var spec api.TaskSpec
+	if err := json.Unmarshal(specJSON, &spec); err != nil {
+		return err
+	}
+	if err := t.readTerms(&spec); err != nil {
+		return err
+	}
+	t.Terms = row.Terms
+	t.Residency = row.Residency
+	t.escrow = ledger.Escrow{Task: t.ID, Account: t.Account, Amount: t.Terms.MaxCost, Posted: t.Paid, Voided: t.Refunded, Closed: t.Settled}
+	parts, err := c.store.Parts(ctx, row.ID, 0, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	c.tasks[t.ID] = t
+	for _, row := range parts {
+		p := &part{Part: *row}
+		t.parts = append(t.parts, p)
+		if err := c.loadPart(ctx, t, p); err != nil {
+			return err
+		}
+	}
+	if len(t.queue) > 0 {
+		c.waiting = append(c.waiting, t)
+	}
+	return nil
+}
+
+func (c *Control) loadPart(ctx context.Context, t *task, p *part) error {
+	if p.State == lifecycle.PartFailed {
+		t.failure, t.timedOut = p.Reason, t.timedOut || p.TimedOut
+	}
+	for i := range p.Leases {
+		l := &p.Leases[i]
+		c.ids.NotBefore(int64(l.ID))
+		switch {
+		case l.Live():
+			n := c.nodes[l.Node]
+			if n == nil {
+				return fmt.Errorf("lease %s is held by node %s, which is not stored", l.ID, l.Node)
+			}
+			r := &leaseRef{task: t, part: p, node: n, id: l.ID, sentMs: 0}
+			c.leases[l.ID], n.leases[l.ID] = r, r
+			n.offer.InFlight++
+		case l.State == lifecycle.Passed:
+			paid, err := c.store.HasTransfer(ctx, l.Transfer)
+			if err != nil {
+				return err
+			}
+			// Without pay there is no transfer to tell by; to settle twice is
+			// harmless then.
+			if !paid || l.Pay == 0 {
+				t.owing++
+				c.payouts = append(c.payouts, payout{t, p, l.ID, l.VerdictLeaf - 1})
+			}
+		}
+	}
+	if p.State == lifecycle.PartWaiting {
+		p.queued = true
+		t.queue = append(t.queue, p)
+	}
+	return nil
+}

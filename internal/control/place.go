@@ -1,0 +1,351 @@
+package control
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+
+	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/identity"
+	"atoll/internal/lifecycle"
+	"atoll/internal/market"
+	"atoll/internal/planted"
+	"atoll/internal/verify"
+)
+
+// enqueuePart puts a part that needs leases into its task's queue, and the task
+// into the hub's.
+func (b *batch) enqueuePart(t *task, p *part) {
+	if p.queued {
+		return
+	}
+	p.queued = true
+	if len(t.queue) == 0 {
+		b.c.waiting = append(b.c.waiting, t)
+	}
+	t.queue = append(t.queue, p)
+}
+
+// maxFruitless bounds how many tasks one batch looks at without placing
+// anything, so that a long queue of impossible tasks costs little. The queue
+// turns, so each gets its look.
+const maxFruitless = 64
+
+// placeWaiting gives waiting tasks, oldest first, the capacity that came free.
+func (b *batch) placeWaiting() {
+	b.freed = false
+	c := b.c
+	for fruitless, n := 0, len(c.waiting); n > 0 && fruitless < maxFruitless && c.anyFree(); n-- {
+		t := c.waiting[0]
+		c.waiting = c.waiting[1:]
+		if len(t.queue) == 0 {
+			continue
+		}
+		before := len(t.queue)
+		t.queue = b.placeParts(t)
+		if len(t.queue) == before {
+			fruitless++
+		}
+		if len(t.queue) > 0 {
+			c.waiting = append(c.waiting, t)
+		}
+	}
+}
+
+// placeTask tries a task that has just come in.
+func (b *batch) placeTask(t *task) {
+	c := b.c
+	if len(t.queue) == 0 || c.waiting[0] != t { // others wait already: stand in line
+		b.freed = true
+		return
+	}
+	if t.queue = b.placeParts(t); len(t.queue) == 0 {
+		c.waiting = c.waiting[1:]
+	}
+}
+
+func (c *Control) anyFree() bool {
+	for _, o := range c.offers {
+		if o.Up && !o.Draining && o.InFlight < o.Queue {
+			return true
+		}
+	}
+	return false
+}
+
+// placeParts places as many of a task's waiting parts as it can, in order, and
+// returns those that still wait. The first part that finds nothing ends the
+// round: its reasons are the others' too, except for replicas already out.
+func (b *batch) placeParts(t *task) (rest []*part) {
+	short := 0
+	for i, p := range t.queue {
+		p.queued = false
+		if p.Ended() || t.Ended() {
+			continue
+		}
+		if need := verify.Judge(&t.Terms, &p.Part, false).Need; need > 0 && !b.placePart(t, p, need) {
+			p.queued = true
+			rest = append(rest, p)
+			if short++; short >= 3 {
+				for _, q := range t.queue[i+1:] {
+					rest = append(rest, q)
+				}
+				break
+			}
+		}
+	}
+	b.restate(t)
+	return rest
+}
+
+// placePart leases a part to up to need nodes and reports whether that is all
+// it needs.
+func (b *batch) placePart(t *task, p *part, need int) bool {
+	c := b.c
+	used := usedBy(&p.Part)
+	arch := ""
+	if t.OneArch {
+		arch = "any"
+		for i := range p.Leases {
+			if p.Leases[i].Counted() {
+				arch = p.Leases[i].Arch
+			}
+		}
+	}
+	choice := market.Place(&t.req, c.offers, used, arch, need, t.Remaining(), seed(t, p))
+	for _, o := range choice.Offers {
+		b.grant(t, p, o)
+	}
+	if len(choice.Offers) < need || t.NotChosen == nil {
+		b.explain(t, used, arch)
+	}
+	if len(choice.Offers) < need {
+		if p.State != lifecycle.PartWaiting || p.Reason == "" {
+			p.State, p.SinceMs = lifecycle.PartWaiting, b.now
+			p.Reason = waitReason(t, choice.Busy)
+			b.touchPart(t, p)
+		}
+		return false
+	}
+	p.State, p.Reason = lifecycle.PartRunning, ""
+	b.touchPart(t, p)
+	return true
+}
+
+func waitReason(t *task, busy bool) string {
+	if busy {
+		return "every node that could do it is full"
+	}
+	if len(t.NotChosen) == 0 {
+		return "no node has joined yet"
+	}
+	return "no node fits: " + string(t.NotChosen[0].Node) + ": " + t.NotChosen[0].Reason
+}
+
+// usedBy lists what a part has tried.
+func usedBy(p *lifecycle.Part) []market.Used {
+	if len(p.Leases) == 0 {
+		return nil
+	}
+	used := make([]market.Used, 0, len(p.Leases))
+	for i := range p.Leases {
+		l := &p.Leases[i]
+		used = append(used, market.Used{
+			Node: l.Node, Owner: l.Owner, Arch: l.Arch,
+			Barred:  l.State == lifecycle.Refused,
+			Counted: l.Counted() && !planted.Spread,
+		})
+	}
+	return used
+}
+
+// maxNotChosen bounds the reasons kept with a task.
+const maxNotChosen = 50
+
+// explain records why the market's other nodes were not used.
+func (b *batch) explain(t *task, used []market.Used, arch string) {
+	t.NotChosen = make([]lifecycle.NotChosen, 0)
+	for _, o := range b.c.offers {
+		if why := t.req.Why(o, used, arch, t.Remaining()); why != "" && len(t.NotChosen) < maxNotChosen {
+			t.NotChosen = append(t.NotChosen, lifecycle.NotChosen{Node: o.Node, Owner: o.Owner, Reason: why})
+		}
+	}
+	b.touch(t)
+}
+
+// grant makes a lease. It is sent once the batch is durable.
+func (b *batch) grant(t *task, p *part, o *market.Offer) {
+	c := b.c
+	n := c.nodes[o.Node]
+	l := lifecycle.Lease{
+		ID: core.LeaseID(c.ids.Next()), Attempt: len(p.Leases) + 1, Node: o.Node, Owner: o.Owner, Arch: o.Arch,
+		State: lifecycle.Offered, Price: o.Price, Nonce: newNonce(), OfferedMs: b.now,
+	}
+	p.Leases = append(p.Leases, l)
+	t.Committed += l.Price
+	ref := &leaseRef{task: t, part: p, node: n, id: l.ID, sentMs: b.now}
+	c.leases[l.ID] = ref
+	n.leases[l.ID] = ref
+	n.offer.InFlight++
+	b.offers[o.Node] = append(b.offers[o.Node], ref)
+	c.stats.leases++
+	b.touchPart(t, p)
+	b.event(t, "lease.offered", &p.Part, &l, "to %s of %s in %s for %s", o.Node, o.Owner, o.Country, o.Price)
+}
+
+func newNonce() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// drop ends a live lease in a state that will not be paid, and frees its node.
+func (b *batch) drop(r *leaseRef, to lifecycle.LeaseState, why string) {
+	l := r.lease()
+	if err := l.Move(to, why); err != nil {
+		b.tx.Fail(err)
+		return
+	}
+	r.task.Committed -= l.Price
+	b.release(r)
+	b.touchPart(r.task, r.part)
+	b.event(r.task, "lease."+string(to), &r.part.Part, l, "%s", why)
+}
+
+// release takes a lease off its node's books.
+func (b *batch) release(r *leaseRef) {
+	if _, held := r.node.leases[r.id]; held {
+		delete(r.node.leases, r.id)
+		r.node.offer.InFlight--
+		b.freed = true
+	}
+	delete(b.c.leases, r.id)
+}
+
+// restate derives a task's state from its parts.
+func (b *batch) restate(t *task) {
+	if t.Ended() {
+		return
+	}
+	waiting, out := 0, 0
+	var why string
+	for _, p := range t.queue {
+		if !p.Ended() && p.State == lifecycle.PartWaiting {
+			waiting++
+			why = p.Reason
+		}
+	}
+	out = t.Parts - t.Succeeded - t.Failed - waiting
+	switch {
+	case out > 0:
+		b.setState(t, lifecycle.Running, "leases are out")
+	case waiting > 0 && why != "":
+		b.setState(t, lifecycle.Placing, why)
+	}
+}
+
+// messages returns what a durable batch has to say, as functions so that the
+// caller may hold no lock while saying it.
+func (b *batch) messages() (out []func()) {
+	c := b.c
+	for _, n := range c.offers { // node order, for replay
+		id := n.Node
+		if refs := b.offers[id]; len(refs) > 0 {
+			leases := make([]bus.Lease, 0, len(refs))
+			for _, r := range refs {
+				if l := r.lease(); l != nil && l.Live() {
+					leases = append(leases, c.wire(r, l, b.now))
+				}
+			}
+			if len(leases) > 0 {
+				out = append(out, func() { c.sendLeases(id, b.now, leases) })
+			}
+		}
+		if a := b.acks[id]; a != nil {
+			out = append(out, func() { c.send(id, bus.KindAck, a) })
+		}
+		if x := b.cancels[id]; x != nil {
+			out = append(out, func() { c.send(id, bus.KindCancel, x) })
+		}
+	}
+	return out
+}
+
+// wire turns a lease into its message.
+func (c *Control) wire(r *leaseRef, l *lifecycle.Lease, now int64) bus.Lease {
+	t, p := r.task, r.part
+	m := bus.Lease{
+		ID: l.ID, Task: t.ID, Part: p.Index, Attempt: l.Attempt, Account: t.Account, Engine: t.Engine,
+		Model: t.ModelDigest, ModelSize: t.ModelSize, Input: p.Input, InputSize: p.Size, Params: t.params, ParamsHash: t.paramsID,
+		Nonce: l.Nonce, Price: l.Price, CPUMillis: t.req.CPUMillis, Memory: t.req.Memory,
+		ExecutionMs: t.Terms.ExecutionMs, ExpiresMs: min(now+t.Terms.QueueMs, t.DueMs()), Residency: t.Residency, Traceparent: t.Traceparent,
+		Selector: t.req.Selector.String(),
+	}
+	if p.Size <= bus.InlineLimit {
+		data, err := c.openInput(t, &part{Part: p.Part})
+		if err != nil {
+			c.log.Error("input of a part cannot be read; its lease will time out", "task", t.ID, "part", p.Index, "error", err)
+		}
+		m.Data = data
+	}
+	return m
+}
+
+// maxLeaseMessage keeps sealed batches well under the bus's payload limit.
+const maxLeaseMessage = 512 << 10
+
+func (c *Control) sendLeases(id core.NodeID, now int64, leases []bus.Lease) {
+	for len(leases) > 0 {
+		n, size := 0, 0
+		for n < len(leases) && (n == 0 || size+len(leases[n].Data) < maxLeaseMessage) {
+			size += len(leases[n].Data) + 1024
+			n++
+		}
+		payload, err := json.Marshal(bus.LeaseBatch{Hub: c.cfg.HubID, Node: id, IssuedMs: now, Leases: leases[:n]})
+		if err == nil {
+			var sealed identity.Sealed
+			if sealed, err = identity.Seal(bus.LeasePayloadType, payload, c.cfg.Key); err == nil {
+				err = c.cfg.Send.Send(id, bus.KindLease, sealed, leases[0].Traceparent)
+			}
+		}
+		if err != nil { // the sweep says it again
+			c.log.Warn("leases were not sent", "node", id, "error", err)
+		}
+		leases = leases[n:]
+	}
+}
+
+func (c *Control) send(id core.NodeID, kind string, v any) {
+	data, err := json.Marshal(v)
+	if err == nil {
+		err = c.cfg.Send.Send(id, kind, data, "")
+	}
+	if err != nil {
+		c.log.Warn("message was not sent", "node", id, "kind", kind, "error", err)
+	}
+}
+
+func (b *batch) ack(id core.NodeID, leases ...core.LeaseID) { b.ackNote(id, "", leases...) }
+
+func (b *batch) ackNote(id core.NodeID, note string, leases ...core.LeaseID) {
+	a := b.acks[id]
+	if a == nil {
+		a = &bus.Ack{}
+		b.acks[id] = a
+	}
+	a.Leases = append(a.Leases, leases...)
+	if note != "" {
+		a.Note = note
+	}
+}
+
+func (b *batch) cancel(id core.NodeID, why string, leases ...core.LeaseID) {
+	x := b.cancels[id]
+	if x == nil {
+		x = &bus.Cancel{}
+		b.cancels[id] = x
+	}
+	x.Leases = append(x.Leases, leases...)
+	x.Reason = why
+}

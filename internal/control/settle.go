@@ -1,0 +1,220 @@
+package control
+
+import (
+	"context"
+	"sort"
+	"time"
+
+	"atoll/internal/core"
+	"atoll/internal/ledger"
+	"atoll/internal/lifecycle"
+	"atoll/internal/planted"
+	"atoll/internal/receipt"
+)
+
+// checkpointEvery is how often the log's growth is signed and published. A
+// result is given at once; only payouts wait for this.
+const checkpointEvery = 100 * time.Millisecond
+
+// maxJudged bounds the leases that one verdict statement speaks of.
+const maxJudged = 256
+
+// payout is a granted payment that waits for its verdict to be published.
+type payout struct {
+	task  *task
+	part  *part
+	lease core.LeaseID
+	leaf  int64
+}
+
+// signVerdicts signs the batch's verdicts, one statement for each requester
+// (a statement is shown to whoever may see one of its leases), and puts them in
+// the log.
+func (b *batch) signVerdicts() {
+	if planted.Pay {
+		b.payEarly()
+	}
+	c := b.c
+	for len(b.verdicts) > 0 {
+		account := b.verdicts[0].task.Account
+		var mine, rest []pendingVerdict
+		for _, v := range b.verdicts {
+			if v.task.Account == account && len(mine) < maxJudged {
+				mine = append(mine, v)
+			} else {
+				rest = append(rest, v)
+			}
+		}
+		b.verdicts = rest
+		verdict := receipt.Verdict{Hub: c.cfg.HubID, Account: account, Leases: make([]receipt.JudgedLease, 0, len(mine))}
+		for _, v := range mine {
+			l := v.part.Lease(v.lease)
+			j := receipt.JudgedLease{
+				Lease: l.ID, Task: v.task.ID, Part: v.part.Index, Node: l.Node, LogIndex: l.Leaf - 1, Result: l.Result,
+				Method: v.task.Terms.Method, Outcome: receipt.Rejected, Reason: v.why, Transfer: l.Transfer, PayMicro: int64(l.Pay),
+			}
+			if l.State == lifecycle.Passed {
+				j.Outcome = receipt.Passed
+			}
+			verdict.Leases = append(verdict.Leases, j)
+		}
+		body, envelope, err := c.signVerdict(verdict)
+		if err != nil {
+			b.tx.Fail(err)
+			return
+		}
+		leaf := b.appendLeaf(body, envelope)
+		for _, v := range mine {
+			l := v.part.Lease(v.lease)
+			l.VerdictLeaf = leaf + 1
+			b.touchPart(v.task, v.part)
+			if l.State == lifecycle.Passed {
+				c.payouts = append(c.payouts, payout{v.task, v.part, v.lease, leaf})
+			}
+		}
+	}
+}
+
+// payEarly is the planted bug of paying what no published verdict covers.
+func (b *batch) payEarly() {
+	for _, v := range b.verdicts {
+		if l := v.part.Lease(v.lease); l.State == lifecycle.Passed {
+			b.pay(payout{v.task, v.part, v.lease, 0})
+		}
+	}
+}
+
+// Checkpoint signs the log as it now stands in SQL, if it has grown, publishes
+// that, and pays what it covers.
+func (c *Control) Checkpoint(ctx context.Context) error {
+	c.mu.Lock()
+	grown := c.cfg.Log.Size() > c.published.Size
+	c.mu.Unlock()
+	if grown {
+		if err := c.job(ctx, (*batch).checkpoint); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	due := c.payable()
+	c.mu.Unlock()
+	if due == 0 {
+		return nil
+	}
+	return c.job(ctx, func(b *batch) error {
+		b.settle()
+		return nil
+	})
+}
+
+// checkpoint covers only leaves of earlier transactions: they are committed.
+// The row's key is the size, and Next refuses a smaller or a forked log, so two
+// checkpoints can never contradict each other.
+func (b *batch) checkpoint() error {
+	c := b.c
+	next, err := c.cfg.Log.Next(c.published, b.now)
+	if err != nil || next.Size == c.published.Size {
+		return err
+	}
+	b.tx.PutCheckpoint(next)
+	b.tx.After(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.published = next
+		c.cfg.Log.Publish(next.Note)
+	})
+	return nil
+}
+
+// payable counts the payouts that the published checkpoint covers.
+func (c *Control) payable() int {
+	return sort.Search(len(c.payouts), func(i int) bool { return c.payouts[i].leaf >= c.published.Size })
+}
+
+// settle makes the payouts that are due.
+func (b *batch) settle() {
+	c := b.c
+	n := c.payable()
+	for _, p := range c.payouts[:n] {
+		if !planted.Pay {
+			b.pay(p)
+		}
+		if p.task.owing--; p.task.owing == 0 && p.task.Ended() {
+			b.void(p.task)
+		}
+	}
+	c.payouts = c.payouts[n:]
+	if len(c.payouts) == 0 {
+		c.payouts = nil
+	}
+}
+
+func (b *batch) pay(p payout) {
+	t, l, c := p.task, p.part.Lease(p.lease), b.c
+	t.Pending -= l.Pay
+	if l.Pay == 0 {
+		b.touch(t)
+		return
+	}
+	if !b.transfer(t, ledger.Transfer{ID: l.Transfer, Kind: ledger.Post, Credit: l.Owner, Amount: l.Pay, Lease: l.ID}) {
+		return
+	}
+	t.Paid += l.Pay
+	c.stats.paid += l.Pay
+	c.cfg.Metrics.Paid.Add(float64(l.Pay) / float64(core.Credit))
+	if n := c.nodes[l.Node]; n != nil {
+		n.doc.Earned += l.Pay
+		b.touchNode(n)
+	}
+}
+
+// settleEnded closes the books of a task that has just ended and owes nothing.
+func (b *batch) settleEnded(t *task) {
+	if t.owing == 0 {
+		b.void(t)
+	}
+}
+
+// void gives back what is left of a task's hold.
+func (b *batch) void(t *task) {
+	if t.Settled {
+		return
+	}
+	left := t.escrow.Left()
+	if b.transfer(t, ledger.Transfer{ID: core.TransferID(b.c.ids.Next()), Kind: ledger.Void, Credit: t.Account, Amount: left}) {
+		t.Refunded, t.Settled = left, true
+	}
+}
+
+// transfer applies a transfer out of a task's hold and stores it. What the
+// ledger refuses here is a broken invariant: the batch is given up.
+func (b *batch) transfer(t *task, tr ledger.Transfer) bool {
+	c := b.c
+	tr.Ms, tr.Debit, tr.Task = b.now, t.Account, t.ID
+	debit, credit := c.accounts[tr.Debit], c.account(tr.Credit, b.now)
+	st, err := ledger.Apply(ledger.State{Debit: *debit, Credit: *credit, Escrow: t.escrow}, tr)
+	if err != nil {
+		b.tx.Fail(err)
+		return false
+	}
+	if credit != debit {
+		*credit = st.Credit
+		b.touchAccount(credit)
+	}
+	*debit, t.escrow = st.Debit, st.Escrow
+	b.touchAccount(debit)
+	b.touch(t)
+	b.tx.PutTransfer(tr)
+	return true
+}
+
+// account returns an account, opening it on first use: an owner is paid
+// whether or not it ever signs in.
+func (c *Control) account(id core.AccountID, now int64) *ledger.Account {
+	a := c.accounts[id]
+	if a == nil {
+		a = &ledger.Account{ID: id, CreatedMs: now}
+		c.accounts[id] = a
+	}
+	return a
+}

@@ -1,0 +1,118 @@
+package control
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"atoll/internal/core"
+	"atoll/internal/lifecycle"
+)
+
+const (
+	sweepEvery = 250 * time.Millisecond
+	// downAfterMs is the silence after which a node gets no new leases.
+	// Heartbeats come every 500 ms.
+	downAfterMs = 2_000
+)
+
+// Sweep lets time pass: it looks at every lease that is out and at every task
+// that has not ended, and becomes a job if anything is overdue.
+func (c *Control) Sweep() {
+	now := c.now().UnixMilli()
+	c.mu.Lock()
+	due := c.overdue(now)
+	c.mu.Unlock()
+	if due {
+		c.enqueue((*batch).sweep)
+	}
+}
+
+func (c *Control) overdue(now int64) bool {
+	for _, n := range c.nodes {
+		if n.offer.Up && now-n.seenMs >= downAfterMs {
+			n.offer.Up = false
+		}
+		for _, r := range n.leases {
+			if lifecycle.Check(&r.task.Terms, r.lease(), now, n.seenMs, r.sentMs) != lifecycle.OnTime {
+				return true
+			}
+		}
+	}
+	for _, t := range c.tasks {
+		if !t.Ended() && (now >= t.DueMs() || t.oldestWait(now) > t.Terms.QueueMs) {
+			return true
+		}
+	}
+	return false
+}
+
+// oldestWait is how long the longest-waiting part has waited for a node.
+func (t *task) oldestWait(now int64) (ms int64) {
+	for _, p := range t.queue {
+		if p.State == lifecycle.PartWaiting {
+			ms = max(ms, now-p.SinceMs)
+		}
+	}
+	return ms
+}
+
+func (b *batch) sweep() {
+	c := b.c
+	for _, o := range c.offers {
+		n := c.nodes[o.Node]
+		for _, r := range sortedRefs(n.leases) {
+			b.check(r)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.tasks)) {
+		t := c.tasks[id]
+		switch {
+		case t.Ended():
+		case b.now >= t.DueMs():
+			why := fmt.Sprintf("not done within %s", time.Duration(t.Terms.TotalMs)*time.Millisecond)
+			if t.Terms.DeadlineMs != 0 && b.now >= t.Terms.DeadlineMs {
+				why = "not done by its deadline"
+			}
+			b.end(t, lifecycle.Expired, fmt.Sprintf("%s: %d of %d parts done", why, t.Succeeded, t.Parts))
+		default:
+			b.expireWaiting(t)
+		}
+	}
+	b.freed = true
+}
+
+// expireWaiting ends the waiting of parts that found no node in time. A part
+// whose replicas agree already makes do with them.
+func (b *batch) expireWaiting(t *task) {
+	for _, p := range slices.Clone(t.queue) {
+		if p.State != lifecycle.PartWaiting || b.now-p.SinceMs <= t.Terms.QueueMs || p.Live() > 0 || t.Ended() {
+			continue
+		}
+		p.TimedOut = true
+		b.advanceWith(t, p, true)
+	}
+}
+
+func (b *batch) check(r *leaseRef) {
+	n, l := r.node, r.lease()
+	switch lifecycle.Check(&r.task.Terms, l, b.now, n.seenMs, r.sentMs) {
+	case lifecycle.Resend:
+		r.sentMs = b.now
+		b.offers[n.doc.ID] = append(b.offers[n.doc.ID], r)
+	case lifecycle.NodeLost:
+		b.lose(r, fmt.Sprintf("%s has been silent for %.1f s", n.doc.ID, float64(b.now-max(n.seenMs, l.OfferedMs))/1000))
+	case lifecycle.TooSlow:
+		b.lose(r, fmt.Sprintf("%s did not report within the execution timeout of %s", n.doc.ID, time.Duration(r.task.Terms.ExecutionMs)*time.Millisecond))
+	case lifecycle.NeverRan:
+		b.lose(r, fmt.Sprintf("%s accepted but did not start within %s", n.doc.ID, time.Duration(r.task.Terms.QueueMs)*time.Millisecond))
+	case lifecycle.NoAnswer:
+		b.lose(r, fmt.Sprintf("%s did not answer the offer", n.doc.ID))
+	}
+}
+
+func sortedRefs(m map[core.LeaseID]*leaseRef) []*leaseRef {
+	return slices.SortedFunc(maps.Values(m), func(a, b *leaseRef) int { return cmp.Compare(a.id, b.id) })
+}

@@ -1,0 +1,433 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"atoll/api"
+	"atoll/internal/core"
+	"atoll/internal/httpapi/atoll"
+	"atoll/internal/lifecycle"
+	"atoll/internal/store"
+)
+
+// What the API shows is read from SQL, so that nobody is told what could still
+// be lost. Only offers and nodes are soft state.
+
+func (c *Control) row(ctx context.Context, v atoll.Viewer, id core.TaskID) (*lifecycle.Task, []byte, error) {
+	t, spec, err := c.store.Task(ctx, id)
+	if errors.Is(err, store.ErrNoRow) || (err == nil && !v.Admin && t.Account != v.Account) {
+		return nil, nil, core.Errorf(core.NotFound, "no task %s", id)
+	}
+	return t, spec, err
+}
+
+// Task returns one task.
+func (c *Control) Task(ctx context.Context, v atoll.Viewer, id core.TaskID) (api.Task, error) {
+	t, spec, err := c.row(ctx, v, id)
+	if err != nil {
+		return api.Task{}, err
+	}
+	out := viewTask(t, spec)
+	return out, c.explainRest(ctx, t, &out)
+}
+
+// explainRest adds the nodes that could have been used but were ranked lower.
+func (c *Control) explainRest(ctx context.Context, t *lifecycle.Task, out *api.Task) error {
+	if t.Parts > 64 {
+		return nil
+	}
+	parts, err := c.store.Parts(ctx, t.ID, 0, t.Parts)
+	if err != nil {
+		return err
+	}
+	known := map[core.NodeID]bool{}
+	for _, p := range parts {
+		for i := range p.Leases {
+			known[p.Leases[i].Node] = true
+		}
+	}
+	kept := out.NotChosen[:0]
+	for _, n := range out.NotChosen {
+		if !known[n.Node] {
+			kept = append(kept, n)
+			known[n.Node] = true
+		}
+	}
+	out.NotChosen = kept
+	if len(parts) == 0 || len(known) == len(kept) {
+		return nil // nothing was leased: the reasons above are all there is
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.offers {
+		if !known[o.Node] && o.Up && len(out.NotChosen) < maxNotChosen {
+			out.NotChosen = append(out.NotChosen, api.NotChosen{Node: o.Node, Owner: o.Owner, Reason: "could have done it; others ranked better by price, reliability and load"})
+		}
+	}
+	return nil
+}
+
+// Wait returns when the task has ended or ctx is done.
+func (c *Control) Wait(ctx context.Context, v atoll.Viewer, id core.TaskID) (api.Task, error) {
+	ended := make(chan lifecycle.Task, 1)
+	c.mu.Lock()
+	t := c.tasks[id]
+	watch := t != nil && (v.Admin || t.Account == v.Account) && !t.told
+	if watch {
+		t.waiters = append(t.waiters, ended)
+	}
+	c.mu.Unlock()
+	if watch {
+		select {
+		case row := <-ended:
+			return viewTask(&row, nil), nil
+		case <-ctx.Done():
+			c.unwatch(id, ended)
+		case <-c.store.Stopped():
+		}
+		ctx = context.WithoutCancel(ctx)
+	}
+	return c.Task(ctx, v, id)
+}
+
+func (c *Control) unwatch(id core.TaskID, w chan lifecycle.Task) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.tasks[id]; t != nil {
+		for i := range t.waiters {
+			if t.waiters[i] == w {
+				t.waiters = append(t.waiters[:i], t.waiters[i+1:]...)
+				return
+			}
+		}
+	}
+}
+
+// Tasks lists tasks, newest first. The cursor is the last ID seen.
+func (c *Control) Tasks(ctx context.Context, v atoll.Viewer, state string, p atoll.Page) ([]api.Task, string, error) {
+	before := core.TaskID(math.MaxInt64)
+	if p.Cursor != "" {
+		var err error
+		if before, err = core.ParseTaskID(p.Cursor); err != nil {
+			return nil, "", badCursor(err)
+		}
+	}
+	account := v.Account
+	if v.Admin {
+		account = ""
+	}
+	rows, err := c.store.Tasks(ctx, account, state, before, p.Limit+1)
+	if err != nil {
+		return nil, "", err
+	}
+	next := ""
+	if len(rows) > p.Limit {
+		rows = rows[:p.Limit]
+		next = rows[p.Limit-1].ID.String()
+	}
+	out := make([]api.Task, 0, len(rows))
+	for _, t := range rows {
+		out = append(out, viewTask(t, nil))
+	}
+	return out, next, nil
+}
+
+func badCursor(err error) error {
+	return core.Errorf(core.Invalid, "%w", err).At("cursor").WithHint("use the next value of the page before")
+}
+
+// partsPage reads the parts that a page speaks of.
+func (c *Control) partsPage(ctx context.Context, v atoll.Viewer, id core.TaskID, p atoll.Page) (*lifecycle.Task, []*lifecycle.Part, string, error) {
+	t, _, err := c.row(ctx, v, id)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	first := 0
+	if p.Cursor != "" {
+		if first, err = strconv.Atoi(p.Cursor); err != nil || first < 0 {
+			return nil, nil, "", badCursor(errors.New("not a cursor of this list"))
+		}
+	}
+	parts, err := c.store.Parts(ctx, id, first, p.Limit)
+	next := ""
+	if first+len(parts) < t.Parts && len(parts) > 0 {
+		next = strconv.Itoa(first + len(parts))
+	}
+	return t, parts, next, err
+}
+
+// Parts lists a task's parts.
+func (c *Control) Parts(ctx context.Context, v atoll.Viewer, id core.TaskID, p atoll.Page) ([]api.Part, string, error) {
+	_, parts, next, err := c.partsPage(ctx, v, id, p)
+	out := make([]api.Part, 0, len(parts))
+	for _, p := range parts {
+		out = append(out, api.Part{
+			Index: p.Index, State: string(p.State), Reason: p.Reason, Leases: len(p.Leases),
+			InputDigest: p.Input, InputSize: p.Size, ResultDigest: p.Result,
+		})
+	}
+	return out, next, err
+}
+
+// Leases lists the leases of a page of parts.
+func (c *Control) Leases(ctx context.Context, v atoll.Viewer, id core.TaskID, p atoll.Page) ([]api.Lease, string, error) {
+	_, parts, next, err := c.partsPage(ctx, v, id, p)
+	out := []api.Lease{}
+	for _, p := range parts {
+		for i := range p.Leases {
+			out = append(out, viewLease(id, p, &p.Leases[i]))
+		}
+	}
+	return out, next, err
+}
+
+func viewLease(id core.TaskID, p *lifecycle.Part, l *lifecycle.Lease) api.Lease {
+	out := api.Lease{
+		ID: l.ID, Task: id, Part: p.Index, Attempt: l.Attempt, Node: l.Node, Owner: l.Owner, State: string(l.State), Reason: l.Reason,
+		Price: l.Price, Pay: l.Pay, OfferedAt: moment(l.OfferedMs),
+	}
+	if l.ReportedMs != 0 {
+		at := moment(l.ReportedMs)
+		out.ReportedAt = &at
+	}
+	if !p.Hidden() && l.Leaf != 0 {
+		out.ResultDigest = l.Result
+		out.Receipt = "/v1/receipts/" + l.ID.String()
+	}
+	return out
+}
+
+// Events returns a task's events after the given ID.
+func (c *Control) Events(ctx context.Context, v atoll.Viewer, id core.TaskID, after int64) ([]api.Event, bool, <-chan struct{}, error) {
+	c.mu.Lock()
+	var changed <-chan struct{}
+	if t := c.tasks[id]; t != nil {
+		changed = t.changed // taken before reading: nothing falls between
+	}
+	c.mu.Unlock()
+	t, _, err := c.row(ctx, v, id)
+	if err != nil {
+		return nil, false, nil, err
+	}
+	const page = 1000
+	rows, err := c.store.Events(ctx, id, after, page)
+	if err != nil {
+		return nil, false, nil, err
+	}
+	out := make([]api.Event, 0, len(rows))
+	for _, e := range rows {
+		x := api.Event{ID: e.ID, Time: moment(e.Ms), Type: e.Type, Lease: e.Lease, Node: e.Node, Message: e.Message}
+		if e.Part >= 0 {
+			x.Part = &e.Part
+		}
+		out = append(out, x)
+		after = e.ID
+	}
+	if changed == nil || len(rows) >= page {
+		now := make(chan struct{})
+		close(now) // settled, or more to read: no need to wait
+		changed = now
+	}
+	return out, t.Ended() && after >= t.Events, changed, nil
+}
+
+// Result writes the results of all parts in order.
+func (c *Control) Result(ctx context.Context, v atoll.Viewer, id core.TaskID, w io.Writer) error {
+	t, _, err := c.row(ctx, v, id)
+	if err != nil {
+		return err
+	}
+	if t.State != lifecycle.Succeeded {
+		return core.Errorf(core.Conflict, "the task is %s: %s", t.State, t.Reason).WithHint("ask for one part with ?part=N, or wait for the task to succeed")
+	}
+	const page = 256
+	for first := 0; first < t.Parts; first += page {
+		parts, err := c.store.Parts(ctx, id, first, page)
+		if err != nil {
+			return err
+		}
+		for _, p := range parts {
+			data, err := c.resultOf(ctx, id, p)
+			if err != nil {
+				return err
+			}
+			if _, err := w.Write(data); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// PartResult returns the result of one part, also of a task that goes on.
+func (c *Control) PartResult(ctx context.Context, v atoll.Viewer, id core.TaskID, part int) ([]byte, error) {
+	t, _, err := c.row(ctx, v, id)
+	if err != nil {
+		return nil, err
+	}
+	if part < 0 || part >= t.Parts {
+		return nil, core.Errorf(core.NotFound, "the task has parts 0 to %d", t.Parts-1)
+	}
+	parts, err := c.store.Parts(ctx, id, part, 1)
+	if err != nil {
+		return nil, err
+	}
+	if p := parts[0]; p.State != lifecycle.PartSucceeded {
+		return nil, core.Errorf(core.Conflict, "the part is %s: %s", p.State, p.Reason)
+	}
+	return c.resultOf(ctx, id, parts[0])
+}
+
+var emptyDigest = core.DigestOf(nil)
+
+func (c *Control) resultOf(ctx context.Context, id core.TaskID, p *lifecycle.Part) ([]byte, error) {
+	if p.Result == emptyDigest {
+		return nil, nil
+	}
+	data, err := c.store.Result(ctx, id, p.Index, p.Result)
+	if err == nil && data == nil {
+		return c.readBlob(p.Result, 0, -1)
+	}
+	return data, err
+}
+
+// Cancel ends a task. Ended tasks stay as they are.
+func (c *Control) Cancel(ctx context.Context, v atoll.Viewer, id core.TaskID) (api.Task, error) {
+	if _, _, err := c.row(ctx, v, id); err != nil {
+		return api.Task{}, err
+	}
+	err := c.job(ctx, func(b *batch) error {
+		if t := c.tasks[id]; t != nil {
+			b.end(t, lifecycle.TaskCancelled, "cancelled by its owner")
+		}
+		return nil
+	})
+	if err != nil {
+		return api.Task{}, err
+	}
+	return c.Task(ctx, v, id)
+}
+
+// Receipts lists the receipts of a page of parts, once their parts show them.
+func (c *Control) Receipts(ctx context.Context, v atoll.Viewer, id core.TaskID, p atoll.Page) ([]api.ReceiptRef, string, error) {
+	_, parts, next, err := c.partsPage(ctx, v, id, p)
+	out := []api.ReceiptRef{}
+	for _, p := range parts {
+		if p.Hidden() {
+			continue
+		}
+		for i := range p.Leases {
+			l := &p.Leases[i]
+			if l.Leaf == 0 {
+				continue
+			}
+			ref := api.ReceiptRef{Lease: l.ID, Part: p.Index, Node: l.Node, State: string(l.State), Bundle: "/v1/receipts/" + l.ID.String(), LogIndex: l.Leaf - 1, ResultDigest: l.Result}
+			if l.VerdictLeaf != 0 {
+				ref.Verdict = ref.Bundle + "/verdict"
+			}
+			out = append(out, ref)
+		}
+	}
+	return out, next, err
+}
+
+func moment(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+func viewTask(t *lifecycle.Task, spec []byte) api.Task {
+	out := api.Task{
+		ID: t.ID, Account: t.Account, State: string(t.State), Reason: t.Reason, Model: t.Model, ModelDigest: t.ModelDigest, CreatedAt: moment(t.CreatedMs),
+		Cost: api.Cost{Max: t.Terms.MaxCost, Paid: t.Paid, Pending: t.Pending, Refunded: t.Refunded},
+	}
+	waiting := 0
+	if t.State == lifecycle.Placing || t.State == lifecycle.Queued {
+		waiting = t.Parts - t.Succeeded - t.Failed
+	}
+	out.Parts = api.PartCounts{Total: t.Parts, Waiting: waiting, Running: t.Parts - t.Succeeded - t.Failed - waiting, Succeeded: t.Succeeded, Failed: t.Failed, Moved: t.Moved}
+	if t.Ended() {
+		at := moment(t.EndedMs)
+		out.EndedAt = &at
+		out.Parts.Waiting, out.Parts.Running = 0, 0
+	}
+	for _, n := range t.NotChosen {
+		out.NotChosen = append(out.NotChosen, api.NotChosen(n))
+	}
+	if f := strings.Split(t.Traceparent, "-"); len(f) == 4 {
+		out.TraceID = f[1]
+	}
+	if spec != nil {
+		out.Spec = new(api.TaskSpec)
+		if json.Unmarshal(spec, out.Spec) != nil {
+			out.Spec = nil
+		}
+	}
+	return out
+}
+
+// Offers returns what can be had now.
+func (c *Control) Offers(context.Context) ([]api.Offer, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]api.Offer, 0, len(c.offers))
+	for _, o := range c.offers {
+		if !o.Up || o.Draining {
+			continue
+		}
+		n := c.nodes[o.Node]
+		out = append(out, api.Offer{
+			Node: o.Node, Owner: o.Owner, Price: o.Price, Country: o.Country, Region: o.Region, Labels: o.Labels, Engines: o.Engines,
+			Reliability: round(o.Mean), ReliabilityP5: round(o.P5), P50Ms: n.latency.quantile(0.5), P99Ms: n.latency.quantile(0.99),
+			Slots: o.Slots, Free: max(o.Queue-o.InFlight, 0),
+		})
+	}
+	return out, nil
+}
+
+func round(f float64) float64 { return math.Round(f*1e4) / 1e4 }
+
+// Nodes lists all nodes that have joined.
+func (c *Control) Nodes(context.Context) ([]api.Node, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]api.Node, 0, len(c.offers))
+	for _, o := range c.offers {
+		out = append(out, c.nodes[o.Node].view())
+	}
+	return out, nil
+}
+
+func (n *node) view() api.Node {
+	o, s := n.offer, &n.said
+	out := api.Node{
+		ID: n.doc.ID, Owner: n.doc.Owner, State: "up", Country: cmp.Or(o.Country, n.doc.Country), Region: o.Region, Labels: o.Labels, Engines: o.Engines,
+		Price: o.Price, Version: s.Version, CPUMillis: o.CPUMillis, Memory: o.Memory, Bench: s.Bench, Sandbox: s.Sandbox,
+		Reliability: round(o.Mean), Passed: n.doc.Passed, Rejected: n.doc.Rejected, Lost: n.doc.Lost, InFlight: o.InFlight,
+		Earned: n.doc.Earned, PublicKey: n.doc.PublicKey, JoinedAt: moment(n.doc.JoinedMs),
+	}
+	if s.OS != "" {
+		out.Platform = s.OS + "/" + s.Arch
+	}
+	for _, g := range s.GPUs {
+		out.GPUs = append(out.GPUs, api.NodeGPU{Type: g.Type, Memory: g.Memory})
+	}
+	if n.bootID != "" {
+		at := moment(n.seenMs)
+		out.SeenAt = &at
+	}
+	switch {
+	case n.doc.Revoked:
+		out.State = "revoked"
+	case !o.Up:
+		out.State = "silent"
+	case o.Draining:
+		out.State = "draining"
+	}
+	return out
+}

@@ -1,0 +1,93 @@
+package core
+
+import (
+	"fmt"
+	"math"
+	"math/bits"
+	"strconv"
+	"strings"
+)
+
+// Money is an amount of micro-credits: 1 credit = 1,000,000. It is an integer
+// everywhere, in memory, in SQL and in what is signed; its text form is a
+// decimal number of credits with at most six decimals ("2.50"), never a float.
+type Money int64
+
+// Credit is one credit.
+const Credit Money = 1_000_000
+
+// MaxMoney bounds every single amount, so that sums of many thousands of
+// amounts cannot overflow an int64.
+const MaxMoney Money = 1_000_000_000 * Credit
+
+// ParseMoney reads a non-negative decimal such as "2.50". Signs, exponents,
+// NaN, more than six decimals and amounts over MaxMoney are refused.
+func ParseMoney(s string) (Money, error) {
+	whole, frac, dotted := strings.Cut(s, ".")
+	if whole == "" || (dotted && frac == "") || len(frac) > 6 || !digits(whole) || !digits(frac) {
+		return 0, fmt.Errorf("amount %.40q: want a decimal number of credits such as 2.50, with at most six decimals", s)
+	}
+	w, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || w > int64(MaxMoney/Credit) {
+		return 0, fmt.Errorf("amount %.40q: over the limit of %s credits", s, MaxMoney)
+	}
+	f, _ := strconv.ParseInt((frac + "000000")[:6], 10, 64)
+	m := Money(w)*Credit + Money(f)
+	if m > MaxMoney {
+		return 0, fmt.Errorf("amount %.40q: over the limit of %s credits", s, MaxMoney)
+	}
+	return m, nil
+}
+
+func digits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// String returns the decimal form with at least two decimals.
+func (m Money) String() string {
+	sign := ""
+	u := uint64(m)
+	if m < 0 {
+		sign, u = "-", -u
+	}
+	frac := strings.TrimRight(fmt.Sprintf("%06d", u%uint64(Credit)), "0")
+	for len(frac) < 2 {
+		frac += "0"
+	}
+	return sign + strconv.FormatUint(u/uint64(Credit), 10) + "." + frac
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (m Money) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *Money) UnmarshalText(b []byte) error {
+	v, err := ParseMoney(string(b))
+	if err != nil {
+		return err
+	}
+	*m = v
+	return nil
+}
+
+// Add returns a+b and false if the sum leaves the int64 range.
+func Add(a, b Money) (Money, bool) {
+	s := a + b
+	return s, (s > a) == (b > 0)
+}
+
+// PerMille returns m·p/1000 rounded down, without overflow, for m ≥ 0 and
+// 0 ≤ p ≤ 1000.
+func (m Money) PerMille(p int) Money {
+	hi, lo := bits.Mul64(uint64(m), uint64(p))
+	q, _ := bits.Div64(hi, lo, 1000)
+	if q > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return Money(q)
+}

@@ -1,0 +1,87 @@
+// Package engine is the boundary between a node and whatever computes: a
+// WebAssembly module, a text classifier, later a language model or somebody
+// else's server. An Engine turns a Model, given as digest-checked local files,
+// into Instances; an Instance turns the bytes of one part into the bytes of its
+// result.
+//
+// Each engine is one thin adapter in a package of its own below this one, and
+// each passes the same suite, engine/conformance.
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"atoll/internal/core"
+)
+
+// Failures that mean the part itself, not the node, is at fault. Engines wrap
+// them, with the detail in the message, so that a node can report them and the
+// hub need not blame the node.
+var (
+	ErrModel    = errors.New("model refused")     // not a model of this engine, or damaged
+	ErrInput    = errors.New("input refused")     // not input of this model
+	ErrTooLarge = errors.New("limit exceeded")    // memory, output, files or input size
+	ErrDeadline = errors.New("deadline exceeded") // wall clock or CPU time of the part is used up
+	ErrCrashed  = errors.New("run failed")        // the model's own code failed: a trap, a non-zero exit
+)
+
+// Engine loads models of one kind. Implementations are safe for concurrent use.
+type Engine interface {
+	// Name is the value of a model's "engine" field: "wasm", "text", …
+	Name() string
+	// Reproducible reports whether equal input gives equal bytes on every
+	// machine, which is what quorum and re-execution rest on.
+	Reproducible() bool
+	// Load prepares a model. It fails with ErrModel when the files are not a
+	// model of this engine.
+	Load(ctx context.Context, m Model) (Instance, error)
+	// Close frees what the engine holds, child processes included.
+	Close() error
+}
+
+// Model is a model whose bytes are on local disk and match their digests.
+type Model struct {
+	Digest core.Digest // of Path's content
+	Path   string
+	// Tenant is the requesting account. Engines that pool processes never
+	// share one between tenants.
+	Tenant core.AccountID
+}
+
+// Instance runs parts. Run is safe for concurrent use; parts do not see each
+// other.
+type Instance interface {
+	// Run computes one part. It returns when ctx ends at the latest.
+	Run(ctx context.Context, in Input) (Output, Usage, error)
+	Close(ctx context.Context) error
+}
+
+// Input is one part's input with its parameters and limits.
+type Input struct {
+	Data   []byte
+	Params map[string]string // the task's params, each value as compact JSON or bare string
+	Limits Limits
+}
+
+// Limits bound one run; a zero field means the engine's default.
+type Limits struct {
+	Wall   time.Duration
+	CPU    time.Duration
+	Memory int64 // bytes
+	Output int64 // bytes
+}
+
+// Output is one part's result. Reasons that a classifier gives are inside Data.
+type Output struct {
+	Data []byte
+}
+
+// Usage is what the run consumed, as measured where it ran.
+type Usage struct {
+	CPU      time.Duration
+	Memory   int64 // peak bytes, 0 if unknown
+	BytesIn  int64
+	BytesOut int64
+}

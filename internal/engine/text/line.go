@@ -1,0 +1,119 @@
+package text
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"atoll/internal/engine"
+)
+
+// request is one line of input.
+type request struct {
+	ID   jsontext.Value `json:"id"`
+	Text *string        `json:"text"`
+}
+
+func parse(line []byte) (request, error) {
+	var req request
+	if len(line) > MaxLine {
+		return req, fmt.Errorf("%w: %d bytes, at most %d", engine.ErrTooLarge, len(line), MaxLine)
+	}
+	var err error
+	switch kind := jsontext.Value(line).Kind(); kind {
+	case '{':
+		err = json.Unmarshal(line, &req)
+	case '"':
+		err = json.Unmarshal(line, &req.Text)
+	default:
+		return req, fmt.Errorf("%w: %.40q is no JSON object or string", engine.ErrInput, line)
+	}
+	if err != nil {
+		return req, refusal(err)
+	}
+	if req.Text == nil {
+		return req, fmt.Errorf(`%w: no "text"`, engine.ErrInput)
+	}
+	if kind := req.ID.Kind(); req.ID != nil && kind != '"' && kind != '0' || len(req.ID) > MaxID {
+		return req, fmt.Errorf(`%w: "id" is %.40q, want a string or number of at most %d bytes`, engine.ErrInput, []byte(req.ID), MaxID)
+	}
+	return req, nil
+}
+
+// refusal says where a line is wrong. It is worded here and not by the JSON
+// package, whose wording may change: a refused part should read alike on every
+// node.
+func refusal(err error) error {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return fmt.Errorf("%w: no valid JSON at byte %d of the line", engine.ErrInput, syntax.ByteOffset+1)
+	}
+	if sem, ok := errors.AsType[*json.SemanticError](err); ok {
+		return fmt.Errorf("%w: %q is a JSON %s", engine.ErrInput, string(sem.JSONPointer), sem.JSONKind)
+	}
+	return fmt.Errorf("%w: %w", engine.ErrInput, err)
+}
+
+// line appends the answer to one line. Numbers are written from integers, so
+// that no float formatting comes between equal results and equal bytes.
+func (r *run) line(line []byte) error {
+	req, err := parse(line)
+	if err != nil {
+		return err
+	}
+	res, err := r.model.Classify(*req.Text, r.top, r.reasons)
+	if err != nil {
+		return fmt.Errorf("%w: %w", engine.ErrInput, err)
+	}
+	b := append(r.out, '{')
+	if req.ID != nil {
+		b = append(b, `"id":`...)
+		b = append(b, req.ID...)
+		b = append(b, ',')
+	}
+	b = pair(b, "label", res.Classes[0].Label, "p", res.Classes[0].P.String())
+	if r.top > 1 {
+		b = append(b, `,"others":[`...)
+		for i, c := range res.Classes[1:] {
+			b = append(comma(b, i), '{')
+			b = pair(b, "label", c.Label, "p", c.P.String())
+			b = append(b, '}')
+		}
+		b = append(b, ']')
+	}
+	if r.reasons > 0 {
+		b = append(b, `,"reasons":[`...)
+		for i, why := range res.Reasons {
+			b = append(comma(b, i), '{')
+			b = pair(b, "feature", why.Feature, "weight", why.Weight.String())
+			b = append(b, '}')
+		}
+		b = append(b, ']')
+	}
+	r.out = append(b, "}\n"...)
+	return nil
+}
+
+// pair appends two fields with string values.
+func pair(b []byte, name1, value1, name2, value2 string) []byte {
+	for i, s := range [...]string{name1, value1, name2, value2} {
+		if i == 2 {
+			b = append(b, ',')
+		}
+		// Quoting cannot fail: a model's labels are checked to be UTF-8 when it
+		// is loaded, and folding a text leaves only UTF-8.
+		b, _ = jsontext.AppendQuote(b, s)
+		if i%2 == 0 {
+			b = append(b, ':')
+		}
+	}
+	return b
+}
+
+func comma(b []byte, i int) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	return b
+}

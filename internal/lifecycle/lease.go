@@ -1,0 +1,79 @@
+package lifecycle
+
+import (
+	"fmt"
+
+	"atoll/internal/core"
+)
+
+// LeaseState is where a lease is on its way.
+type LeaseState string
+
+// States of a lease. Passed, Rejected, Lost, Refused and Cancelled are final.
+const (
+	Offered   LeaseState = "offered"
+	Accepted  LeaseState = "accepted"
+	Started   LeaseState = "running"
+	Reported  LeaseState = "reported"
+	Passed    LeaseState = "passed"
+	Rejected  LeaseState = "rejected"
+	Lost      LeaseState = "lost"
+	Refused   LeaseState = "refused"
+	Cancelled LeaseState = "cancelled"
+)
+
+// leaseMoves lists, for each state, the states that may follow it. What is not
+// here cannot happen, whatever messages are repeated or late.
+var leaseMoves = map[LeaseState][]LeaseState{
+	Offered:  {Accepted, Started, Reported, Refused, Lost, Cancelled},
+	Accepted: {Started, Reported, Refused, Lost, Cancelled},
+	Started:  {Reported, Refused, Lost, Cancelled},
+	Reported: {Passed, Rejected, Cancelled},
+}
+
+// Lease is one node's promise to do one part.
+type Lease struct {
+	ID         core.LeaseID   `json:"id"`
+	Attempt    int            `json:"n"` // 1, 2, … within the part
+	Node       core.NodeID    `json:"node"`
+	Owner      core.AccountID `json:"owner"`
+	Arch       string         `json:"arch,omitempty"`
+	State      LeaseState     `json:"state"`
+	Reason     string         `json:"why,omitempty"`
+	Price      core.Money     `json:"price"`
+	Nonce      string         `json:"nonce"`
+	OfferedMs  int64          `json:"offered"`
+	StartedMs  int64          `json:"started,omitzero"`
+	ReportedMs int64          `json:"reported,omitzero"`
+
+	// Set by the report.
+	Failure string      `json:"fail,omitempty"` // error text if the run failed
+	Result  core.Digest `json:"result,omitzero"`
+	Leaf    int64       `json:"leaf,omitzero"` // log index of the receipt, plus 1
+
+	// Set by the verdict.
+	Pay         core.Money      `json:"pay,omitzero"`
+	Transfer    core.TransferID `json:"xfer,omitzero"`    // the payment it grants
+	VerdictLeaf int64           `json:"verdict,omitzero"` // log index of the verdict, plus 1
+}
+
+// Live reports whether the node may still deliver.
+func (l *Lease) Live() bool {
+	return l.State == Offered || l.State == Accepted || l.State == Started
+}
+
+// Counted reports whether the lease draws on the budget: it may yet be paid,
+// or has been granted pay.
+func (l *Lease) Counted() bool { return l.Live() || l.State == Reported || l.State == Passed }
+
+// Move takes the lease to a new state. It fails, changing nothing, when the
+// state machine does not allow it.
+func (l *Lease) Move(to LeaseState, reason string) error {
+	for _, s := range leaseMoves[l.State] {
+		if s == to {
+			l.State, l.Reason = to, reason
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is %s and cannot become %s", l.ID, l.State, to)
+}

@@ -1,0 +1,69 @@
+package lifecycle
+
+import "atoll/internal/core"
+
+// PartState is where a part is on its way.
+type PartState string
+
+// States of a part.
+const (
+	PartWaiting   PartState = "waiting" // needs a lease that it has not got
+	PartRunning   PartState = "running" // all leases it needs are out
+	PartSucceeded PartState = "succeeded"
+	PartFailed    PartState = "failed"
+	PartCancelled PartState = "cancelled"
+)
+
+// Part is one piece of a task's input with the leases under which it ran.
+type Part struct {
+	Index    int         `json:"i"`
+	State    PartState   `json:"state"`
+	Reason   string      `json:"why,omitempty"`
+	SinceMs  int64       `json:"since"` // when it began to wait
+	Offset   int64       `json:"off,omitzero"`
+	Size     int64       `json:"size,omitzero"`
+	Input    core.Digest `json:"input"`
+	Result   core.Digest `json:"result,omitzero"` // once succeeded
+	TimedOut bool        `json:"timeout,omitzero"`
+	Leases   []Lease     `json:"leases,omitempty"`
+}
+
+// Ended reports whether the part is in a final state.
+func (p *Part) Ended() bool {
+	return p.State == PartSucceeded || p.State == PartFailed || p.State == PartCancelled
+}
+
+// Lease returns the lease with the given ID, or nil.
+func (p *Part) Lease(id core.LeaseID) *Lease {
+	for i := range p.Leases {
+		if p.Leases[i].ID == id {
+			return &p.Leases[i]
+		}
+	}
+	return nil
+}
+
+// Live counts the leases that may still deliver.
+func (p *Part) Live() (n int) {
+	for i := range p.Leases {
+		if p.Leases[i].Live() {
+			n++
+		}
+	}
+	return n
+}
+
+// Attempts counts the leases that used up an attempt: all but those that a
+// node declined before doing anything.
+func (p *Part) Attempts() (n int) {
+	for i := range p.Leases {
+		if s := p.Leases[i].State; s != Refused && s != Cancelled {
+			n++
+		}
+	}
+	return n
+}
+
+// Hidden reports whether what replicas delivered must not be shown yet, lest
+// one replica copy another: until the part has ended, or nothing is out.
+func (p *Part) Hidden() bool { return !p.Ended() && p.Live() > 0 }

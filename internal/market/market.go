@@ -1,0 +1,238 @@
+// Package market decides which nodes get a part's leases. It is pure:
+//
+//	filter   which nodes may do it at all, and in words why the others may not
+//	rank     the rest, by the expected price of a verified result
+//	place    the best, with distinct owners, and a small share for newcomers
+//
+// Prices are posted by the nodes, per lease. The randomness comes from the
+// caller's seed, so that a placement can be replayed.
+package market
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"atoll/internal/core"
+	"atoll/internal/policy"
+)
+
+// Offer is a node as the market sees it at one moment.
+type Offer struct {
+	Node      core.NodeID
+	Owner     core.AccountID
+	Up        bool
+	Draining  bool
+	Price     core.Money
+	Country   string
+	Region    string
+	Labels    map[string]string
+	Engines   []string
+	Arch      string
+	CPUMillis int64
+	Memory    int64
+	GPUs      []GPU
+	Accounts  []core.AccountID // serves only these; empty: all
+	Slots     int              // leases it runs at once
+	Queue     int              // leases it holds at once
+	InFlight  int              // leases it holds now
+	P50Ms     float64          // dispatch to report; 0 if unknown
+	Mean      float64          // reliability, expected
+	P5        float64          // reliability, 5th percentile
+	Seen      float64          // observations behind it
+}
+
+// GPU is one accelerator of an offer.
+type GPU struct {
+	Type   string
+	Memory int64
+}
+
+// Request is what a task asks of every node.
+type Request struct {
+	Account        core.AccountID
+	Engine         string
+	Residency      policy.Residency
+	Regions        []string
+	Selector       policy.Selector
+	CPUMillis      int64
+	Memory         int64
+	GPUs           int
+	GPUType        string
+	GPUMemory      int64
+	MinReliability float64
+	Distinct       bool // no two leases of a part with one owner
+}
+
+// Used is what a part has already tried.
+type Used struct {
+	Node    core.NodeID
+	Owner   core.AccountID
+	Arch    string
+	Barred  bool // the node declined, or its result was wrong: not again for this part
+	Counted bool // its lease is out, or its result counts: its owner is taken
+}
+
+// Choice is the outcome of one placement.
+type Choice struct {
+	Offers []*Offer
+	// Busy is set when a node was left out only because it is full: it is worth
+	// trying again as soon as a lease ends.
+	Busy bool
+}
+
+// exploreShare is the chance that a slot goes to a random newcomer, so that
+// newcomers can earn a record. newcomerSeen is the observations that end it.
+const (
+	exploreShare = 0.05
+	newcomerSeen = 10
+)
+
+// Place picks up to n offers for one part, each costing at most budget in sum.
+func Place(r *Request, offers []*Offer, used []Used, arch string, n int, budget core.Money, seed uint64) Choice {
+	var c Choice
+	fit := make([]*Offer, 0, len(offers))
+	for _, o := range offers {
+		switch r.Why(o, used, arch, budget) {
+		case "":
+			fit = append(fit, o)
+		case whyBusy:
+			c.Busy = true
+		}
+	}
+	if len(fit) == 0 {
+		return c
+	}
+	rng := rand.New(rand.NewPCG(seed, uint64(n)))
+	rank(fit, used, rng)
+	for len(c.Offers) < n {
+		i := pick(fit, rng)
+		if i < 0 {
+			break
+		}
+		o := fit[i]
+		c.Offers = append(c.Offers, o)
+		budget -= o.Price
+		if arch != "" {
+			arch = o.Arch
+		}
+		fit = slices.DeleteFunc(fit, func(x *Offer) bool {
+			return x == o || x.Price > budget || (r.Distinct && x.Owner == o.Owner)
+		})
+	}
+	return c
+}
+
+// pick returns the best of the ranked offers, or now and then a newcomer.
+func pick(ranked []*Offer, rng *rand.Rand) int {
+	if len(ranked) == 0 {
+		return -1
+	}
+	if len(ranked) > 1 && rng.Float64() < exploreShare {
+		if i := rng.IntN(len(ranked)); ranked[i].Seen < newcomerSeen {
+			return i
+		}
+	}
+	return 0
+}
+
+// rank sorts by the expected price of a verified result: the posted price, over
+// the reliability that can be counted on, times how full the node is. Nodes
+// tried before for this part come last.
+func rank(fit []*Offer, used []Used, rng *rand.Rand) {
+	// Equal offers are served in a random order, so that none is favoured by its name.
+	rng.Shuffle(len(fit), func(i, j int) { fit[i], fit[j] = fit[j], fit[i] })
+	slices.SortStableFunc(fit, func(a, b *Offer) int {
+		sa, sb := score(a, used), score(b, used)
+		switch {
+		case sa < sb:
+			return -1
+		case sa > sb:
+			return 1
+		}
+		return 0
+	})
+}
+
+func score(o *Offer, used []Used) float64 {
+	s := (float64(o.Price) + 1) / max(o.P5, 0.001)
+	s *= 1 + float64(o.InFlight)/float64(max(o.Slots, 1))
+	s *= 1 + o.P50Ms/10_000 // ten seconds of latency weigh as much as the price itself
+	for i := range used {
+		if used[i].Node == o.Node {
+			s *= 1e6
+		}
+	}
+	return s
+}
+
+const whyBusy = "all its slots are taken"
+
+// Why returns why the offer cannot be used for a part, in words, or "".
+// arch, if set, is the platform class of the part's other replicas, or "any"
+// while there are none.
+func (r *Request) Why(o *Offer, used []Used, arch string, budget core.Money) string {
+	if why := r.never(o); why != "" {
+		return why
+	}
+	for i := range used {
+		u := &used[i]
+		switch {
+		case u.Node == o.Node && u.Counted:
+			return "already holds a lease of this part"
+		case u.Node == o.Node && u.Barred:
+			return "declined this part, or answered it wrongly"
+		case r.Distinct && u.Counted && u.Owner == o.Owner:
+			return fmt.Sprintf("owner %s already holds a lease of this part", o.Owner)
+		}
+	}
+	switch {
+	case arch != "" && arch != "any" && o.Arch != arch:
+		return fmt.Sprintf("the model uses floats and the other replicas run on %s, not %s", arch, o.Arch)
+	case o.Price > budget:
+		return fmt.Sprintf("price %s is over the %s left of the budget", o.Price, budget)
+	case o.InFlight >= o.Queue:
+		return whyBusy
+	}
+	return ""
+}
+
+// never returns why a node cannot be used for any part of the task just now.
+func (r *Request) never(o *Offer) string {
+	switch {
+	case !r.Residency.Allows(o.Country):
+		return fmt.Sprintf("residency %s: the node is in %s", strings.Join(r.Residency.Resolved(), ", "), o.Country)
+	case !o.Up:
+		return "not heard of for some seconds"
+	case o.Draining:
+		return "draining"
+	case !slices.Contains(o.Engines, r.Engine):
+		return fmt.Sprintf("does not run engine %s", r.Engine)
+	case len(o.Accounts) > 0 && !slices.Contains(o.Accounts, r.Account):
+		return fmt.Sprintf("does not serve account %s", r.Account)
+	case len(r.Regions) > 0 && !slices.Contains(r.Regions, o.Region):
+		return fmt.Sprintf("region %q is not among %s", o.Region, strings.Join(r.Regions, ", "))
+	case !r.Selector.Matches(o.Labels):
+		return fmt.Sprintf("labels do not match %s", r.Selector)
+	case r.CPUMillis > o.CPUMillis:
+		return fmt.Sprintf("has %dm CPU, %dm asked for", o.CPUMillis, r.CPUMillis)
+	case r.Memory > o.Memory:
+		return fmt.Sprintf("has %d MiB memory, %d MiB asked for", o.Memory>>20, r.Memory>>20)
+	case !r.gpus(o):
+		return fmt.Sprintf("has not the %d GPU asked for", r.GPUs)
+	case o.Mean < r.MinReliability:
+		return fmt.Sprintf("reliability %.2f is under the %.2f asked for", o.Mean, r.MinReliability)
+	}
+	return ""
+}
+
+func (r *Request) gpus(o *Offer) bool {
+	n := 0
+	for _, g := range o.GPUs {
+		if (r.GPUType == "" || strings.Contains(strings.ToLower(g.Type), strings.ToLower(r.GPUType))) && g.Memory >= r.GPUMemory {
+			n++
+		}
+	}
+	return n >= r.GPUs
+}

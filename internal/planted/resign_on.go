@@ -1,0 +1,6 @@
+//go:build plant_resign
+
+package planted
+
+// Resign is planted.
+const Resign = true

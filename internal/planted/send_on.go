@@ -1,0 +1,6 @@
+//go:build plant_send
+
+package planted
+
+// Send is planted.
+const Send = true

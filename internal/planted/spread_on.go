@@ -1,0 +1,6 @@
+//go:build plant_spread
+
+package planted
+
+// Spread is planted.
+const Spread = true

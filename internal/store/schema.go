@@ -1,0 +1,74 @@
+package store
+
+// schema is version 1. Keys are 63-bit time-ordered integers or dense counters,
+// so that inserts go to the right edge of each tree; indexes are few and
+// partial. Documents are JSON: what is never searched by needs no column.
+const schema = `
+CREATE TABLE meta (k TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE tasks (
+	id      INTEGER PRIMARY KEY,
+	account TEXT NOT NULL,
+	state   TEXT NOT NULL,
+	open    INTEGER NOT NULL,  -- 1 until ended and settled
+	doc     BLOB NOT NULL,     -- lifecycle.Task
+	spec    BLOB NOT NULL,     -- api.TaskSpec as submitted
+	input   BLOB               -- the joined input, unless it is in the blob store
+);
+CREATE INDEX tasks_by_account ON tasks (account, id);
+CREATE INDEX tasks_open ON tasks (id) WHERE open = 1;
+
+CREATE TABLE parts (task INTEGER, idx INTEGER, doc BLOB NOT NULL, PRIMARY KEY (task, idx)) WITHOUT ROWID;
+
+-- Results by content: equal replicas share a row. data is NULL when the bytes
+-- are in the blob store.
+CREATE TABLE results (task INTEGER, idx INTEGER, digest BLOB, data BLOB, PRIMARY KEY (task, idx, digest)) WITHOUT ROWID;
+
+-- A row holds the events of one transaction; seq is the ID of the first.
+CREATE TABLE events (task INTEGER, seq INTEGER, doc BLOB NOT NULL, PRIMARY KEY (task, seq)) WITHOUT ROWID;
+
+CREATE TABLE idempotency (account TEXT, key TEXT, task INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (account, key)) WITHOUT ROWID;
+
+CREATE TABLE accounts (id TEXT PRIMARY KEY, available INTEGER NOT NULL, held INTEGER NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE transfers (
+	id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, debit TEXT NOT NULL, credit TEXT NOT NULL,
+	amount INTEGER NOT NULL, task INTEGER NOT NULL, lease INTEGER NOT NULL, memo TEXT NOT NULL
+);
+CREATE INDEX transfers_by_debit ON transfers (debit, id);
+CREATE INDEX transfers_by_credit ON transfers (credit, id) WHERE credit <> debit;
+
+-- The transparency log: idx is dense from 0, body the leaf, envelope the signed statement.
+CREATE TABLE leaves (idx INTEGER PRIMARY KEY, body BLOB NOT NULL, envelope BLOB NOT NULL);
+CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, root BLOB NOT NULL, note BLOB NOT NULL, at INTEGER NOT NULL);
+
+CREATE TABLE nodes (id TEXT PRIMARY KEY, doc BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE keys (id TEXT PRIMARY KEY, hash BLOB NOT NULL, doc BLOB NOT NULL) WITHOUT ROWID;
+CREATE UNIQUE INDEX keys_by_hash ON keys (hash);
+CREATE TABLE tokens (hash BLOB PRIMARY KEY, doc BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE models (name TEXT, version INTEGER, doc BLOB NOT NULL, PRIMARY KEY (name, version)) WITHOUT ROWID;
+
+CREATE TABLE callbacks (id INTEGER PRIMARY KEY, task INTEGER NOT NULL, due INTEGER NOT NULL, attempts INTEGER NOT NULL, state TEXT NOT NULL, doc BLOB NOT NULL);
+CREATE INDEX callbacks_due ON callbacks (due) WHERE state = 'due';
+`
+
+// statements of the writer, prepared once.
+const (
+	sqlInsertTask      = `INSERT INTO tasks (id, account, state, open, doc, spec, input) VALUES (?,?,?,?,?,?,?)`
+	sqlUpdateTask      = `UPDATE tasks SET state=?, open=?, doc=? WHERE id=?`
+	sqlPutPart         = `INSERT INTO parts (task, idx, doc) VALUES (?,?,?) ON CONFLICT DO UPDATE SET doc=excluded.doc`
+	sqlPutResult       = `INSERT INTO results (task, idx, digest, data) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`
+	sqlPutEvents       = `INSERT INTO events (task, seq, doc) VALUES (?,?,?)`
+	sqlPutIdempotency  = `INSERT INTO idempotency (account, key, task, body) VALUES (?,?,?,?)`
+	sqlFindIdempotency = `SELECT task, body FROM idempotency WHERE account=? AND key=?`
+	sqlPutAccount      = `INSERT INTO accounts (id, available, held, created) VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET available=excluded.available, held=excluded.held`
+	sqlPutTransfer     = `INSERT INTO transfers (id, at, kind, debit, credit, amount, task, lease, memo) VALUES (?,?,?,?,?,?,?,?,?)`
+	sqlPutLeaf         = `INSERT INTO leaves (idx, body, envelope) VALUES (?,?,?)`
+	sqlPutCheckpoint   = `INSERT INTO checkpoints (size, epoch, root, note, at) VALUES (?,?,?,?,?)`
+	sqlPutNode         = `INSERT INTO nodes (id, doc) VALUES (?,?) ON CONFLICT DO UPDATE SET doc=excluded.doc`
+	sqlPutKey          = `INSERT INTO keys (id, hash, doc) VALUES (?,?,?)`
+	sqlDeleteKey       = `DELETE FROM keys WHERE id=?`
+	sqlPutToken        = `INSERT INTO tokens (hash, doc) VALUES (?,?) ON CONFLICT DO UPDATE SET doc=excluded.doc`
+	sqlPutModel        = `INSERT INTO models (name, version, doc) VALUES (?,?,?)`
+	sqlPutCallback     = `INSERT INTO callbacks (id, task, due, attempts, state, doc) VALUES (?,?,?,?,?,?) ON CONFLICT DO UPDATE SET due=excluded.due, attempts=excluded.attempts, state=excluded.state`
+	sqlPutMeta         = `INSERT INTO meta (k, v) VALUES (?,?) ON CONFLICT DO UPDATE SET v=excluded.v`
+)

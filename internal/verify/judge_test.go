@@ -1,0 +1,208 @@
+package verify
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"atoll/internal/core"
+	"atoll/internal/lifecycle"
+)
+
+// part builds a part from a line such as "a:r=x b:r=x c:live d:lost e:f=boom":
+// one lease each, owned by the letter before the colon; r= is a reported
+// result, f= a reported failure.
+func part(t *testing.T, line string) *lifecycle.Part {
+	t.Helper()
+	p := &lifecycle.Part{State: lifecycle.PartRunning}
+	for i, w := range strings.Fields(line) {
+		owner, what, _ := strings.Cut(w, ":")
+		l := lifecycle.Lease{ID: core.LeaseID(i + 1), Node: core.NodeID(owner), Owner: core.AccountID(owner), Price: 100, OfferedMs: 1000}
+		kind, value, _ := strings.Cut(what, "=")
+		switch kind {
+		case "live":
+			l.State = lifecycle.Offered
+		case "r":
+			l.State, l.Result, l.ReportedMs = lifecycle.Reported, core.DigestOf([]byte(value)), 1500
+		case "f":
+			l.State, l.Result, l.Failure, l.ReportedMs = lifecycle.Reported, core.DigestOf([]byte(value)), value, 1500
+		default:
+			l.State = lifecycle.LeaseState(kind)
+		}
+		p.Leases = append(p.Leases, l)
+	}
+	return p
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	none := lifecycle.Terms{Method: "none", Replicas: 1, Agree: 1, MaxAttempts: 3}
+	quorum := lifecycle.Terms{Method: "quorum", Replicas: 3, Agree: 2, MaxAttempts: 2}
+	for _, c := range []struct {
+		name, leases string
+		terms        lifecycle.Terms
+		last         bool
+		want         string // need=N | wait | ok RESULT pass=… | fail TEXT
+	}{
+		{"nothing yet", "", none, false, "need=1"},
+		{"one out", "a:live", none, false, "wait"},
+		{"one done", "a:r=x", none, false, "ok x pass=1 reject="},
+		{"lone failure is retried", "a:f=boom", none, false, "need=1 pass= reject=1"},
+		{"lone failures run out", "a:rejected a:rejected a:f=boom", none, false, "fail 3 attempts used up: boom pass= reject=3"},
+		{"lost is retried", "a:lost", none, false, "need=1"},
+		{"declined costs no attempt", "a:refused b:refused c:refused d:refused", none, false, "need=1"},
+
+		{"three owners needed", "", quorum, false, "need=3"},
+		{"one short", "a:live b:live", quorum, false, "need=1"},
+		{"agreement must wait for the last replica", "a:r=x b:r=x c:live", quorum, false, "wait"},
+		{"a lost replica is replaced", "a:r=x b:r=x c:lost", quorum, false, "need=1"},
+		{"all agree", "a:r=x b:r=x c:r=x", quorum, false, "ok x pass=1,2,3 reject="},
+		{"one lies", "a:r=x b:r=y c:r=x", quorum, false, "ok x pass=1,3 reject=2!"},
+		{"one fails", "a:r=x b:f=boom c:r=x", quorum, false, "ok x pass=1,3 reject=2!"},
+		{"the input is at fault", "a:f=boom b:f=boom c:r=x", quorum, false, "fail 2 of 3 owners report: boom pass= reject=1,2,3!"},
+		{"all differ", "a:r=x b:r=y c:r=z", quorum, false, "need=1"},
+		{"a fourth decides", "a:r=x b:r=y c:r=z d:r=y", quorum, false, "ok y pass=2,4 reject=1!,3!"},
+		{"two camps decide nothing", "a:r=x b:r=y c:r=z d:r=x e:r=y", quorum, false, "need=1"},
+		{"no more owners to be had: two must do", "a:r=x b:r=x", quorum, true, "ok x pass=1,2 reject="},
+		{"no more owners to be had: one is not enough", "a:r=x", quorum, true, "fail 1 attempts used up:  pass= reject=1"},
+		{"nobody paid more than the replicas", "a:r=x b:r=x c:r=x d:r=x", quorum, false, "ok x pass=1,2,3 reject=4"},
+		{"attempts run out", "a:lost b:lost c:lost d:lost e:lost f:lost", quorum, false, "fail 6 attempts used up:  pass= reject="},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if got := describe(Judge(&c.terms, part(t, c.leases), c.last)); got != c.want {
+				t.Errorf("%s\n got %q\nwant %q", c.leases, got, c.want)
+			}
+		})
+	}
+}
+
+func describe(j Judgement) string {
+	var pass, reject []string
+	for _, v := range j.Verdicts {
+		id := fmt.Sprint(int64(v.Lease))
+		if v.Pass {
+			pass = append(pass, id)
+		} else if v.Wrong {
+			reject = append(reject, id+"!")
+		} else {
+			reject = append(reject, id)
+		}
+	}
+	verdicts := fmt.Sprintf(" pass=%s reject=%s", strings.Join(pass, ","), strings.Join(reject, ","))
+	switch {
+	case j.Need > 0 && len(j.Verdicts) > 0:
+		return fmt.Sprintf("need=%d%s", j.Need, verdicts)
+	case j.Need > 0:
+		return fmt.Sprintf("need=%d", j.Need)
+	case !j.Decided:
+		return "wait"
+	case j.Failure != "":
+		return "fail " + j.Failure + verdicts
+	}
+	for _, s := range []string{"x", "y", "z"} {
+		if j.Result == core.DigestOf([]byte(s)) {
+			return "ok " + s + verdicts
+		}
+	}
+	return "ok ?" + verdicts
+}
+
+// Whatever nodes report, pay goes only to leases whose result equals the agreed
+// one, to no more of them than there are replicas, and only when enough agree.
+func TestPayOnlyAgreement(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		replicas := rapid.IntRange(1, 5).Draw(t, "replicas")
+		terms := lifecycle.Terms{Replicas: replicas, Agree: rapid.IntRange(replicas/2+1, replicas).Draw(t, "agree"), MaxAttempts: rapid.IntRange(1, 3).Draw(t, "attempts")}
+		p := &lifecycle.Part{State: lifecycle.PartRunning}
+		for i := range rapid.IntRange(0, 8).Draw(t, "leases") {
+			l := lifecycle.Lease{ID: core.LeaseID(i + 1), Price: 10}
+			l.State = rapid.SampledFrom([]lifecycle.LeaseState{lifecycle.Reported, lifecycle.Reported, lifecycle.Reported, lifecycle.Offered, lifecycle.Lost, lifecycle.Refused}).Draw(t, "state")
+			if l.State == lifecycle.Reported {
+				l.Result = core.DigestOf([]byte(rapid.SampledFrom([]string{"x", "y"}).Draw(t, "result")))
+				if rapid.IntRange(0, 5).Draw(t, "fails") == 0 {
+					l.Failure = "boom"
+				}
+			}
+			p.Leases = append(p.Leases, l)
+		}
+		j := Judge(&terms, p, rapid.Bool().Draw(t, "last"))
+		paid := 0
+		for _, v := range j.Verdicts {
+			l := p.Lease(v.Lease)
+			if l.State != lifecycle.Reported {
+				t.Fatalf("verdict on %s, which is %s", l.ID, l.State)
+			}
+			if !v.Pass {
+				if v.Pay != 0 {
+					t.Fatalf("a rejected lease is paid")
+				}
+				continue
+			}
+			paid++
+			if !j.Decided || j.Failure != "" || l.Result != j.Result || l.Failure != "" || v.Pay > l.Price {
+				t.Fatalf("paid without agreement: %+v", j)
+			}
+		}
+		if paid > terms.Replicas {
+			t.Fatalf("%d paid for %d replicas", paid, terms.Replicas)
+		}
+		if paid > 0 && paid < terms.Agree {
+			t.Fatalf("%d paid, %d must agree", paid, terms.Agree)
+		}
+		if j.Decided && p.Live() > 0 {
+			t.Fatal("decided while a replica was out")
+		}
+		if j.Need > 0 && p.Attempts()+j.Need > terms.Replicas*terms.MaxAttempts {
+			t.Fatalf("asks for %d more after %d attempts", j.Need, p.Attempts())
+		}
+	})
+}
+
+func TestPenalty(t *testing.T) {
+	t.Parallel()
+	p := part(t, "a:r=x")
+	terms := lifecycle.Terms{Replicas: 1, Agree: 1, MaxAttempts: 1, LatencyMs: 400, PenaltyPerMille: 200}
+	j := Judge(&terms, p, false)
+	if len(j.Verdicts) != 1 || j.Verdicts[0].Pay != 80 {
+		t.Fatalf("500 ms against 400 asked for at 20 %%: got %+v, want pay 80 of 100", j.Verdicts)
+	}
+	terms.LatencyMs = 500
+	if j := Judge(&terms, p, false); j.Verdicts[0].Pay != 100 {
+		t.Fatalf("in time: got %+v, want full pay", j.Verdicts)
+	}
+}
+
+func TestReputation(t *testing.T) {
+	t.Parallel()
+	var newcomer, good, liar Reputation
+	for i := range 100 {
+		good = good.Pass()
+		if i%3 == 0 {
+			liar = liar.Fault(1)
+		} else {
+			liar = liar.Pass()
+		}
+	}
+	if newcomer.Mean() != 0.5 {
+		t.Errorf("a newcomer's mean is %v, want one half", newcomer.Mean())
+	}
+	if p := newcomer.P5(); p < 0.049 || p > 0.051 {
+		t.Errorf("a newcomer's 5th percentile is %v, want .05: Beta(1,1) is uniform", p)
+	}
+	if !(newcomer.P5() < liar.P5() && liar.P5() < good.P5()) {
+		t.Errorf("order is newcomer %.3f, liar %.3f, good %.3f", newcomer.P5(), liar.P5(), good.P5())
+	}
+	if good.Mean() < 0.98 || liar.Mean() > 0.7 {
+		t.Errorf("means: good %.3f, liar %.3f", good.Mean(), liar.Mean())
+	}
+	for range 3000 {
+		liar = liar.Pass()
+	}
+	if liar.P5() < 0.95 {
+		t.Errorf("a reformed node is forgiven in time: %.3f", liar.P5())
+	}
+}
