@@ -14,14 +14,10 @@ import (
 	"atoll/internal/core"
 )
 
-// maxDepth bounds the nesting of any body. No type of the API comes near it, and
-// nothing behind the API has to survive deeper values than this in params.
-const maxDepth = 32
-
-// Decode reads a JSON body into v, which points to a type of this package.
-// Unknown fields, duplicate keys, wrong types, values nested deeper than 32, and
-// anything after the value are refused with a core.Error of kind Invalid that
-// names the field by its path. The body's size is for the caller to bound.
+// Decode reads a JSON body into v, a pointer to a struct. Unknown fields,
+// duplicate keys, wrong types and anything after the value are refused with a
+// core.Error of kind Invalid that names the field by its path. The body's size
+// is for the caller to bound.
 func Decode(body []byte, v any) error {
 	if err := json.Unmarshal(body, v, json.RejectUnknownMembers(true)); err != nil {
 		return explain(err, reflect.TypeOf(v))
@@ -30,7 +26,7 @@ func Decode(body []byte, v any) error {
 }
 
 // DecodeTaskSpec reads the body of POST /v1/submit-task. It checks the form
-// only; see TaskSpec.Validate.
+// only, as Decode does, and the depth of params; see TaskSpec.Validate.
 func DecodeTaskSpec(body []byte) (*TaskSpec, error) {
 	s := new(TaskSpec)
 	if err := Decode(body, s); err != nil {

@@ -380,4 +380,3 @@ func writeReady(path string, r ready) error {
 	}
 	return writeFile(path, append(b, '\n'))
 }
-

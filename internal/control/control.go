@@ -93,6 +93,9 @@ type Control struct {
 	ids   *core.IDSource
 	now   func() time.Time
 	log   *slog.Logger
+	// outbound takes what a durable batch has to say off the writer's hands:
+	// sealing leases costs a signature. nil in Inline mode.
+	outbound chan func()
 
 	// mu guards all below: jobs hold it while they run, readers of soft state
 	// (offers, nodes, waiters) hold it briefly.
@@ -108,6 +111,7 @@ type Control struct {
 	payouts   []payout // granted, waiting for a checkpoint; by log index
 	published store.Checkpoint
 	boot      time.Time
+	lookedMs  int64 // when waiting parts were last held against the market
 	stats     stats
 }
 
@@ -173,6 +177,9 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 		boot: cfg.Now(),
 	}
 	var err error
+	if !cfg.Inline {
+		c.outbound = make(chan func(), 1024)
+	}
 	c.store, err = store.Open(store.Config{
 		Path: cfg.Path, Log: cfg.Logger, Now: cfg.Now, Finish: c.finish, Crash: cfg.Crash, Inline: cfg.Inline, NoSync: cfg.NoSync,
 	})
@@ -184,6 +191,10 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 	}
 	return c, nil
 }
+
+// senders seal and send beside the writer. Messages may overtake each other;
+// nodes do not mind.
+const senders = 2
 
 // Run works until ctx ends or the store fails.
 func (c *Control) Run(ctx context.Context) error {
@@ -209,6 +220,18 @@ func (c *Control) Run(ctx context.Context) error {
 			c.log.Error("checkpoint", "error", err)
 		}
 	})
+	for range senders {
+		wg.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case say := <-c.outbound:
+					say()
+				}
+			}
+		})
+	}
 	err := c.store.Run(ctx)
 	cancel()
 	wg.Wait()
@@ -367,6 +390,7 @@ func (b *batch) write() {
 		b.tx.PutAccount(*a)
 	}
 	for _, n := range b.nodes {
+		n.rate()
 		b.tx.PutNode(n.doc.ID, &n.doc)
 		n.dirty = false
 	}
@@ -402,6 +426,13 @@ func (b *batch) announce() {
 		f()
 	}
 	for _, m := range out {
-		m()
+		if c.outbound == nil {
+			m()
+		} else {
+			select {
+			case c.outbound <- m:
+			case <-c.store.Stopped(): // a restarted hub says it again
+			}
+		}
 	}
 }

@@ -136,13 +136,14 @@ func (n *node) refresh(up bool) {
 	for _, g := range s.GPUs {
 		o.GPUs = append(o.GPUs, market.GPU{Type: g.Type, Memory: g.Memory})
 	}
+	o.P50Ms = n.latency.quantile(0.5)
 	n.rate()
 }
 
-// rate recomputes what ranks the node.
+// rate recomputes what the node's record says of it.
 func (n *node) rate() {
-	n.offer.Mean, n.offer.P5, n.offer.Seen = n.doc.Reputation.Mean(), n.doc.Reputation.P5(), n.doc.Reputation.Observations()
-	n.offer.P50Ms = n.latency.quantile(0.5)
+	r := n.doc.Reputation
+	n.offer.Mean, n.offer.P5, n.offer.Seen = r.Mean(), r.P5(), r.Observations()
 }
 
 // status takes a node's coalesced progress.

@@ -91,7 +91,6 @@ func (b *batch) judge(t *task, p *part, v verify.Verdict) {
 		n.doc.Rejected++
 		b.c.stats.rejected++
 	}
-	n.rate()
 	b.touchNode(n)
 	b.verdicts = append(b.verdicts, pendingVerdict{t, p, l.ID, v.Reason})
 	b.event(t, "lease."+string(l.State), &p.Part, l, "%s", v.Reason)
@@ -102,7 +101,6 @@ func (b *batch) lose(r *leaseRef, why string) {
 	n := r.node
 	n.doc.Reputation = n.doc.Reputation.Fault(verify.WeightLost)
 	n.doc.Lost++
-	n.rate()
 	b.touchNode(n)
 	r.task.Moved++
 	b.c.stats.lost++

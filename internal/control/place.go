@@ -121,9 +121,11 @@ func (b *batch) placePart(t *task, p *part, need int) bool {
 		b.explain(t, used, arch)
 	}
 	if len(choice.Offers) < need {
-		if p.State != lifecycle.PartWaiting || p.Reason == "" {
+		if p.State != lifecycle.PartWaiting {
 			p.State, p.SinceMs = lifecycle.PartWaiting, b.now
-			p.Reason = waitReason(t, choice.Busy)
+		}
+		if why := waitReason(t, choice.Busy); p.Reason != why {
+			p.Reason = why
 			b.touchPart(t, p)
 		}
 		return false

@@ -16,6 +16,9 @@ const (
 	// downAfterMs is the silence after which a node gets no new leases.
 	// Heartbeats come every 500 ms.
 	downAfterMs = 2_000
+	// lookAgainMs is how often waiting parts are held against the market even
+	// though no lease has ended and no node has appeared.
+	lookAgainMs = 1_000
 )
 
 // Sweep lets time pass: it looks at every lease that is out and at every task
@@ -24,9 +27,17 @@ func (c *Control) Sweep() {
 	now := c.now().UnixMilli()
 	c.mu.Lock()
 	due := c.overdue(now)
+	// A price or a label may have changed since the last look.
+	again := len(c.waiting) > 0 && now-c.lookedMs >= lookAgainMs && c.anyFree()
+	if again {
+		c.lookedMs = now
+	}
 	c.mu.Unlock()
-	if due {
+	switch {
+	case due:
 		c.enqueue((*batch).sweep)
+	case again:
+		c.enqueue(func(b *batch) { b.freed = true })
 	}
 }
 

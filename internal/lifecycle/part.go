@@ -65,5 +65,6 @@ func (p *Part) Attempts() (n int) {
 }
 
 // Hidden reports whether what replicas delivered must not be shown yet, lest
-// one replica copy another: until the part has ended, or nothing is out.
-func (p *Part) Hidden() bool { return !p.Ended() && p.Live() > 0 }
+// one replica copy another: a further replica may be needed until the part has
+// ended.
+func (p *Part) Hidden() bool { return !p.Ended() }

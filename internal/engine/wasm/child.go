@@ -6,25 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
-	"math"
 	"strings"
-	"sync"
 	"time"
 
 	"atoll/internal/engine"
 	"atoll/internal/node/sandbox"
-)
-
-const (
-	// watchTick is when a running part is looked at for the first time; most
-	// have ended by then. CPU limits are as exact as this.
-	watchTick = 10 * time.Millisecond
-	// betCPU is the CPU time after which parts that went to a child together
-	// are given up and run one by one: some twenty times what they should take.
-	betCPU = 25 * time.Millisecond
-	// betWall is the same where the child's CPU clock cannot be read.
-	betWall = 250 * time.Millisecond
 )
 
 // errBet means that parts that went together were not as short as hoped.
@@ -189,139 +175,4 @@ func (c *child) failure() error {
 		return fmt.Errorf("wasm: killed from outside: %w", exit.Err())
 	}
 	return fmt.Errorf("%w: %w", engine.ErrCrashed, exit.Err())
-}
-
-// watch kills a child that takes more time than it may.
-type watch struct {
-	proc  *sandbox.Process
-	timer *time.Timer
-
-	mu     sync.Mutex
-	armed  bool
-	killed bool
-	begun  time.Time
-	wall   time.Duration
-	cpu    time.Duration // 0: no limit
-	cause  error         // nil: say which limit it was
-	base   time.Duration // CPU clock at the first tick
-	based  bool
-}
-
-func (w *watch) init(proc *sandbox.Process) {
-	w.proc = proc
-	w.timer = time.AfterFunc(math.MaxInt64, w.tick)
-	w.timer.Stop()
-}
-
-func (w *watch) arm(wall, cpu time.Duration, cause error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.armed, w.begun, w.wall, w.cpu, w.cause, w.based = true, time.Now(), wall, cpu, cause, false
-	w.timer.Reset(min(wall, watchTick))
-}
-
-// disarm reports whether the child has been killed.
-func (w *watch) disarm() bool {
-	w.timer.Stop()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.armed = false
-	return w.killed
-}
-
-func (w *watch) tick() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.armed {
-		return
-	}
-	left := w.wall - time.Since(w.begun)
-	if left <= 0 {
-		w.kill(fmt.Errorf("%w: it ran for %s of wall-clock time", engine.ErrDeadline, w.wall))
-		return
-	}
-	if now, ok := w.proc.CPU(); ok && w.cpu > 0 {
-		if !w.based {
-			w.base, w.based = now, true
-		}
-		rest := w.cpu - (now - w.base)
-		if rest <= 0 {
-			w.kill(fmt.Errorf("%w: it used %s of CPU time", engine.ErrDeadline, w.cpu))
-			return
-		}
-		left = min(left, max(rest, time.Millisecond))
-	}
-	w.timer.Reset(left)
-}
-
-func (w *watch) kill(limit error) {
-	if w.cause != nil {
-		limit = w.cause
-	}
-	w.killed = true
-	w.proc.Kill(limit)
-}
-
-// spares are processes that wait for a module: starting one takes longer than
-// compiling most modules.
-type spares struct {
-	cfg sandbox.Config
-	log *slog.Logger
-
-	mu     sync.Mutex
-	ready  []*sandbox.Process
-	closed bool
-	wg     sync.WaitGroup
-}
-
-func newSpares(n int, cfg sandbox.Config, log *slog.Logger) *spares {
-	s := &spares{cfg: cfg, log: log}
-	for range n {
-		s.wg.Go(s.add)
-	}
-	return s
-}
-
-func (s *spares) add() {
-	p, err := sandbox.Start(context.Background(), s.cfg)
-	if err != nil {
-		// The next part that needs a process meets the same error and says so.
-		s.log.Warn("no spare sandbox process", "error", err)
-		return
-	}
-	s.mu.Lock()
-	if !s.closed {
-		s.ready = append(s.ready, p)
-		s.mu.Unlock()
-		return
-	}
-	s.mu.Unlock()
-	p.Close()
-}
-
-// get returns a blank process, and has the next one started.
-func (s *spares) get(ctx context.Context) (*sandbox.Process, error) {
-	s.mu.Lock()
-	n := len(s.ready)
-	if n == 0 || s.closed {
-		s.mu.Unlock()
-		return sandbox.Start(ctx, s.cfg)
-	}
-	p := s.ready[n-1]
-	s.ready = s.ready[:n-1]
-	s.wg.Go(s.add)
-	s.mu.Unlock()
-	return p, nil
-}
-
-func (s *spares) close() {
-	s.mu.Lock()
-	s.closed = true
-	for _, p := range s.ready {
-		p.Kill(nil)
-		s.wg.Go(p.Close)
-	}
-	s.ready = nil
-	s.mu.Unlock()
-	s.wg.Wait()
 }

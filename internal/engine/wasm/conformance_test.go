@@ -48,6 +48,9 @@ func badModels() map[string][]byte {
 		"unknown instruction":          asm.Command(0, nil, nil, []byte{0xff}),
 		"atomics, not in WASI preview 1": asm.Command(1, nil, nil, asm.Ops(
 			0xfe, 0x03, 0x00)),
+		// The compiler takes memory for four billion elements, and its child
+		// dies of that.
+		"bomb":                    []byte("\x00asm\x01\x00\x00\x00\x09\x0a\x01\x00\x41\x00\x0b\xff\xff\xff\xff\x0f"),
 		"component, not a module": []byte("\x00asm\x0d\x00\x01\x00"),
 	}
 }

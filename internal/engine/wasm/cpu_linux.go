@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime is that of the thread. A part does not leave its thread: the child
-// has one goroutine, and no other could take it over while the part runs.
+// cpuTime is that of the thread, to which a part is locked: what the collector
+// does meanwhile is the node's cost.
 func cpuTime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {

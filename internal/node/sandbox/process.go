@@ -26,6 +26,10 @@ var (
 // binary's packages, some ten milliseconds on an idle machine.
 const startTimeout = 20 * time.Second
 
+// marker is set in a child's environment until MaybeWorker clears it. A program
+// whose main does not call MaybeWorker would start itself again without end.
+const marker = "ATOLL_SANDBOX_WORKER"
+
 // Config says which child to start.
 type Config struct {
 	Worker string // the name of one that main gave to MaybeWorker
@@ -75,6 +79,9 @@ func (e Exit) Err() error {
 
 // Start starts a child and waits for its hello.
 func Start(ctx context.Context, cfg Config) (*Process, error) {
+	if os.Getenv(marker) != "" {
+		return nil, errors.New("sandbox: this is a worker process, but main has not called MaybeWorker")
+	}
 	if err := cfg.Limits.check(); err != nil {
 		return nil, err
 	}
@@ -129,7 +136,7 @@ func launch(worker, limits string, frame int) (*Process, error) {
 		// One thread of Go code is enough: a part runs alone. The collector
 		// runs rarely, because a warm child leaves little garbage per part;
 		// GOMAXPROCS also keeps the runtime from opening cgroup files.
-		Env:         []string{"GOMAXPROCS=1", "GOGC=400", "GOTRACEBACK=none"},
+		Env:         []string{"GOMAXPROCS=1", "GOGC=400", "GOTRACEBACK=none", marker + "=1"},
 		Dir:         workDir(),
 		Stdin:       childIn,
 		Stdout:      childOut,

@@ -217,6 +217,13 @@ func TestPanicIsReportedPrintable(t *testing.T) {
 	}
 }
 
+func TestNoRecursion(t *testing.T) {
+	t.Setenv(marker, "1")
+	if _, err := Start(t.Context(), Config{Worker: "echo", Limits: limits()}); err == nil || !strings.Contains(err.Error(), "MaybeWorker") {
+		t.Errorf("a worker that never became one starts workers: %v", err)
+	}
+}
+
 func TestStartRefuses(t *testing.T) {
 	t.Parallel()
 	if _, err := Start(t.Context(), Config{Worker: "nobody", Limits: limits()}); err == nil || !strings.Contains(err.Error(), "no worker is named") {

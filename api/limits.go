@@ -1,0 +1,40 @@
+package api
+
+import (
+	"time"
+
+	"atoll/internal/core"
+)
+
+// Limits of a task specification. What one hub allows may be less.
+const (
+	MaxInputs   = 64
+	MaxReplicas = 9
+	MaxAttempts = 10
+	// MaxPhase bounds timeout.queue and timeout.execution, MaxTotal the whole
+	// task, deadline and disconnect included.
+	MaxPhase = 24 * time.Hour
+	MaxTotal = 7 * 24 * time.Hour
+
+	minLostAfter = time.Second
+	maxURL       = 8 << 10 // bytes of a URL, except data:
+	maxParams    = 128     // entries
+	maxParamName = 64      // bytes
+	maxDepth     = 32      // of a value in params
+	maxList      = 64      // regions, residency
+	maxName      = 63      // bytes of a region or GPU type
+	maxGPUs      = 64
+	maxCPU       = 1 << 20 // cores
+	maxMemory    = 1 << 50 // bytes
+)
+
+// Defaults that WithDefaults fills in.
+const (
+	defaultQueue     = Duration(time.Minute)
+	defaultExecution = Duration(30 * time.Second)
+	defaultTotal     = Duration(5 * time.Minute)
+	defaultAttempts  = 3
+	defaultLostAfter = Duration(3 * time.Second)
+	defaultReplicas  = 3
+	defaultMaxCost   = core.Credit
+)

@@ -1,0 +1,5 @@
+//go:build !linux && !darwin && !windows
+
+package measure
+
+func totalMemory() int64 { return 0 }
