@@ -81,6 +81,12 @@ type Model struct {
 	Floats bool `json:"floats,omitempty" doc:"wasm: uses floats, so replicas run on one platform class"`
 }
 
+// Blob answers POST /v1/blobs.
+type Blob struct {
+	Digest core.Digest `json:"digest"`
+	Size   int64       `json:"size" doc:"bytes"`
+}
+
 // Account is an account's balance.
 type Account struct {
 	ID        core.AccountID `json:"id"`

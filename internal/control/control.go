@@ -401,7 +401,7 @@ func (b *batch) announce() {
 	c := b.c
 	c.mu.Lock()
 	if len(b.leaves) > 0 {
-		if err := c.cfg.Log.Append(b.leaves); err != nil {
+		if err := c.cfg.Log.append(b.leaves); err != nil {
 			c.log.Error("the log's tiles are behind SQL; a restart rebuilds them", "error", err)
 		}
 	}

@@ -299,8 +299,13 @@ func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedL
 	return ""
 }
 
-// appendLeaf stores a signed statement in the log.
+// appendLeaf stores a signed statement in the log. The tree gets the very bytes
+// that SQL has: a statement signed again would be another leaf.
 func (b *batch) appendLeaf(body, envelope []byte) int64 {
-	b.leaves = append(b.leaves, body)
+	shown := body
+	if planted.Resign {
+		shown = b.c.signedAgain(envelope)
+	}
+	b.leaves = append(b.leaves, shown)
 	return b.tx.AppendLeaf(body, envelope)
 }

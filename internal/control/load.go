@@ -30,7 +30,7 @@ func (c *Control) load(ctx context.Context) error {
 	if c.published, err = c.store.LastCheckpoint(ctx); err != nil && !errors.Is(err, store.ErrNoRow) {
 		return err
 	}
-	if err := c.cfg.Log.Open(ctx, c.store, c.published); err != nil {
+	if err := c.cfg.Log.open(ctx, c.store, c.published); err != nil {
 		return err
 	}
 	if err := errors.Join(c.loadAccounts(ctx), c.loadNodes(ctx), c.loadModels(ctx)); err != nil {

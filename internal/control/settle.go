@@ -88,7 +88,7 @@ func (b *batch) payEarly() {
 // that, and pays what it covers.
 func (c *Control) Checkpoint(ctx context.Context) error {
 	c.mu.Lock()
-	grown := c.cfg.Log.Size() > c.published.Size
+	grown := c.cfg.Log.size() > c.published.Size
 	c.mu.Unlock()
 	if grown {
 		if err := c.job(ctx, (*batch).checkpoint); err != nil {
@@ -112,7 +112,7 @@ func (c *Control) Checkpoint(ctx context.Context) error {
 // checkpoints can never contradict each other.
 func (b *batch) checkpoint() error {
 	c := b.c
-	next, err := c.cfg.Log.Next(c.published, b.now)
+	next, err := c.cfg.Log.next(c.published, b.now)
 	if err != nil || next.Size == c.published.Size {
 		return err
 	}
@@ -121,7 +121,7 @@ func (b *batch) checkpoint() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.published = next
-		c.cfg.Log.Publish(next.Note)
+		c.cfg.Log.publish(next)
 	})
 	return nil
 }

@@ -9,5 +9,5 @@
 //	plant_pay      a verdict is paid before a checkpoint covers it
 //	plant_spread   replicas of one part may share an owner
 //	plant_send     a node sends a report before it has stored it
-//	plant_resign   a restarted hub signs the newest log leaf again
+//	plant_resign   the log's tree gets a leaf that was signed again
 package planted

@@ -34,6 +34,12 @@ type Tree struct {
 	size    int64
 	edge    [][]Hash           // by tile level: the hashes after the last full tile, fewer than 256
 	pending map[tileKey][]byte // full tiles that are not yet files
+	last    rootOf             // the root asked for last: proofs come in runs for one size
+}
+
+type rootOf struct {
+	size int64
+	root Hash
 }
 
 type tileKey struct {
@@ -167,7 +173,23 @@ func (t *Tree) Root(size int64) (Hash, error) {
 	if err := t.within(size); err != nil {
 		return Hash{}, err
 	}
-	return sumdb.TreeHash(size, t.reader())
+	return t.root(size, t.reader())
+}
+
+func (t *Tree) root(size int64, r sumdb.HashReader) (Hash, error) {
+	t.mu.RLock()
+	last := t.last
+	t.mu.RUnlock()
+	if size > 0 && last.size == size {
+		return last.root, nil
+	}
+	h, err := sumdb.TreeHash(size, r)
+	if err == nil {
+		t.mu.Lock()
+		t.last = rootOf{size, h}
+		t.mu.Unlock()
+	}
+	return h, err
 }
 
 // ProveInclusion proves that leaf index is in the tree of the first size leaves.
@@ -180,7 +202,7 @@ func (t *Tree) ProveInclusion(index, size int64) ([]Hash, error) {
 		return nil, fmt.Errorf("%w: index %d in a tree of size %d", ErrRange, index, size)
 	}
 	r := t.reader()
-	root, err := sumdb.TreeHash(size, r)
+	root, err := t.root(size, r)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +237,7 @@ func (t *Tree) ProveConsistency(older, size int64) ([]Hash, error) {
 	if err != nil {
 		return nil, err
 	}
-	after, err := sumdb.TreeHash(size, r)
+	after, err := t.root(size, r)
 	if err != nil {
 		return nil, err
 	}

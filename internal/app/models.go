@@ -1,0 +1,45 @@
+package app
+
+import (
+	"io"
+	"os"
+
+	"atoll/internal/control"
+	"atoll/internal/core"
+	"atoll/internal/engine/wasm"
+	learntext "atoll/internal/learn/text"
+)
+
+// maxInspect bounds the models of engines whose files are read whole.
+const maxInspect = 256 << 20
+
+// inspectModel looks at an uploaded model without running it: what is not a
+// model of its engine is refused here, before it has a name.
+func inspectModel(engine, path string) (control.ModelFacts, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return control.ModelFacts{}, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxInspect+1))
+	if err != nil {
+		return control.ModelFacts{}, err
+	}
+	if len(data) > maxInspect {
+		return control.ModelFacts{}, core.Errorf(core.TooLarge, "models of engine %s have at most %d MiB", engine, maxInspect>>20)
+	}
+	switch engine {
+	case "text":
+		if _, err := learntext.Parse(data); err != nil {
+			return control.ModelFacts{}, core.Errorf(core.Invalid, "not a text model: %w", err).WithHint("train one with: atoll model train")
+		}
+		return control.ModelFacts{Reproducible: true}, nil
+	case "wasm":
+		floats, err := wasm.Inspect(data)
+		if err != nil {
+			return control.ModelFacts{}, core.Errorf(core.Invalid, "%w", err)
+		}
+		return control.ModelFacts{Reproducible: true, Floats: floats}, nil
+	}
+	return control.ModelFacts{}, core.Errorf(core.Invalid, "engine %.40q is not known here", engine).At("engine").WithHint("engines: text, wasm")
+}

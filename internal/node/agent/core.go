@@ -1,0 +1,392 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/engine"
+	"atoll/internal/identity"
+	"atoll/internal/node/outbox"
+)
+
+// Outbox is where reports are kept until they are acknowledged: outbox.Outbox,
+// or outbox.Memory under a simulator.
+type Outbox interface {
+	// Put stores reports and forgets others, both or neither, durably before it
+	// returns. An error stops the agent.
+	Put(add []outbox.Entry, forget []int64) error
+	All() ([]outbox.Entry, error)
+}
+
+// Signer makes the receipt of a group of finished leases of one account: a DSSE
+// envelope in JSON. It is called beside the Core, one call at a time.
+type Signer interface {
+	Sign(account core.AccountID, done []Finished) (json.RawMessage, error)
+}
+
+// Config is what a Core knows from the start.
+type Config struct {
+	Node   core.NodeID
+	Hub    string             // the one hub whose leases are taken
+	HubKey identity.PublicKey // its key, as pinned when the node joined
+	Boot   string             // new for each life of the agent
+	// Offer is what the node offers, and what it takes leases against: price
+	// floor, country, labels, engines, CPU, memory, accounts, slots and queue.
+	Offer    bus.NodeOffer
+	MaxInput int64 // bytes of one part's input; 0: any
+	MaxModel int64 // bytes of one model; 0: any
+	Faults   Faults
+	Signer   Signer
+	Outbox   Outbox
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.HubKey.IsZero() || c.Hub == "" || c.Node == "" || c.Boot == "":
+		return errors.New("agent: node, boot, hub or the hub's key is missing")
+	case c.Signer == nil || c.Outbox == nil:
+		return errors.New("agent: signer or outbox is missing")
+	case c.Offer.Slots < 1 || c.Offer.Queue < c.Offer.Slots || c.Offer.Queue > maxQueue:
+		return fmt.Errorf("agent: %d slots and a queue of %d: want at least 1 slot and a queue from there to %d",
+			c.Offer.Slots, c.Offer.Queue, maxQueue)
+	case c.Offer.Price < 0 || c.Offer.Price > core.MaxMoney:
+		return fmt.Errorf("agent: price %s", c.Offer.Price)
+	}
+	return nil
+}
+
+// Effects are what the world is to do after a step, in any order between the
+// lists, but in order within Send.
+type Effects struct {
+	Send   []Message
+	Start  []Start
+	Stop   []core.LeaseID // runs whose result nobody wants; Done still follows
+	Upload []Upload
+	// Die is set by the fault crash-after: the process ends here and now.
+	Die bool
+}
+
+// Message goes to the hub. It may be lost.
+type Message struct {
+	Kind        string
+	Data        []byte
+	Traceparent string
+}
+
+// Start is a part to run now. Running follows when its model and input are at
+// hand, and Done when it is over, whatever happened. At most Offer.Slots are
+// between Start and Done, or Uploaded where an Upload came of it.
+type Start struct {
+	Lease *bus.Lease // not to be changed
+	Delay time.Duration
+}
+
+// Upload is a result too large for a message, to be put to the hub over HTTP.
+// Uploaded follows.
+type Upload struct {
+	Lease core.LeaseID
+	Data  []byte
+}
+
+// Outcome is what came of a run: Data, or one of Failure and Fault.
+type Outcome struct {
+	Data []byte
+	// Failure says that the part or its model is at fault, in words that every
+	// node would find: the lease is reported as failed.
+	Failure string
+	// Fault says that this node could not do it: the lease is refused, and the
+	// hub gives it to another.
+	Fault             string
+	Usage             engine.Usage
+	Started, Finished time.Time
+}
+
+// Finished is a lease ready to be signed.
+type Finished struct {
+	Lease *bus.Lease
+	Outcome
+	Result   core.Digest // of Data, or of the failure's text
+	Uploaded bool
+}
+
+// Core is the deterministic half of an agent; see the package comment. It is not
+// safe for concurrent use. After a crash, or an error of Committed, it is gone:
+// a new one over the same outbox takes its place.
+type Core struct {
+	cfg   Config
+	rules rules
+	clock clock
+
+	held      map[core.LeaseID]*held
+	queue     []*held // queued, oldest first
+	running   int     // slots in use
+	cpu, mem  int64   // of the running leases
+	finished  []*held
+	memory    *memory
+	parts     int // runs ended, for crash-after
+	draining  bool
+	committed bool // a Batch is out
+
+	reports     map[int64]*report
+	byLease     map[core.LeaseID]*report
+	order       []*report // by ID; acknowledged ones are skipped
+	outboxBytes int
+	nextReport  int64
+	forget      []int64
+	forgetDue   time.Duration
+	resendDue   time.Duration
+	unstored    []outbox.Entry // only with planted.Send
+
+	beat    uint64
+	beatDue time.Duration
+	status  pendingStatus
+}
+
+// held is a lease from its acceptance until its report is stored.
+type held struct {
+	lease     bus.Lease
+	state     state
+	cancelled bool
+	out       Outcome
+	uploaded  bool
+	told      bool // its acceptance
+	toldStart bool
+	inNews    bool
+}
+
+type state int
+
+const (
+	queued state = iota
+	starting
+	running
+	uploading
+	finished
+)
+
+// never is a moment that does not come.
+const never = time.Duration(1<<63 - 1)
+
+// NewCore returns a core that remembers what is in the outbox.
+func NewCore(now time.Time, cfg Config) (*Core, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	c := &Core{
+		cfg:       cfg,
+		clock:     clock{last: now},
+		held:      map[core.LeaseID]*held{},
+		memory:    newMemory(),
+		reports:   map[int64]*report{},
+		byLease:   map[core.LeaseID]*report{},
+		forgetDue: never, resendDue: never,
+		status: pendingStatus{due: never, last: -statusEvery},
+	}
+	c.rules.cfg = &c.cfg
+	c.clock.observe(now.UnixMilli())
+	entries, err := cfg.Outbox.All()
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		c.keep(e, "", 0)
+		c.nextReport = max(c.nextReport, e.ID)
+	}
+	return c, nil
+}
+
+// Lease takes a sealed batch of offers. An error means that the batch as a whole
+// is not what this node's hub has signed for it; nobody is told, since nothing in
+// it can be trusted.
+func (c *Core) Lease(now time.Time, sealed []byte) (fx Effects, err error) {
+	c.clock.advance(now)
+	batch, err := c.open(sealed)
+	if err == nil {
+		c.clock.observe(batch.IssuedMs)
+		for i := range batch.Leases {
+			c.offer(&batch.Leases[i])
+		}
+	}
+	c.step(&fx)
+	return fx, err
+}
+
+// Cancel stops work on leases that nobody wants any more. One that has finished
+// is reported all the same; the hub says what it thinks of it.
+func (c *Core) Cancel(now time.Time, m bus.Cancel) (fx Effects) {
+	c.clock.advance(now)
+	for _, id := range m.Leases {
+		h := c.held[id]
+		switch {
+		case h == nil:
+			if c.byLease[id] == nil {
+				if _, known := c.memory.find(id); !known {
+					c.memory.add(id, cancelled, "") // the offer may come yet
+				}
+			}
+		case h.state == queued:
+			c.queue = slices.DeleteFunc(c.queue, func(q *held) bool { return q == h })
+			c.drop(h, cancelled, "")
+		case h.state == starting, h.state == running:
+			if !h.cancelled {
+				h.cancelled = true
+				fx.Stop = append(fx.Stop, id)
+			}
+		}
+	}
+	c.step(&fx)
+	return fx
+}
+
+// Running notes that a started part now really runs.
+func (c *Core) Running(now time.Time, id core.LeaseID) (fx Effects) {
+	c.clock.advance(now)
+	if h := c.held[id]; h != nil && h.state == starting {
+		h.state = running
+		c.tell(h)
+	}
+	c.step(&fx)
+	return fx
+}
+
+// Done notes that a run has ended.
+func (c *Core) Done(now time.Time, id core.LeaseID, out Outcome) (fx Effects) {
+	c.clock.advance(now)
+	h := c.held[id]
+	if h == nil || (h.state != starting && h.state != running) {
+		c.step(&fx)
+		return fx
+	}
+	c.parts++
+	if n := c.cfg.Faults.CrashAfter; n > 0 && c.parts >= n {
+		return Effects{Die: true}
+	}
+	switch {
+	case h.cancelled:
+		c.release(h)
+		c.drop(h, cancelled, "")
+	case out.Fault != "":
+		c.release(h)
+		c.refuse(h, out.Fault)
+	default:
+		c.deliver(h, out, &fx)
+	}
+	c.step(&fx)
+	return fx
+}
+
+// deliver takes a result or a failure towards its report.
+func (c *Core) deliver(h *held, out Outcome, fx *Effects) {
+	if out.Failure == "" {
+		out.Data = c.cfg.Faults.Alter(&h.lease, out.Data)
+	} else {
+		out.Failure = clip(out.Failure, maxFailure)
+		out.Data = []byte(out.Failure)
+	}
+	h.out = out
+	if len(out.Data) > bus.InlineLimit {
+		h.state = uploading // and keeps its slot, so that large results do not pile up
+		fx.Upload = append(fx.Upload, Upload{Lease: h.lease.ID, Data: out.Data})
+		return
+	}
+	c.release(h)
+	c.finish(h)
+}
+
+// Uploaded notes that a large result is with the hub, or why it is not.
+func (c *Core) Uploaded(now time.Time, id core.LeaseID, err error) (fx Effects) {
+	c.clock.advance(now)
+	if h := c.held[id]; h != nil && h.state == uploading {
+		c.release(h)
+		if err != nil {
+			c.refuse(h, "the result could not be uploaded: "+err.Error())
+		} else {
+			h.uploaded = true
+			c.finish(h)
+		}
+	}
+	c.step(&fx)
+	return fx
+}
+
+func (c *Core) finish(h *held) {
+	h.state = finished
+	c.finished = append(c.finished, h)
+}
+
+// Connected notes that the hub can be reached (again): what it may have missed
+// is said once more.
+func (c *Core) Connected(now time.Time) (fx Effects) {
+	c.clock.advance(now)
+	c.beatDue = c.clock.elapsed
+	for _, r := range c.order {
+		r.due, r.wait = c.clock.elapsed, resendMin
+	}
+	if len(c.order) > 0 {
+		c.resendDue = c.clock.elapsed
+	}
+	for _, h := range c.inOrder() {
+		h.told, h.toldStart = false, false
+		c.tell(h)
+	}
+	c.step(&fx)
+	return fx
+}
+
+// Tick does what is due by time alone. It is to be called after Next at the
+// latest, and may be called at any time.
+func (c *Core) Tick(now time.Time) (fx Effects) {
+	c.clock.advance(now)
+	c.storeLate()
+	c.step(&fx)
+	return fx
+}
+
+// Next is how long after the last event, at most, Tick is to be called. As after
+// any event, Take is to be asked then.
+func (c *Core) Next() time.Duration {
+	due := min(c.beatDue, c.status.due, c.resendDue)
+	if !c.committed { // else Committed comes first, and Take after it
+		due = min(due, c.forgetDue)
+	}
+	return max(due-c.clock.elapsed, 0)
+}
+
+// Drain stops admission for good: what is not yet running goes back to the hub.
+func (c *Core) Drain(now time.Time) (fx Effects) {
+	c.clock.advance(now)
+	if !c.draining {
+		c.draining = true
+		c.beatDue = c.clock.elapsed
+		for _, h := range c.queue {
+			c.refuse(h, shuttingDown)
+		}
+		c.queue = nil
+	}
+	c.step(&fx)
+	return fx
+}
+
+// Holding counts the leases taken and not yet stored in the outbox.
+func (c *Core) Holding() int { return len(c.held) }
+
+// Unacknowledged counts the reports in the outbox.
+func (c *Core) Unacknowledged() int { return len(c.reports) }
+
+// Idle reports whether the agent can end without leaving anything undone.
+func (c *Core) Idle() bool {
+	return len(c.held) == 0 && len(c.reports) == 0 && len(c.forget) == 0 && !c.committed && c.status.empty()
+}
+
+// step does everything that is due, whatever the event was.
+func (c *Core) step(fx *Effects) {
+	c.startQueued(fx)
+	c.sendStatus(fx)
+	c.sendBeat(fx)
+	c.resend(fx)
+}

@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"fmt"
+
+	"atoll/internal/bus"
+)
+
+// startQueued fills the free slots, oldest lease first. One that does not fit
+// beside those running waits, and those behind it with it, so that it is not
+// overtaken for ever.
+func (c *Core) startQueued(fx *Effects) {
+	for len(c.queue) > 0 && c.running < c.cfg.Offer.Slots {
+		h := c.queue[0]
+		late := c.clock.hubMs() - h.lease.ExpiresMs
+		if late < 0 && !c.fits(h) {
+			return
+		}
+		if late < 0 {
+			c.start(h, fx)
+		} else {
+			c.refuse(h, fmt.Sprintf("the offer expired in this node's queue, %d ms ago", late))
+		}
+		c.queue[0] = nil
+		if c.queue = c.queue[1:]; len(c.queue) == 0 {
+			c.queue = nil
+		}
+	}
+}
+
+// fits reports whether h may run beside what is running. Alone it always fits:
+// the rules have seen to that.
+func (c *Core) fits(h *held) bool {
+	o := &c.cfg.Offer
+	return c.running == 0 || (c.cpu+h.lease.CPUMillis <= o.CPUMillis && c.mem+h.lease.Memory <= o.Memory)
+}
+
+func (c *Core) start(h *held, fx *Effects) {
+	h.state = starting
+	c.running++
+	c.cpu += h.lease.CPUMillis
+	c.mem += h.lease.Memory
+	fx.Start = append(fx.Start, Start{Lease: &h.lease, Delay: c.cfg.Faults.Delay})
+}
+
+// release gives a lease's slot back.
+func (c *Core) release(h *held) {
+	c.running--
+	c.cpu -= h.lease.CPUMillis
+	c.mem -= h.lease.Memory
+}
+
+// drop ends a lease without a report.
+func (c *Core) drop(h *held, how ending, reason string) {
+	delete(c.held, h.lease.ID)
+	c.memory.add(h.lease.ID, how, reason)
+}
+
+// refuse drops a lease and tells the hub, so that it goes elsewhere at once.
+func (c *Core) refuse(h *held, reason string) {
+	reason = clip(reason, maxReason)
+	c.drop(h, refused, reason)
+	c.status.refuse(&c.clock, bus.Refusal{Lease: h.lease.ID, Reason: reason})
+}

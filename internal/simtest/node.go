@@ -1,0 +1,249 @@
+package simtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/identity"
+	"atoll/internal/node/agent"
+	"atoll/internal/node/outbox"
+)
+
+// engineName is the one engine of the simulated world.
+const engineName = "sim"
+
+// node is a machine with a disk, on which the agent lives again and again.
+type node struct {
+	w       *World
+	id      core.NodeID
+	owner   core.AccountID
+	offer   bus.NodeOffer
+	faults  agent.Faults
+	key     *identity.Key
+	join    identity.JoinRequest
+	link    link
+	skew    time.Duration
+	slow    time.Duration // added to each run, for a while
+	disk    *outbox.Memory
+	revoked bool
+
+	core  *agent.Core // nil while it is down
+	life  int         // counts its boots
+	wake  int         // the newest timer; older ones are void
+	grant identity.JoinGrant
+}
+
+func (n *node) clock() time.Time { return n.w.now.Add(n.skew) }
+
+// start boots the agent over what is on its disk.
+func (n *node) start() {
+	if n.core != nil {
+		return
+	}
+	n.life++
+	c, err := agent.NewCore(n.clock(), agent.Config{
+		Node: n.id, Hub: hubID, HubKey: n.w.hub.key.Public(), Boot: fmt.Sprintf("%s-%d", n.id, n.life), Offer: n.offer,
+		Faults: n.faults, Signer: n.signer(), Outbox: n.disk,
+	})
+	if err != nil {
+		n.w.violation("%s does not start over its own outbox: %v", n.id, err)
+		return
+	}
+	n.core = c
+	n.w.say("%s boots, life %d, %d reports on disk", n.id, n.life, c.Unacknowledged())
+	n.does(func() agent.Effects { return c.Connected(n.clock()) })
+}
+
+// crash loses all but the disk.
+func (n *node) crash(where string) {
+	n.w.say("%s crashes %s", n.id, where)
+	n.w.result.Reboots++
+	n.core = nil
+	n.w.after(n.w.between(20*time.Millisecond, 5*time.Second), n.start)
+}
+
+// dies draws whether the node crashes at this step.
+func (n *node) dies(where string) bool {
+	if n.w.healed || !n.w.chance(n.w.plan.nodeCrash) {
+		return false
+	}
+	n.crash(where)
+	return true
+}
+
+// same returns fn to be run only in this life of the agent.
+func (n *node) same(fn func(*agent.Core)) func() {
+	life := n.life
+	return func() {
+		if n.core != nil && n.life == life {
+			fn(n.core)
+		}
+	}
+}
+
+// does takes one step of the core and sees to its effects.
+func (n *node) does(step func() agent.Effects) {
+	fx := step()
+	n.effects(fx)
+	if n.core == nil {
+		return
+	}
+	n.store()
+	n.rearm()
+}
+
+func (n *node) rearm() {
+	if n.core == nil {
+		return
+	}
+	n.wake++
+	mine := n.wake
+	n.w.after(n.core.Next(), n.same(func(c *agent.Core) {
+		if mine == n.wake {
+			n.does(func() agent.Effects { return c.Tick(n.clock()) })
+		}
+	}))
+}
+
+func (n *node) effects(fx agent.Effects) {
+	for _, m := range fx.Send {
+		if m.Kind != bus.KindHeartbeat && n.dies("before it sends a "+m.Kind) {
+			return
+		}
+		n.send(m)
+	}
+	for _, s := range fx.Start {
+		n.run(s)
+	}
+	if len(fx.Upload) > 0 {
+		n.w.violation("%s wants to upload a result that fits into a message", n.id)
+	}
+}
+
+// send puts a message on the wire. A report must be on the disk by then: the
+// hub may act on it, and the node could lose it the next moment.
+func (n *node) send(m agent.Message) {
+	what := m.Kind
+	if m.Kind == bus.KindReport {
+		entries, err := n.disk.All()
+		held := slices.ContainsFunc(entries, func(e outbox.Entry) bool { return bytes.Equal(e.Body, m.Data) })
+		if err != nil || !held {
+			n.w.violation("%s sends a report that a crash now would lose: it is not in its outbox", n.id)
+		}
+	}
+	n.w.carry(&n.link, n.label(what), func() { n.w.hub.inbound(n.id, m) })
+}
+
+func (n *node) label(kind string) string {
+	if kind == bus.KindHeartbeat {
+		return "a heartbeat"
+	}
+	return "a " + kind
+}
+
+// store runs the durable half of what has finished, with a crash possible on
+// either side of it.
+func (n *node) store() {
+	batch := n.core.Take()
+	if batch == nil {
+		return
+	}
+	if n.dies("before it stores its reports") {
+		return
+	}
+	err := batch.Commit()
+	n.w.say("%s stores %d leases", n.id, batch.Leases())
+	if n.dies("after it has stored its reports") {
+		return
+	}
+	n.w.after(n.w.between(0, 3*time.Millisecond), n.same(func(c *agent.Core) {
+		fx, err := c.Committed(n.clock(), batch, err)
+		if err != nil {
+			n.crash("because " + err.Error())
+			return
+		}
+		n.does(func() agent.Effects { return fx })
+	}))
+}
+
+// run plays the engine: it takes some time and gives the true result, which the
+// core may yet alter if it lies.
+func (n *node) run(s agent.Start) {
+	lease := s.Lease
+	n.w.say("%s runs %s of %s part %d", n.id, lease.ID, lease.Task, lease.Part)
+	begin := n.w.between(0, 20*time.Millisecond)
+	took := n.w.between(time.Millisecond, 400*time.Millisecond) + n.slow + s.Delay
+	n.w.after(begin, n.same(func(c *agent.Core) {
+		if n.dies("at the start of a run") {
+			return
+		}
+		started := n.clock()
+		n.does(func() agent.Effects { return c.Running(n.clock(), lease.ID) })
+		n.w.after(took, n.same(func(c *agent.Core) {
+			if n.dies("at the end of a run") {
+				return
+			}
+			out := compute(lease.Data)
+			out.Started, out.Finished = started, started.Add(took)
+			if n.w.chance(0.01) {
+				out = agent.Outcome{Fault: "out of memory", Started: started, Finished: started.Add(took)}
+			}
+			n.does(func() agent.Effects { return c.Done(n.clock(), lease.ID, out) })
+		}))
+	}))
+}
+
+// compute is the engine: its result for some bytes is known to everyone. Input
+// that starts with "bad" is refused, by every node alike.
+func compute(input []byte) agent.Outcome {
+	if strings.HasPrefix(string(input), "bad") {
+		return agent.Outcome{Failure: "the input is bad"}
+	}
+	return agent.Outcome{Data: truth(input)}
+}
+
+// truth is the right result.
+func truth(input []byte) []byte {
+	return fmt.Appendf(nil, "%s is %d bytes\n", core.DigestOf(input).Short(), len(input))
+}
+
+// receive takes a message from the hub.
+func (n *node) receive(kind string, data []byte) {
+	if n.core == nil {
+		return
+	}
+	if n.dies("when it gets a " + kind) {
+		return
+	}
+	c := n.core
+	switch kind {
+	case bus.KindLease:
+		n.does(func() agent.Effects {
+			fx, err := c.Lease(n.clock(), data)
+			if err != nil {
+				n.w.violation("%s does not believe its own hub: %v", n.id, err)
+			}
+			return fx
+		})
+	case bus.KindAck:
+		var m bus.Ack
+		if err := json.Unmarshal(data, &m); err != nil {
+			n.w.violation("an ack is not JSON: %v", err)
+		}
+		n.does(func() agent.Effects { return c.Ack(n.clock(), m) })
+	case bus.KindCancel:
+		var m bus.Cancel
+		if err := json.Unmarshal(data, &m); err != nil {
+			n.w.violation("a cancel is not JSON: %v", err)
+		}
+		n.does(func() agent.Effects { return c.Cancel(n.clock(), m) })
+	default:
+		n.w.violation("the hub sends a %q", kind)
+	}
+}
