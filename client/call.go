@@ -215,3 +215,6 @@ func readAll(res *http.Response, limit int64) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// Unreachable reports whether err says that no hub has answered.
+func Unreachable(err error) bool { return errors.Is(err, errTransport) }

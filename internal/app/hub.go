@@ -144,7 +144,7 @@ func (h *Hub) openControl(ctx context.Context) error {
 		return err
 	}
 	id := "hub-" + h.key.Public().Digest().Hex()[:12]
-	log, err := control.NewLog(control.LogConfig{Dir: h.path("log"), Origin: id + ".atoll.internal", Key: logKey})
+	log, err := control.NewLog(control.LogConfig{Dir: h.path("log"), Origin: id + ".atoll.internal", Key: logKey, Logger: h.cfg.Log})
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (h *Hub) openControl(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	grant := identity.JoinGrant{HubID: id, HubKeyPEM: h.key.Public().PEM(), LogVKey: log.VKey()}
+	grant := identity.JoinGrant{HubID: id, HubKeyPEM: h.key.Public().PEM(), LogVKey: log.Key().VKey()}
 	if err := h.startBus(ctx, &grant); err != nil {
 		return err
 	}
@@ -174,8 +174,12 @@ func (h *Hub) openControl(ctx context.Context) error {
 	}
 	h.close = append(h.close, h.Control.Close)
 	h.Control.Register(registry)
+	logHandler, err := h.Control.LogHandler()
+	if err != nil {
+		return err
+	}
 	handler, err := atoll.New(atoll.Config{
-		Hub: h.Control, Log: h.cfg.Log, Tracer: h.cfg.Tracer, Version: Version, LogHandler: h.Control.LogHandler(),
+		Hub: h.Control, Log: h.cfg.Log, Tracer: h.cfg.Tracer, Version: Version, LogHandler: logHandler,
 		MetricsHandler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	})
 	if err != nil {

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"atoll/api"
+	"atoll/internal/auth"
 	"atoll/internal/core"
-	"atoll/internal/httpapi/atoll"
 	"atoll/internal/identity"
 	"atoll/internal/ledger"
+	"atoll/internal/receipt"
+	"atoll/internal/request"
 	"atoll/internal/store"
 )
 
@@ -37,7 +39,7 @@ type tokenDoc struct {
 }
 
 // Accounts lists balances: all for an admin, one's own otherwise.
-func (c *Control) Accounts(ctx context.Context, v atoll.Viewer) ([]api.Account, error) {
+func (c *Control) Accounts(ctx context.Context, v request.Viewer) ([]api.Account, error) {
 	rows, err := c.store.Accounts(ctx)
 	out := []api.Account{}
 	for _, a := range rows {
@@ -121,7 +123,7 @@ func (b *batch) issue(a *ledger.Account, id core.TransferID, amount core.Money, 
 }
 
 // Statement lists an account's transfers, newest first.
-func (c *Control) Statement(ctx context.Context, v atoll.Viewer, id core.AccountID, p atoll.Page) ([]api.Transfer, string, error) {
+func (c *Control) Statement(ctx context.Context, v request.Viewer, id core.AccountID, p request.Page) ([]api.Transfer, string, error) {
 	if !v.Admin && v.Account != id {
 		return nil, "", core.Errorf(core.NotFound, "no account %s", id)
 	}
@@ -181,20 +183,20 @@ func (c *Control) RevokeKey(ctx context.Context, id string) error {
 }
 
 // Authenticate finds whom a key belongs to.
-func (c *Control) Authenticate(ctx context.Context, key string) (atoll.Principal, error) {
+func (c *Control) Authenticate(ctx context.Context, key string) (auth.Principal, error) {
 	unknown := core.Errorf(core.Unauthorized, "the API key is not known").WithHint("send Authorization: Bearer atl_key_…")
 	tok, err := identity.ParseToken(identity.APIKey, key)
 	if err != nil {
-		return atoll.Principal{}, unknown
+		return auth.Principal{}, unknown
 	}
 	var d keyDoc
 	switch err := c.store.Key(ctx, tok.Hash(), &d); {
 	case errors.Is(err, store.ErrNoRow):
-		return atoll.Principal{}, unknown
+		return auth.Principal{}, unknown
 	case err != nil:
-		return atoll.Principal{}, err
+		return auth.Principal{}, err
 	}
-	return atoll.Principal{Account: d.Account, Node: d.Node, Scopes: d.Scopes, KeyID: d.ID}, nil
+	return auth.Principal{Account: d.Account, Node: d.Node, Scopes: d.Scopes, KeyID: d.ID}, nil
 }
 
 // CreateJoinToken makes a token with which nodes may join for an owner.
@@ -223,6 +225,10 @@ func (c *Control) Join(ctx context.Context, req identity.JoinRequest) (identity.
 	public, err := identity.VerifyJoin(req)
 	if err != nil {
 		return identity.JoinGrant{}, core.Errorf(core.Invalid, "%w", err)
+	}
+	signer, err := receipt.NewKey(public.ECDSA())
+	if err != nil {
+		return identity.JoinGrant{}, err
 	}
 	grant := c.cfg.Grant
 	grant.Node, grant.ServerTime = req.Node, c.now().UnixMilli()
@@ -267,7 +273,7 @@ func (c *Control) Join(ctx context.Context, req identity.JoinRequest) (identity.
 		}
 		key := b.newKey(tok.Owner, req.Node, []string{"node"})
 		d.PublicKey, d.Nkey, d.Country, d.KeyID = public.PEM(), req.NkeyPublic, req.Country, key.ID
-		b.touchNode(c.addNode(d, public))
+		b.touchNode(c.addNode(d, signer))
 		grant.Owner, grant.APIKey = tok.Owner, identity.Token(key.Secret)
 		return nil
 	})
@@ -350,7 +356,7 @@ func (m *modelRow) view() api.Model {
 
 // RegisterModel gives stored bytes a name and its next version. The same bytes
 // under the same name are the same version.
-func (c *Control) RegisterModel(ctx context.Context, v atoll.Viewer, up atoll.ModelUpload) (api.Model, error) {
+func (c *Control) RegisterModel(ctx context.Context, v request.Viewer, up request.ModelUpload) (api.Model, error) {
 	if err := core.CheckName("model", up.Name); err != nil {
 		return api.Model{}, core.Errorf(core.Invalid, "%w", err).At("name")
 	}
@@ -464,7 +470,7 @@ func (c *Control) checkMethod(spec *api.TaskSpec, engine string, reproducible bo
 }
 
 // PutBlob stores uploaded bytes.
-func (c *Control) PutBlob(ctx context.Context, _ atoll.Viewer, r io.Reader, want core.Digest, limit int64) (core.Digest, int64, error) {
+func (c *Control) PutBlob(ctx context.Context, _ request.Viewer, r io.Reader, want core.Digest, limit int64) (core.Digest, int64, error) {
 	return c.cfg.Blobs.Put(ctx, r, want, limit)
 }
 

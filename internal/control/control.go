@@ -38,6 +38,7 @@ import (
 	"atoll/internal/ledger"
 	"atoll/internal/lifecycle"
 	"atoll/internal/market"
+	"atoll/internal/receipt"
 	"atoll/internal/store"
 )
 
@@ -96,6 +97,7 @@ type Control struct {
 	// outbound takes what a durable batch has to say off the writer's hands:
 	// sealing leases costs a signature. nil in Inline mode.
 	outbound chan func()
+	signer   *receipt.Signer
 
 	// mu guards all below: jobs hold it while they run, readers of soft state
 	// (offers, nodes, waiters) hold it briefly.
@@ -177,6 +179,9 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 		boot: cfg.Now(),
 	}
 	var err error
+	if c.signer, err = receipt.NewSigner(cfg.Key.Signer()); err != nil {
+		return nil, err
+	}
 	if !cfg.Inline {
 		c.outbound = make(chan func(), 1024)
 	}

@@ -36,6 +36,9 @@ func (c *Control) read(ctx context.Context, p fetch.Pointer, limit int64) ([]byt
 		}
 		return data, err
 	default:
+		if c.cfg.Fetch == nil {
+			return nil, core.Errorf(core.Unsupported, "this hub fetches nothing").WithHint("send the data inline or upload it with POST /v1/blobs")
+		}
 		return c.cfg.Fetch.Get(ctx, p, limit)
 	}
 }

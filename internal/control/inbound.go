@@ -6,7 +6,6 @@ import (
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
-	"atoll/internal/identity"
 	"atoll/internal/lifecycle"
 	"atoll/internal/market"
 	"atoll/internal/planted"
@@ -17,7 +16,7 @@ import (
 // node is a joined node: what is stored of it, and what it last said.
 type node struct {
 	doc      nodeDoc
-	public   identity.PublicKey
+	signer   receipt.Key // what its receipts are verified with
 	offer    *market.Offer
 	said     bus.NodeOffer
 	bootID   string
@@ -186,7 +185,6 @@ type checked struct {
 	execution receipt.Execution
 	envelope  []byte
 	leaf      []byte
-	digest    core.Digest
 	results   map[core.LeaseID]bus.Result
 }
 
@@ -204,7 +202,7 @@ func (c *Control) report(id core.NodeID, data []byte) error {
 		return err
 	}
 	x := &checked{node: id, envelope: m.Envelope, results: make(map[core.LeaseID]bus.Result, len(m.Results))}
-	if err := c.openReceipt(x, n.public); err != nil {
+	if err := c.openReceipt(x, n); err != nil {
 		return err
 	}
 	for _, r := range m.Results {
@@ -233,7 +231,11 @@ func (b *batch) reported(x *checked) {
 		}
 		l := r.lease()
 		res := x.results[e.Lease]
-		if why := b.c.mismatch(r, l, e, res); why != "" {
+		why := b.c.mismatch(r, l, e, res)
+		if x.execution.Account != r.task.Account {
+			why = "the receipt names another requester" // it would be shown to one it does not concern
+		}
+		if why != "" {
 			b.event(r.task, "lease.receipt-refused", &r.part.Part, l, "%s", why)
 			b.ackNote(x.node, why, e.Lease)
 			continue
@@ -261,6 +263,7 @@ func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLeas
 	} else if len(res.Data) > 0 {
 		b.tx.PutResult(r.task.ID, r.part.Index, e.Result, res.Data)
 	}
+	b.tx.PutReported(l.ID, r.task.ID, r.part.Index)
 	r.node.latency.add(l.ReportedMs - l.OfferedMs)
 	b.release(r)
 	b.touchPart(r.task, r.part)

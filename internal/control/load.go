@@ -12,10 +12,10 @@ import (
 
 	"atoll/api"
 	"atoll/internal/core"
-	"atoll/internal/identity"
 	"atoll/internal/ledger"
 	"atoll/internal/lifecycle"
 	"atoll/internal/market"
+	"atoll/internal/receipt"
 	"atoll/internal/store"
 )
 
@@ -80,11 +80,11 @@ func (c *Control) loadNodes(ctx context.Context) error {
 		return err
 	}
 	for _, d := range docs {
-		public, err := identity.ParsePublicKey(d.PublicKey)
+		signer, err := receipt.ParseKey([]byte(d.PublicKey))
 		if err != nil {
 			return fmt.Errorf("node %s: %w", d.ID, err)
 		}
-		n := c.addNode(*d, public)
+		n := c.addNode(*d, signer)
 		// Grace: heartbeats need a moment to find the new hub.
 		n.seenMs = c.boot.UnixMilli()
 	}
@@ -92,8 +92,8 @@ func (c *Control) loadNodes(ctx context.Context) error {
 }
 
 // addNode enters a node in the books. Its offer is up once it has spoken.
-func (c *Control) addNode(d nodeDoc, public identity.PublicKey) *node {
-	n := &node{doc: d, public: public, leases: map[core.LeaseID]*leaseRef{}, offer: &market.Offer{Node: d.ID, Owner: d.Owner}}
+func (c *Control) addNode(d nodeDoc, signer receipt.Key) *node {
+	n := &node{doc: d, signer: signer, leases: map[core.LeaseID]*leaseRef{}, offer: &market.Offer{Node: d.ID, Owner: d.Owner}}
 	n.said.Country = d.Country
 	n.refresh(false)
 	if old := c.nodes[d.ID]; old != nil { // the same node has joined again

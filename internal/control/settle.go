@@ -58,7 +58,7 @@ func (b *batch) signVerdicts() {
 			}
 			verdict.Leases = append(verdict.Leases, j)
 		}
-		body, envelope, err := c.signVerdict(verdict)
+		body, envelope, err := c.signVerdict(&verdict)
 		if err != nil {
 			b.tx.Fail(err)
 			return

@@ -14,12 +14,12 @@ import (
 	"atoll/api"
 	"atoll/internal/core"
 	"atoll/internal/fetch"
-	"atoll/internal/httpapi/atoll"
 	"atoll/internal/ledger"
 	"atoll/internal/lifecycle"
 	"atoll/internal/market"
 	"atoll/internal/planted"
 	"atoll/internal/policy"
+	"atoll/internal/request"
 )
 
 // Limits of one task.
@@ -33,7 +33,7 @@ const (
 // Submit stores a task and holds its budget. When it returns without error the
 // task is durable. With the idempotency key of an earlier task and the same
 // body it returns that task.
-func (c *Control) Submit(ctx context.Context, s atoll.Submission) (api.SubmitReply, error) {
+func (c *Control) Submit(ctx context.Context, s request.Submission) (api.SubmitReply, error) {
 	ctx, span := c.cfg.Tracer.Start(ctx, "task.submit")
 	defer span.End()
 	t, err := c.prepare(ctx, &s)
@@ -64,7 +64,7 @@ func (c *Control) Submit(ctx context.Context, s atoll.Submission) (api.SubmitRep
 		return api.SubmitReply{}, err
 	}
 	if earlier != 0 {
-		have, err := c.Task(ctx, atoll.Viewer{Account: s.Account}, earlier)
+		have, err := c.Task(ctx, request.Viewer{Account: s.Account}, earlier)
 		return api.SubmitReply{Task: have, Duplicate: true}, err
 	}
 	c.cfg.Metrics.Submitted.Inc()
@@ -114,7 +114,7 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 
 // prepare does all that needs no lock: find the model, fetch and pin the input,
 // cut it into parts, read the terms. It changes nothing.
-func (c *Control) prepare(ctx context.Context, s *atoll.Submission) (*task, error) {
+func (c *Control) prepare(ctx context.Context, s *request.Submission) (*task, error) {
 	spec := s.Spec
 	t := &task{changed: make(chan struct{})}
 	t.Account = s.Account
@@ -165,7 +165,7 @@ func thin(spec *api.TaskSpec, pinned []core.Digest) *api.TaskSpec {
 
 // pinInput fetches every data pointer once and joins them. Their digests are
 // what nodes are held to: a URL that changes later frames nobody.
-func (c *Control) pinInput(ctx context.Context, s *atoll.Submission) (joined []byte, digests []core.Digest, err error) {
+func (c *Control) pinInput(ctx context.Context, s *request.Submission) (joined []byte, digests []core.Digest, err error) {
 	for i, in := range s.Spec.Input {
 		field := fmt.Sprintf("input[%d]", i)
 		p, err := fetch.ParsePointer(in.URI, in.Digest)

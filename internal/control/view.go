@@ -13,15 +13,15 @@ import (
 
 	"atoll/api"
 	"atoll/internal/core"
-	"atoll/internal/httpapi/atoll"
 	"atoll/internal/lifecycle"
+	"atoll/internal/request"
 	"atoll/internal/store"
 )
 
 // What the API shows is read from SQL, so that nobody is told what could still
 // be lost. Only offers and nodes are soft state.
 
-func (c *Control) row(ctx context.Context, v atoll.Viewer, id core.TaskID) (*lifecycle.Task, []byte, error) {
+func (c *Control) row(ctx context.Context, v request.Viewer, id core.TaskID) (*lifecycle.Task, []byte, error) {
 	t, spec, err := c.store.Task(ctx, id)
 	if errors.Is(err, store.ErrNoRow) || (err == nil && !v.Admin && t.Account != v.Account) {
 		return nil, nil, core.Errorf(core.NotFound, "no task %s", id)
@@ -30,7 +30,7 @@ func (c *Control) row(ctx context.Context, v atoll.Viewer, id core.TaskID) (*lif
 }
 
 // Task returns one task.
-func (c *Control) Task(ctx context.Context, v atoll.Viewer, id core.TaskID) (api.Task, error) {
+func (c *Control) Task(ctx context.Context, v request.Viewer, id core.TaskID) (api.Task, error) {
 	t, spec, err := c.row(ctx, v, id)
 	if err != nil {
 		return api.Task{}, err
@@ -76,7 +76,7 @@ func (c *Control) explainRest(ctx context.Context, t *lifecycle.Task, out *api.T
 }
 
 // Wait returns when the task has ended or ctx is done.
-func (c *Control) Wait(ctx context.Context, v atoll.Viewer, id core.TaskID) (api.Task, error) {
+func (c *Control) Wait(ctx context.Context, v request.Viewer, id core.TaskID) (api.Task, error) {
 	ended := make(chan lifecycle.Task, 1)
 	c.mu.Lock()
 	t := c.tasks[id]
@@ -112,7 +112,7 @@ func (c *Control) unwatch(id core.TaskID, w chan lifecycle.Task) {
 }
 
 // Tasks lists tasks, newest first. The cursor is the last ID seen.
-func (c *Control) Tasks(ctx context.Context, v atoll.Viewer, state string, p atoll.Page) ([]api.Task, string, error) {
+func (c *Control) Tasks(ctx context.Context, v request.Viewer, state string, p request.Page) ([]api.Task, string, error) {
 	before := core.TaskID(math.MaxInt64)
 	if p.Cursor != "" {
 		var err error
@@ -145,7 +145,7 @@ func badCursor(err error) error {
 }
 
 // partsPage reads the parts that a page speaks of.
-func (c *Control) partsPage(ctx context.Context, v atoll.Viewer, id core.TaskID, p atoll.Page) (*lifecycle.Task, []*lifecycle.Part, string, error) {
+func (c *Control) partsPage(ctx context.Context, v request.Viewer, id core.TaskID, p request.Page) (*lifecycle.Task, []*lifecycle.Part, string, error) {
 	t, _, err := c.row(ctx, v, id)
 	if err != nil {
 		return nil, nil, "", err
@@ -165,7 +165,7 @@ func (c *Control) partsPage(ctx context.Context, v atoll.Viewer, id core.TaskID,
 }
 
 // Parts lists a task's parts.
-func (c *Control) Parts(ctx context.Context, v atoll.Viewer, id core.TaskID, p atoll.Page) ([]api.Part, string, error) {
+func (c *Control) Parts(ctx context.Context, v request.Viewer, id core.TaskID, p request.Page) ([]api.Part, string, error) {
 	_, parts, next, err := c.partsPage(ctx, v, id, p)
 	out := make([]api.Part, 0, len(parts))
 	for _, p := range parts {
@@ -178,7 +178,7 @@ func (c *Control) Parts(ctx context.Context, v atoll.Viewer, id core.TaskID, p a
 }
 
 // Leases lists the leases of a page of parts.
-func (c *Control) Leases(ctx context.Context, v atoll.Viewer, id core.TaskID, p atoll.Page) ([]api.Lease, string, error) {
+func (c *Control) Leases(ctx context.Context, v request.Viewer, id core.TaskID, p request.Page) ([]api.Lease, string, error) {
 	_, parts, next, err := c.partsPage(ctx, v, id, p)
 	out := []api.Lease{}
 	for _, p := range parts {
@@ -206,7 +206,7 @@ func viewLease(id core.TaskID, p *lifecycle.Part, l *lifecycle.Lease) api.Lease 
 }
 
 // Events returns a task's events after the given ID.
-func (c *Control) Events(ctx context.Context, v atoll.Viewer, id core.TaskID, after int64) ([]api.Event, bool, <-chan struct{}, error) {
+func (c *Control) Events(ctx context.Context, v request.Viewer, id core.TaskID, after int64) ([]api.Event, bool, <-chan struct{}, error) {
 	c.mu.Lock()
 	var changed <-chan struct{}
 	if t := c.tasks[id]; t != nil {
@@ -240,7 +240,7 @@ func (c *Control) Events(ctx context.Context, v atoll.Viewer, id core.TaskID, af
 }
 
 // Result writes the results of all parts in order.
-func (c *Control) Result(ctx context.Context, v atoll.Viewer, id core.TaskID, w io.Writer) error {
+func (c *Control) Result(ctx context.Context, v request.Viewer, id core.TaskID, w io.Writer) error {
 	t, _, err := c.row(ctx, v, id)
 	if err != nil {
 		return err
@@ -268,7 +268,7 @@ func (c *Control) Result(ctx context.Context, v atoll.Viewer, id core.TaskID, w 
 }
 
 // PartResult returns the result of one part, also of a task that goes on.
-func (c *Control) PartResult(ctx context.Context, v atoll.Viewer, id core.TaskID, part int) ([]byte, error) {
+func (c *Control) PartResult(ctx context.Context, v request.Viewer, id core.TaskID, part int) ([]byte, error) {
 	t, _, err := c.row(ctx, v, id)
 	if err != nil {
 		return nil, err
@@ -300,7 +300,7 @@ func (c *Control) resultOf(ctx context.Context, id core.TaskID, p *lifecycle.Par
 }
 
 // Cancel ends a task. Ended tasks stay as they are.
-func (c *Control) Cancel(ctx context.Context, v atoll.Viewer, id core.TaskID) (api.Task, error) {
+func (c *Control) Cancel(ctx context.Context, v request.Viewer, id core.TaskID) (api.Task, error) {
 	if _, _, err := c.row(ctx, v, id); err != nil {
 		return api.Task{}, err
 	}
@@ -317,7 +317,7 @@ func (c *Control) Cancel(ctx context.Context, v atoll.Viewer, id core.TaskID) (a
 }
 
 // Receipts lists the receipts of a page of parts, once their parts show them.
-func (c *Control) Receipts(ctx context.Context, v atoll.Viewer, id core.TaskID, p atoll.Page) ([]api.ReceiptRef, string, error) {
+func (c *Control) Receipts(ctx context.Context, v request.Viewer, id core.TaskID, p request.Page) ([]api.ReceiptRef, string, error) {
 	_, parts, next, err := c.partsPage(ctx, v, id, p)
 	out := []api.ReceiptRef{}
 	for _, p := range parts {

@@ -185,8 +185,11 @@ func (c *Client) get(ctx context.Context, uri string) (*http.Response, error) {
 	switch {
 	case errors.Is(err, ErrRefused):
 		c.log.WarnContext(ctx, "fetch refused by the guard", "host", u.Host, "error", err)
-		return nil, core.Errorf(core.Forbidden, "%s may not be fetched from: %w", u.Host, err).
-			WithHint("only public addresses are fetched from, unless the operator allows more")
+		// The address is not told: strangers are not to map the inside by asking.
+		return nil, &core.Error{
+			Kind: core.Forbidden, Message: "the address or port of " + u.Host + " may not be fetched from", Err: err,
+			Hint: "only public addresses are fetched from, unless the operator allows more",
+		}
 	case err != nil:
 		return nil, core.Errorf(core.Unavailable, "%s could not be fetched from: %w", u.Host, err)
 	}

@@ -24,9 +24,9 @@ import "time"
 
 // Limits that are not configured.
 const (
-	maxURL         = 8 << 10   // bytes of an http URL or blob pointer
-	maxHeader      = 64 << 10  // bytes of a response's header
-	presize        = 1 << 20   // bytes allocated on a server's word for its length
+	maxURL         = 8 << 10  // bytes of an http URL or blob pointer
+	maxHeader      = 64 << 10 // bytes of a response's header
+	presize        = 1 << 20  // bytes allocated on a server's word for its length
 	defaultTimeout = time.Minute
 	defaultMax     = 1 << 30 // bytes
 )

@@ -197,8 +197,6 @@ func checkHost(u *url.URL) string {
 		return "its address has a zone"
 	case err == nil:
 		return ""
-	case strings.HasPrefix(u.Host, "["):
-		return "its host is not an IPv6 address"
 	case len(host) > 253:
 		return "its host name is too long"
 	}

@@ -9,7 +9,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
-	"sync"
+	"path/filepath"
+	"sync/atomic"
 
 	"github.com/nats-io/nkeys"
 
@@ -19,8 +20,11 @@ import (
 	"atoll/internal/node/outbox"
 )
 
-// fixtures are what all runs may share, since no run changes it.
-type fixtures struct {
+// Lab is what all runs share: keys, and the bytes of a model. No run changes it,
+// so runs may go on beside each other.
+type Lab struct {
+	dir      string
+	runs     atomic.Int64
 	hubKey   *identity.Key
 	logKey   ed25519.PrivateKey
 	nodeKeys []*identity.Key
@@ -31,10 +35,11 @@ type fixtures struct {
 
 const maxNodes = 16
 
-// sharedFixtures makes keys from fixed seeds: signatures are deterministic, so
-// two runs of one seed sign the same bytes.
-var sharedFixtures = sync.OnceValues(func() (*fixtures, error) {
-	f := &fixtures{logKey: ed25519.NewKeyFromSeed(seedOf("log"))}
+// NewLab prepares runs in an empty directory, best on a memory disk. Keys are
+// made from fixed seeds: signatures are deterministic, so two runs of one seed
+// sign the same bytes.
+func NewLab(dir string) (*Lab, error) {
+	f := &Lab{dir: dir, logKey: ed25519.NewKeyFromSeed(seedOf("log"))}
 	var err error
 	if f.hubKey, err = fixedKey("hub"); err != nil {
 		return nil, err
@@ -55,16 +60,18 @@ var sharedFixtures = sync.OnceValues(func() (*fixtures, error) {
 		}
 		f.nkeys = append(f.nkeys, public)
 	}
-	dir, err := os.MkdirTemp("", "atoll-simtest-blobs-")
-	if err != nil {
-		return nil, err
-	}
-	if f.blobs, err = blob.Open(dir, blob.Options{}); err != nil {
+	if f.blobs, err = blob.Open(filepath.Join(dir, "blobs"), blob.Options{}); err != nil {
 		return nil, err
 	}
 	f.model, _, err = f.blobs.Put(context.Background(), bytes.NewReader([]byte("the model")), core.Digest{}, 1<<20)
 	return f, err
-})
+}
+
+// runDir makes a directory for one run's hub.
+func (l *Lab) runDir() (string, error) {
+	dir := filepath.Join(l.dir, fmt.Sprintf("run-%d", l.runs.Add(1)))
+	return dir, os.Mkdir(dir, 0o700)
+}
 
 func seedOf(name string) []byte {
 	h := sha256.Sum256([]byte("atoll simtest " + name))

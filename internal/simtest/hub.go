@@ -20,6 +20,7 @@ import (
 	"atoll/internal/httpapi/atoll"
 	"atoll/internal/identity"
 	"atoll/internal/node/agent"
+	"atoll/internal/receipt"
 	"atoll/internal/store"
 )
 
@@ -45,7 +46,7 @@ type hub struct {
 
 func (h *hub) clock() time.Time { return h.w.now.Add(h.skew) }
 
-func (h *hub) path() string { return filepath.Join(h.w.cfg.Dir, "hub.db") }
+func (h *hub) path() string { return filepath.Join(h.w.dir, "hub.db") }
 
 // Send implements control.Sender.
 func (h *hub) Send(id core.NodeID, kind string, data []byte, _ string) error {
@@ -58,7 +59,9 @@ func (h *hub) Send(id core.NodeID, kind string, data []byte, _ string) error {
 }
 
 // IssueNode implements control.Admitter.
-func (h *hub) IssueNode(id core.NodeID, _ string) (string, error) { return "pass-of-" + string(id), nil }
+func (h *hub) IssueNode(id core.NodeID, _ string) (string, error) {
+	return "pass-of-" + string(id), nil
+}
 
 // Revoke implements control.Admitter.
 func (h *hub) Revoke(string, time.Time) error { return nil }
@@ -80,7 +83,7 @@ func (h *hub) start() {
 	}
 	h.life++
 	ctx := context.Background()
-	log, err := control.NewLog(control.LogConfig{Dir: filepath.Join(h.w.cfg.Dir, "tiles"), Origin: origin, Key: h.logs})
+	log, err := control.NewLog(control.LogConfig{Dir: filepath.Join(h.w.dir, "tiles"), Origin: origin, Key: h.logs})
 	if err != nil {
 		h.w.violation("the log's configuration is refused: %v", err)
 		return
@@ -205,10 +208,7 @@ func (h *hub) admit(ctx context.Context, c *control.Control, n *node) error {
 
 // build sets up hub, nodes and clients, while nothing goes wrong.
 func (w *World) build(ctx context.Context) error {
-	f, err := sharedFixtures()
-	if err != nil {
-		return err
-	}
+	f := w.lab
 	h := &hub{w: w, key: f.hubKey, logs: f.logKey, blobs: f.blobs}
 	w.hub = h
 	h.watch = newWatch()
@@ -236,7 +236,7 @@ func (w *World) build(ctx context.Context) error {
 	return nil
 }
 
-func (w *World) buildNodes(ctx context.Context, f *fixtures) error {
+func (w *World) buildNodes(ctx context.Context, f *Lab) error {
 	countries := []string{"DE", "FR", "US", "JP"}
 	tokens := map[core.AccountID]identity.Token{}
 	for i := range w.plan.nodes {
@@ -265,6 +265,9 @@ func (w *World) buildNodes(ctx context.Context, f *fixtures) error {
 		}
 		n.link.name = string(n.id)
 		var err error
+		if n.receipts, err = receipt.NewSigner(n.key.Signer()); err != nil {
+			return err
+		}
 		n.join, err = identity.SignJoin(identity.JoinRequest{Token: tokens[owner], Node: n.id, NkeyPublic: f.nkeys[i], Version: "sim", Country: n.offer.Country}, n.key)
 		if err != nil {
 			return err

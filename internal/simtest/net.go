@@ -6,13 +6,13 @@ import (
 
 // link is the path between a node and the hub, or a client and the hub.
 type link struct {
-	name    string
-	loss    float64 // share of messages that vanish
-	double  float64 // share that arrive twice
-	late    float64 // share that take up to lateBy
-	lateBy  time.Duration
-	delay   time.Duration // most of what the others take
-	cut     int           // partitions in force
+	name   string
+	loss   float64 // share of messages that vanish
+	double float64 // share that arrive twice
+	late   float64 // share that take up to lateBy
+	lateBy time.Duration
+	delay  time.Duration // most of what the others take
+	cut    int           // partitions in force
 }
 
 // carry takes a message to the other end, or does not, or does it twice.

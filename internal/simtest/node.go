@@ -13,6 +13,7 @@ import (
 	"atoll/internal/identity"
 	"atoll/internal/node/agent"
 	"atoll/internal/node/outbox"
+	"atoll/internal/receipt"
 )
 
 // engineName is the one engine of the simulated world.
@@ -20,18 +21,19 @@ const engineName = "sim"
 
 // node is a machine with a disk, on which the agent lives again and again.
 type node struct {
-	w       *World
-	id      core.NodeID
-	owner   core.AccountID
-	offer   bus.NodeOffer
-	faults  agent.Faults
-	key     *identity.Key
-	join    identity.JoinRequest
-	link    link
-	skew    time.Duration
-	slow    time.Duration // added to each run, for a while
-	disk    *outbox.Memory
-	revoked bool
+	w        *World
+	id       core.NodeID
+	owner    core.AccountID
+	offer    bus.NodeOffer
+	faults   agent.Faults
+	key      *identity.Key
+	receipts *receipt.Signer
+	join     identity.JoinRequest
+	link     link
+	skew     time.Duration
+	slow     time.Duration // added to each run, for a while
+	disk     *outbox.Memory
+	revoked  bool
 
 	core  *agent.Core // nil while it is down
 	life  int         // counts its boots

@@ -5,18 +5,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"math/rand/v2"
+	"os"
 	"time"
 )
 
 // Config of one run.
 type Config struct {
 	Seed uint64
-	// Dir is an empty directory for the hub's files, best on a memory disk.
-	Dir string
 	// Verbose, if set, gets every line of the trace.
 	Verbose io.Writer
 }
@@ -44,7 +44,8 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // World is one run: the true clock, the events to come, and who takes part.
 type World struct {
-	cfg     Config
+	lab     *Lab
+	dir     string // of the hub's files
 	rng     *rand.Rand
 	now     time.Time // the true time; hub and nodes have clocks of their own
 	events  eventHeap
@@ -166,9 +167,14 @@ const tailLines = 60
 
 // Run plays one seed and judges it. The error says that the run could not be
 // set up; what the run broke is in the Result.
-func Run(ctx context.Context, cfg Config) (Result, error) {
+func (l *Lab) Run(ctx context.Context, cfg Config) (res Result, err error) {
+	dir, err := l.runDir()
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	w := &World{
-		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x61746f6c6c)), now: epoch,
+		lab: l, dir: dir, rng: rand.New(rand.NewPCG(cfg.Seed, 0x61746f6c6c)), now: epoch,
 		byID: map[string]*node{}, failed: map[string]bool{}, result: Result{Seed: cfg.Seed},
 	}
 	w.trace = trace{sum: sha256.New(), verbose: cfg.Verbose}
@@ -183,7 +189,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 		w.violation("not quiet %s after the network has healed: %s", patience, w.unrest())
 	}
 	w.result.Simulated = w.now.Sub(epoch)
-	err := w.judge(ctx)
+	err = w.judge(ctx)
 	w.result.Trace = hex.EncodeToString(w.trace.sum.Sum(nil))
 	w.result.Tail = w.trace.last(tailLines)
 	if err != nil {

@@ -55,6 +55,12 @@ func (s *Store) Parts(ctx context.Context, id core.TaskID, first, limit int) ([]
 	return docs[lifecycle.Part](ctx, s.read, `SELECT doc FROM parts WHERE task=? AND idx>=? ORDER BY idx LIMIT ?`, int64(id), first, limit)
 }
 
+// FindLease returns the task and part of a lease that has reported.
+func (s *Store) FindLease(ctx context.Context, id core.LeaseID) (task core.TaskID, part int, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT task, part FROM reported WHERE lease=?`, int64(id)).Scan((*int64)(&task), &part)
+	return task, part, noRow(err)
+}
+
 // Result reads a result's bytes; nil bytes without error mean that the blob
 // store has them.
 func (s *Store) Result(ctx context.Context, id core.TaskID, part int, d core.Digest) (data []byte, err error) {

@@ -24,6 +24,9 @@ CREATE TABLE parts (task INTEGER, idx INTEGER, doc BLOB NOT NULL, PRIMARY KEY (t
 -- are in the blob store.
 CREATE TABLE results (task INTEGER, idx INTEGER, digest BLOB, data BLOB, PRIMARY KEY (task, idx, digest)) WITHOUT ROWID;
 
+-- Which part a reported lease is of.
+CREATE TABLE reported (lease INTEGER PRIMARY KEY, task INTEGER NOT NULL, part INTEGER NOT NULL);
+
 -- A row holds the events of one transaction; seq is the ID of the first.
 CREATE TABLE events (task INTEGER, seq INTEGER, doc BLOB NOT NULL, PRIMARY KEY (task, seq)) WITHOUT ROWID;
 
@@ -57,6 +60,7 @@ const (
 	sqlUpdateTask      = `UPDATE tasks SET state=?, open=?, doc=? WHERE id=?`
 	sqlPutPart         = `INSERT INTO parts (task, idx, doc) VALUES (?,?,?) ON CONFLICT DO UPDATE SET doc=excluded.doc`
 	sqlPutResult       = `INSERT INTO results (task, idx, digest, data) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`
+	sqlPutReported     = `INSERT INTO reported (lease, task, part) VALUES (?,?,?)`
 	sqlPutEvents       = `INSERT INTO events (task, seq, doc) VALUES (?,?,?)`
 	sqlPutIdempotency  = `INSERT INTO idempotency (account, key, task, body) VALUES (?,?,?,?)`
 	sqlFindIdempotency = `SELECT task, body FROM idempotency WHERE account=? AND key=?`

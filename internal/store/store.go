@@ -137,7 +137,7 @@ func (s *Store) init() error {
 	default:
 		return fmt.Errorf("schema version %d is newer than this program knows (1): use a newer atoll", version)
 	}
-	for _, q := range []string{sqlInsertTask, sqlUpdateTask, sqlPutPart, sqlPutResult, sqlPutEvents, sqlPutIdempotency,
+	for _, q := range []string{sqlInsertTask, sqlUpdateTask, sqlPutPart, sqlPutResult, sqlPutReported, sqlPutEvents, sqlPutIdempotency,
 		sqlFindIdempotency, sqlPutAccount, sqlPutTransfer, sqlPutLeaf, sqlPutCheckpoint, sqlPutNode, sqlPutKey, sqlDeleteKey,
 		sqlPutToken, sqlPutModel, sqlPutCallback, sqlPutMeta} {
 		if s.stmts[q], err = conn.PrepareContext(ctx, q); err != nil {

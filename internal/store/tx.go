@@ -86,6 +86,11 @@ func (tx *Tx) PutResult(id core.TaskID, part int, d core.Digest, data []byte) {
 	tx.exec(sqlPutResult, int64(id), part, d[:], data)
 }
 
+// PutReported remembers which part a lease that has reported is of.
+func (tx *Tx) PutReported(l core.LeaseID, id core.TaskID, part int) {
+	tx.exec(sqlPutReported, int64(l), int64(id), part)
+}
+
 // PutEvents appends events, whose IDs follow on the task's earlier ones.
 func (tx *Tx) PutEvents(id core.TaskID, ev []lifecycle.Event) {
 	tx.exec(sqlPutEvents, int64(id), ev[0].ID, tx.doc(ev))

@@ -1,6 +1,3 @@
-// Package atoll serves Atoll's own HTTP API, /v1: it authenticates, checks and
-// limits requests, hands them to a Hub, and turns what comes back into JSON or
-// problem documents. It decides nothing about tasks itself.
 package atoll
 
 import (
@@ -8,31 +5,19 @@ import (
 	"io"
 
 	"atoll/api"
+	"atoll/internal/auth"
 	"atoll/internal/core"
 	"atoll/internal/identity"
+	"atoll/internal/request"
 )
 
-// Viewer is on whose behalf a read is made. Rows of other accounts are not
-// found, except for an admin.
-type Viewer struct {
-	Account core.AccountID
-	Admin   bool
-}
-
-// Page asks for rows after Cursor, at most Limit.
-type Page struct {
-	Cursor string
-	Limit  int
-}
-
-// Submission is a validated POST /v1/submit-task.
-type Submission struct {
-	Account     core.AccountID
-	Key         string      // Idempotency-Key, may be empty
-	Body        core.Digest // of the body as sent: same key, other body is core.Mismatch
-	Spec        *api.TaskSpec
-	Traceparent string
-}
+// The words in which the API speaks to the hub.
+type (
+	Viewer      = request.Viewer
+	Page        = request.Page
+	Submission  = request.Submission
+	ModelUpload = request.ModelUpload
+)
 
 // Hub is what the API needs of the rest of the hub; internal/control
 // implements it. Errors carry a core.Kind.
@@ -94,17 +79,4 @@ type Hub interface {
 }
 
 // Principal is who a request comes from.
-type Principal struct {
-	Account core.AccountID // of a user or of a node's owner
-	Node    core.NodeID    // set for a node's own key
-	Scopes  []string       // admin, requester, read, node
-	KeyID   string         // for rate limits and logs; not secret
-}
-
-// ModelUpload registers bytes that were stored by PutBlob.
-type ModelUpload struct {
-	Name        string      `json:"name"`
-	Engine      string      `json:"engine"`
-	Digest      core.Digest `json:"digest"`
-	Description string      `json:"description,omitempty"`
-}
+type Principal = auth.Principal

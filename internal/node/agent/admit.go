@@ -79,6 +79,7 @@ func (c *Core) offer(l *bus.Lease) {
 		c.refuse(h, reason)
 		return
 	}
+	c.counts.Accepted++
 	c.held[l.ID] = h
 	c.queue = append(c.queue, h)
 	c.tell(h)
@@ -131,6 +132,10 @@ func (r *rules) form(l *bus.Lease) string {
 	switch {
 	case l.ID <= 0 || l.Task <= 0 || l.Part < 0:
 		return "the lease names no task and part"
+	case core.CheckName("account", string(l.Account)) != nil:
+		return "the lease names no account"
+	case l.Attempt < 0 || len(l.Nonce) > maxToken || len(l.Traceparent) > maxToken:
+		return "attempt, nonce or traceparent is out of bounds"
 	case l.Nonce == "" || l.Model.IsZero() || l.Input.IsZero():
 		return "the lease has no nonce, model or input"
 	case l.ExecutionMs <= 0 || l.ExecutionMs > maxExecutionMs:

@@ -129,6 +129,7 @@ type Core struct {
 	finished  []*held
 	memory    *memory
 	parts     int // runs ended, for crash-after
+	counts    Counts
 	draining  bool
 	committed bool // a Batch is out
 
@@ -146,6 +147,9 @@ type Core struct {
 	beatDue time.Duration
 	status  pendingStatus
 }
+
+// Counts are leases by what became of them in this life of the agent.
+type Counts struct{ Accepted, Refused, Cancelled, Acknowledged int64 }
 
 // held is a lease from its acceptance until its report is stored.
 type held struct {
@@ -288,6 +292,12 @@ func (c *Core) deliver(h *held, out Outcome, fx *Effects) {
 		out.Failure = clip(out.Failure, maxFailure)
 		out.Data = []byte(out.Failure)
 	}
+	if out.Started.IsZero() { // failed before it could run
+		out.Started = c.clock.last
+	}
+	if out.Finished.Before(out.Started) {
+		out.Finished = out.Started
+	}
 	h.out = out
 	if len(out.Data) > bus.InlineLimit {
 		h.state = uploading // and keeps its slot, so that large results do not pile up
@@ -371,6 +381,9 @@ func (c *Core) Drain(now time.Time) (fx Effects) {
 	c.step(&fx)
 	return fx
 }
+
+// Counts returns what has become of the leases so far.
+func (c *Core) Counts() Counts { return c.counts }
 
 // Holding counts the leases taken and not yet stored in the outbox.
 func (c *Core) Holding() int { return len(c.held) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 
 	"atoll/internal/bus"
@@ -81,8 +82,7 @@ func (s *instances) acquire(ctx context.Context, l *bus.Lease) (*loaded, error) 
 func (s *instances) load(m *loaded) {
 	defer close(m.ready)
 	if m.path, m.release, m.err = s.models.get(s.life, m.key.digest, m.size); m.err == nil {
-		model := engine.Model{Digest: m.key.digest, Path: m.path, Tenant: m.key.tenant}
-		if m.inst, m.err = s.engines[m.key.engine].Load(s.life, model); m.err == nil {
+		if m.inst, m.err = s.loadFile(m); m.err == nil {
 			return
 		}
 		m.release()
@@ -90,6 +90,16 @@ func (s *instances) load(m *loaded) {
 	s.mu.Lock() // the next lease tries afresh
 	s.remove(m)
 	s.mu.Unlock()
+}
+
+func (s *instances) loadFile(m *loaded) (inst engine.Instance, err error) {
+	defer func() {
+		if p := recover(); p != nil { // as in runner.compute
+			s.log.Error("engine panicked", "engine", m.key.engine, "model", m.key.digest, "panic", p, "stack", string(debug.Stack()))
+			err = errPanic
+		}
+	}()
+	return s.engines[m.key.engine].Load(s.life, engine.Model{Digest: m.key.digest, Path: m.path, Tenant: m.key.tenant})
 }
 
 // remove is called with mu held.

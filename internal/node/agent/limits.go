@@ -37,6 +37,7 @@ const (
 
 	statusRefusals = 2000 // refusals in one status message
 	maxQueue       = 1 << 16
+	maxToken       = 128 // bytes of a nonce or traceparent
 	maxReason      = 300 // bytes of a refusal's reason
 	maxExecutionMs = 7 * 24 * 3600 * 1000
 	maxFailure     = 400 // bytes of a failed part's error text

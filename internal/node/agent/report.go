@@ -175,6 +175,7 @@ func (c *Core) Ack(now time.Time, m bus.Ack) (fx Effects) {
 			continue
 		}
 		delete(c.byLease, id)
+		c.counts.Acknowledged++
 		c.memory.add(id, acknowledged, "")
 		r.left = slices.DeleteFunc(r.left, func(l core.LeaseID) bool { return l == id })
 		if len(r.left) > 0 {

@@ -52,6 +52,11 @@ func (c *Core) release(h *held) {
 
 // drop ends a lease without a report.
 func (c *Core) drop(h *held, how ending, reason string) {
+	if how == cancelled {
+		c.counts.Cancelled++
+	} else {
+		c.counts.Refused++
+	}
 	delete(c.held, h.lease.ID)
 	c.memory.add(h.lease.ID, how, reason)
 }

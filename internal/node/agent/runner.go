@@ -73,6 +73,9 @@ func (r *runner) input(ctx context.Context, l *bus.Lease) ([]byte, error) {
 	return data, nil
 }
 
+// errStopped is why a run ends whose result nobody wants.
+var errStopped = errors.New("stopped")
+
 var errPanic = errors.New("the engine failed badly; see this node's log")
 
 func (r *runner) compute(ctx context.Context, s Start, inst engine.Instance, data []byte, out *Outcome) (err error) {
@@ -113,7 +116,9 @@ func (r *runner) ended(span trace.Span, l *bus.Lease, out Outcome, err error, pa
 	out.Data = nil
 	if out.Failure = failureText(err, l, path); out.Failure == "" {
 		out.Fault = "this node could not do it: " + clean(err.Error(), path)
-		r.log.Warn("lease not done", "lease", l.ID, "error", err)
+		if !errors.Is(err, errStopped) {
+			r.log.Warn("lease not done", "lease", l.ID, "error", err)
+		}
 	}
 	return out
 }
@@ -138,16 +143,17 @@ func failureText(err error, l *bus.Lease, path string) string {
 	return ""
 }
 
-// clean takes a path of this machine and control characters out of a text that
+// clean takes this machine's paths, and control characters, out of a text that
 // will be read elsewhere.
 func clean(text, path string) string {
 	if path != "" {
 		text = strings.ReplaceAll(text, path, "the model")
 	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
+	words := strings.FieldsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f })
+	for i, w := range words {
+		if bare := strings.TrimLeft(w, `"'(`); strings.HasPrefix(bare, "/") || (len(bare) > 2 && bare[1:3] == `:\`) {
+			words[i] = "(path)"
 		}
-		return r
-	}, text)
+	}
+	return strings.Join(words, " ")
 }

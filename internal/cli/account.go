@@ -1,0 +1,210 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"atoll/api"
+	"atoll/client"
+	"atoll/internal/core"
+)
+
+// verb is a verb that talks to the hub.
+func (s *session) verb(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, c *client.Client, args []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := s.client()
+		if err != nil {
+			return err
+		}
+		return run(cmd, c, args)
+	}}
+}
+
+func (s *session) accountCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "account",
+		Short: "Balances, credit and statements",
+		Long: `Requesters pay from an account, owners of nodes are paid to theirs. A task holds
+its budget when it is submitted; verified leases are paid from the hold; the rest
+comes back.`,
+		Example: `  atoll account list
+  atoll account create alice --credit 100
+  atoll account statement alice`,
+	}
+	list := s.verb("list", "List balances", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		return showAll(s, c.Accounts(cmd.Context()), 0, "ACCOUNT AVAILABLE HELD CREATED", func(a api.Account) []string {
+			return []string{string(a.ID), a.Available.String(), a.Held.String(), clock(a.CreatedAt)}
+		})
+	})
+	limit := 0
+	statement := s.verb("statement [ACCOUNT]", "List an account's transfers, newest first", cobra.MaximumNArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+		id, err := s.whose(cmd, c, args)
+		if err != nil {
+			return err
+		}
+		return showAll(s, c.Statement(cmd.Context(), id), limit, "TIME KIND FROM TO AMOUNT TASK LEASE MEMO", func(t api.Transfer) []string {
+			return []string{clock(t.Time), t.Kind, string(t.Debit), string(t.Credit), t.Amount.String(), set(t.Task != 0, t.Task), set(t.Lease != 0, t.Lease), t.Memo}
+		})
+	})
+	statement.Flags().IntVar(&limit, "limit", 50, "at most so many; 0: all")
+	create, credit := s.accountCreateCmd(), s.accountCreditCmd()
+	s.jsonFlag(list, statement, create, credit)
+	cmd.AddCommand(list, create, credit, statement)
+	return cmd
+}
+
+func set(is bool, v fmt.Stringer) string {
+	if !is {
+		return "-"
+	}
+	return v.String()
+}
+
+// whose is the account named, or the only one that the key may see.
+func (s *session) whose(cmd *cobra.Command, c *client.Client, args []string) (core.AccountID, error) {
+	if len(args) == 1 {
+		return core.AccountID(args[0]), nil
+	}
+	rows, err := client.Collect(c.Accounts(cmd.Context()))
+	if err != nil {
+		return "", err
+	}
+	if len(rows) != 1 {
+		return "", usagef("this key sees %d accounts: name the one that is meant", len(rows))
+	}
+	return rows[0].ID, nil
+}
+
+func (s *session) accountCreateCmd() *cobra.Command {
+	var amount, memo string
+	cmd := s.verb("create NAME", "Open an account (scope admin)", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+		m, err := money("--credit", amount)
+		if err != nil {
+			return err
+		}
+		a, err := c.CreateAccount(cmd.Context(), core.AccountID(args[0]), m, memo)
+		return s.printAccount(a, err)
+	})
+	cmd.Flags().StringVar(&amount, "credit", "0", "credits to start with")
+	cmd.Flags().StringVar(&memo, "memo", "", "what for")
+	return cmd
+}
+
+func (s *session) accountCreditCmd() *cobra.Command {
+	var memo, key string
+	cmd := s.verb("credit NAME AMOUNT", "Issue credits to an account (scope admin)", cobra.ExactArgs(2), func(cmd *cobra.Command, c *client.Client, args []string) error {
+		m, err := money("amount", args[1])
+		if err != nil {
+			return err
+		}
+		a, err := c.Credit(cmd.Context(), core.AccountID(args[0]), m, key, memo)
+		return s.printAccount(a, err)
+	})
+	cmd.Flags().StringVar(&memo, "memo", "", "what for")
+	cmd.Flags().StringVar(&key, "idempotency-key", "", "issue once, however often this is run with the same key")
+	return cmd
+}
+
+func money(what, text string) (core.Money, error) {
+	m, err := core.ParseMoney(text)
+	if err != nil {
+		return 0, usagef("%s: %w", what, err)
+	}
+	return m, nil
+}
+
+func (s *session) printAccount(a api.Account, err error) error {
+	if err != nil {
+		return err
+	}
+	if s.asJSON {
+		return s.printJSON(a)
+	}
+	fmt.Fprintf(s.out, "%s: %s available, %s held\n", a.ID, a.Available, a.Held)
+	return nil
+}
+
+func (s *session) keyCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "key", Short: "Make and revoke API keys"}
+	scopes := []string{"requester", "read"}
+	create := s.verb("create ACCOUNT", "Make an API key; it is shown once (scope admin)", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+		k, err := c.CreateKey(cmd.Context(), core.AccountID(args[0]), scopes...)
+		if err != nil {
+			return err
+		}
+		if s.asJSON {
+			return s.printJSON(k)
+		}
+		s.hint("key %s of %s, scopes %v. It is not shown again:", k.ID, k.Account, k.Scopes)
+		fmt.Fprintln(s.out, k.Secret)
+		return nil
+	})
+	create.Flags().StringSliceVar(&scopes, "scopes", scopes, "admin, requester, read")
+	create.Example = "  atoll context add mine --url http://127.0.0.1:8420 --key $(atoll key create alice)"
+	revoke := s.verb("revoke ID", "Make a key useless (scope admin)", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+		return c.RevokeKey(cmd.Context(), args[0])
+	})
+	s.jsonFlag(create)
+	cmd.AddCommand(create, revoke)
+	return cmd
+}
+
+func (s *session) tokenCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "token", Short: "Make join tokens, with which nodes are let in"}
+	uses, ttl := 1, 24*time.Hour
+	create := s.verb("create OWNER", "Make a join token for an owner's nodes; it is shown once (scope admin)", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+		t, err := c.CreateJoinToken(cmd.Context(), core.AccountID(args[0]), uses, ttl)
+		if err != nil {
+			return err
+		}
+		if s.asJSON {
+			return s.printJSON(t)
+		}
+		s.hint("for %d nodes of %s, until %s. On the machine that is to work:\n  atoll join %s TOKEN --country FR", t.Uses, t.Owner, clock(t.ExpiresAt), c.URL())
+		fmt.Fprintln(s.out, t.Token)
+		return nil
+	})
+	create.Flags().IntVar(&uses, "uses", uses, "how many nodes may join with it")
+	create.Flags().DurationVar(&ttl, "ttl", ttl, "how long it is good")
+	s.jsonFlag(create)
+	cmd.AddCommand(create)
+	return cmd
+}
+
+func (s *session) auditCmd() *cobra.Command {
+	cmd := s.verb("audit", "Check the whole ledger against its rules and the log (scope admin)", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		a, err := c.Audit(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if s.asJSON {
+			err = s.printJSON(a)
+		} else {
+			s.printAudit(&a)
+		}
+		if err == nil && !a.OK {
+			err = errNo
+		}
+		return err
+	})
+	cmd.Long = `Have the hub replay every transfer and compare: debits and credits, balances, no
+part charged twice, and for each payment the signed verdict in the published log
+that granted it. Exit code 3 if anything is wrong.`
+	s.jsonFlag(cmd)
+	return cmd
+}
+
+func (s *session) printAudit(a *api.Audit) {
+	check := func(ok bool, format string, args ...any) {
+		fmt.Fprintf(s.out, "%s %s\n", s.out.Mark(ok), fmt.Sprintf(format, args...))
+	}
+	check(a.Debits == a.Credits, "debits %s = credits %s, over %d transfers", a.Debits, a.Credits, a.Transfers)
+	check(a.DoubleCharged == 0, "%d parts or leases charged twice", a.DoubleCharged)
+	check(a.Unverified == 0, "%d payments without a verdict in a published checkpoint", a.Unverified)
+	check(a.OK, "%d problems", len(a.Problems))
+	for _, p := range a.Problems {
+		fmt.Fprintln(s.out, "  "+clean(p))
+	}
+}

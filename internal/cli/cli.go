@@ -1,0 +1,221 @@
+// Package cli is Atoll's command line: each verb parses its flags, asks the hub
+// through package client, and prints what a person or a script can use.
+//
+// # Streams
+//
+// What was asked for goes to standard output, everything else to standard
+// error: progress (on a terminal only), hints, problems. Each verb that shows
+// data has --json.
+//
+// # Exit codes
+//
+//	0  done
+//	1  failed: the hub refused or could not be reached, a file could not be read
+//	2  usage: a verb or flag is wrong
+//	3  the work was done and the answer is no: the task did not succeed, a
+//	   receipt was refused, a check failed
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"atoll/api"
+	"atoll/client"
+	"atoll/internal/cli/term"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitNo     = 3
+)
+
+// errNo means that the answer is no; what there was to say has been said.
+var errNo = errors.New("the answer is no")
+
+// usageError is a mistake in flags or arguments.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// session is one run of the program.
+type session struct {
+	env      Env
+	rt       Runtime
+	out, err term.Out
+
+	url, key, context string // flags
+	asJSON            bool
+}
+
+// Run runs the verb that env.Args name and returns the exit code.
+func Run(ctx context.Context, env Env, rt Runtime) int {
+	s := &session{env: env, rt: rt, out: term.New(env.Stdout, env.Getenv), err: term.New(env.Stderr, env.Getenv)}
+	root := s.root()
+	root.SetArgs(env.Args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	return s.exit(cmd, err)
+}
+
+// exit tells what went wrong, and what to do about it.
+func (s *session) exit(cmd *cobra.Command, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if errors.Is(err, errNo) {
+		return exitNo
+	}
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(s.err, "interrupted")
+		return exitFailed
+	}
+	fmt.Fprintf(s.err, "%s %s\n", s.err.Red("error:"), term.Clean(err.Error()))
+	if u, ok := errors.AsType[usageError](err); ok || strings.HasPrefix(err.Error(), "unknown ") {
+		_ = u
+		fmt.Fprintf(s.err, "see: %s --help\n", cmd.CommandPath())
+		return exitUsage
+	}
+	if p, ok := errors.AsType[*api.Problem](err); ok {
+		switch p.Status {
+		case 401:
+			fmt.Fprintln(s.err, "hint: choose a context with \"atoll context use\", or give --key or ATOLL_API_KEY")
+		case 403:
+			fmt.Fprintln(s.err, "hint: this key lacks the scope; \"atoll doctor\" shows what it may do")
+		}
+		if p.RequestID != "" {
+			fmt.Fprintln(s.err, "request:", term.Clean(p.RequestID))
+		}
+	} else if client.Unreachable(err) {
+		fmt.Fprintln(s.err, "hint: is the hub running? \"atoll up\" starts one, \"atoll doctor\" looks closer")
+	}
+	return exitFailed
+}
+
+func (s *session) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "atoll",
+		Short: "Pool machines of many owners to run AI, and check every result",
+		Long: `Atoll lets many owners pool their machines. You submit a task; nodes of
+strangers do its parts; their answers are compared, paid, and leave receipts
+that anybody can check offline.
+
+New here?
+  atoll quickstart             see the whole of it in a minute, nothing to set up
+  atoll up                     start a hub and three nodes on this machine
+  atoll submit --help          submit work of your own
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no (a task that did
+not succeed, a receipt that was refused, a check that failed).`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&s.url, "url", "", "address of the hub (or ATOLL_URL; default: the current context)")
+	f.StringVar(&s.key, "key", "", "API key (or ATOLL_API_KEY)")
+	f.StringVar(&s.context, "context", "", "client context to use (see: atoll context list)")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	for _, g := range [][2]string{{"start", "Start here:"}, {"work", "Submit work:"}, {"run", "Run machines:"}, {"prove", "Prove and account:"}, {"tools", "Tools:"}} {
+		root.AddGroup(&cobra.Group{ID: g[0], Title: g[1]})
+	}
+	s.group(root, "start", s.quickstartCmd(), s.upCmd(), s.contextCmd(), s.doctorCmd())
+	s.group(root, "work", s.submitCmd(), s.taskCmd(), s.modelCmd(), s.marketCmd())
+	s.group(root, "run", s.hubCmd(), s.nodeCmd(), s.joinCmd(), s.tokenCmd())
+	s.group(root, "prove", s.receiptCmd(), s.accountCmd(), s.keyCmd(), s.auditCmd())
+	s.group(root, "tools", s.benchCmd(), s.versionCmd())
+	root.SetHelpCommandGroupID("tools")
+	root.SetCompletionCommandGroupID("tools")
+	usageArgs(root)
+	return root
+}
+
+func (s *session) group(root *cobra.Command, id string, cmds ...*cobra.Command) {
+	for _, c := range cmds {
+		c.GroupID = id
+		root.AddCommand(c)
+	}
+}
+
+// usageArgs makes wrong arguments a usage error, in every verb below cmd. A verb
+// that only holds others says so instead of doing nothing.
+func usageArgs(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	if cmd.HasSubCommands() && cmd.Run == nil && cmd.RunE == nil {
+		cmd.Args = nil
+		cmd.RunE = func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("there is no verb %q in \"%s\"%s", args[0], c.CommandPath(), suggest(c, args[0]))
+			}
+			return c.Help()
+		}
+	}
+	for _, c := range cmd.Commands() {
+		usageArgs(c)
+	}
+}
+
+func suggest(c *cobra.Command, word string) string {
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(word); len(near) > 0 {
+		return "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return ""
+}
+
+// jsonFlag gives a verb --json.
+func (s *session) jsonFlag(cmds ...*cobra.Command) {
+	for _, c := range cmds {
+		c.Flags().BoolVar(&s.asJSON, "json", false, "print JSON")
+	}
+}
+
+// printJSON writes v to standard output.
+func (s *session) printJSON(v any) error {
+	e := json.NewEncoder(s.out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// hint tells a person at a terminal what could come next.
+func (s *session) hint(format string, args ...any) {
+	if s.err.TTY {
+		fmt.Fprintf(s.err, format+"\n", args...)
+	}
+}
+
+// logger is what the long-running verbs log to.
+func (s *session) logger(level, format string) (*slog.Logger, error) {
+	opt := &slog.HandlerOptions{}
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("--log-level %q: want debug, info, warn or error", level)
+	}
+	opt.Level = l
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(s.err, opt)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(s.err, opt)), nil
+	}
+	return nil, usagef("--log-format %q: want text or json", format)
+}

@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"atoll/api"
+	"atoll/client"
+)
+
+func (s *session) marketCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "market", Short: "See what can be had, and for how much"}
+	cmd.AddCommand(s.offersCmd())
+	return cmd
+}
+
+func (s *session) offersCmd() *cobra.Command {
+	var q client.OfferQuery
+	cmd := &cobra.Command{
+		Use: "offers", Short: "List the nodes that take work now", Args: cobra.NoArgs,
+		Long: `List nodes with their price for each lease, what their leases took from dispatch
+to durable report (half were faster than P50, all but one in a hundred than P99),
+and how reliable they have been: the mean, and the 5th percentile by which they
+are ranked, so that one who has hardly worked yet does not look perfect.`,
+		Example: "  atoll market offers --country FR --sort latency",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := s.client()
+			if err != nil {
+				return err
+			}
+			return showAll(s, c.Offers(cmd.Context(), q), 0, "NODE OWNER PRICE COUNTRY REGION ENGINES P50 P99 RELIABILITY P5 FREE", func(o api.Offer) []string {
+				return []string{string(o.Node), string(o.Owner), o.Price.String(), o.Country, o.Region, strings.Join(o.Engines, ","),
+					millis(o.P50Ms), millis(o.P99Ms), share(o.Reliability), share(o.ReliabilityP5), fmt.Sprint(o.Free)}
+			})
+		},
+	}
+	cmd.Flags().StringVar(&q.Country, "country", "", "only in this country")
+	cmd.Flags().StringVar(&q.Engine, "engine", "", "only with this engine")
+	cmd.Flags().StringVar(&q.Sort, "sort", "", "price, latency or reliability")
+	s.jsonFlag(cmd)
+	return cmd
+}

@@ -1,0 +1,126 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"atoll/internal/core"
+	"atoll/internal/lifecycle"
+	"atoll/internal/receipt"
+	"atoll/internal/request"
+	"atoll/internal/store"
+	"atoll/internal/tlog"
+)
+
+// openReceipt verifies a report's statement and that it is this node's own.
+func (c *Control) openReceipt(x *checked, n *node) (err error) {
+	var signed receipt.Signed
+	if x.execution, signed, err = n.signer.OpenExecution(x.envelope); err != nil {
+		return err
+	}
+	e := &x.execution
+	if e.Node != x.node || e.Hub != c.cfg.HubID || e.Owner != n.doc.Owner {
+		return core.Errorf(core.Invalid, "the receipt is of node %s of %s for hub %s", e.Node, e.Owner, e.Hub)
+	}
+	x.leaf = signed.Leaf
+	return nil
+}
+
+// signVerdict signs a verdict and returns its leaf and envelope.
+func (c *Control) signVerdict(v *receipt.Verdict) (leaf, envelope []byte, err error) {
+	s, err := c.signer.Verdict(v)
+	if err != nil {
+		return nil, nil, fmt.Errorf("sign verdict: %w", err)
+	}
+	return s.Leaf, s.Envelope, nil
+}
+
+// signedAgain is what the planted bug puts in the log: a statement whose
+// signature was made anew, with fresh randomness.
+func (c *Control) signedAgain(envelope []byte) []byte {
+	d := core.DigestOf(envelope)
+	sig, err := ecdsa.SignASN1(rand.Reader, c.cfg.Key.Signer().(*ecdsa.PrivateKey), d[:])
+	if err != nil {
+		return nil
+	}
+	return sig
+}
+
+// Receipt returns the node's receipt of a lease as a Sigstore bundle.
+func (c *Control) Receipt(ctx context.Context, v request.Viewer, id core.LeaseID) ([]byte, error) {
+	l, err := c.shownLease(ctx, v, id)
+	if err != nil {
+		return nil, err
+	}
+	return c.bundle(ctx, l.Leaf-1)
+}
+
+// Verdict returns the hub's verdict on a lease as a Sigstore bundle.
+func (c *Control) Verdict(ctx context.Context, v request.Viewer, id core.LeaseID) ([]byte, error) {
+	l, err := c.shownLease(ctx, v, id)
+	if err != nil {
+		return nil, err
+	}
+	if l.VerdictLeaf == 0 {
+		return nil, core.Errorf(core.NotFound, "%s was not judged: it is %s", id, l.State)
+	}
+	return c.bundle(ctx, l.VerdictLeaf-1)
+}
+
+// shownLease finds a lease whose part has ended and that has reported.
+func (c *Control) shownLease(ctx context.Context, v request.Viewer, id core.LeaseID) (*lifecycle.Lease, error) {
+	task, part, err := c.store.FindLease(ctx, id)
+	if errors.Is(err, store.ErrNoRow) {
+		return nil, core.Errorf(core.NotFound, "no lease %s has left a receipt", id)
+	} else if err != nil {
+		return nil, err
+	}
+	if _, _, err := c.row(ctx, v, task); err != nil {
+		return nil, core.Errorf(core.NotFound, "no lease %s has left a receipt", id)
+	}
+	parts, err := c.store.Parts(ctx, task, part, 1)
+	if err != nil {
+		return nil, err
+	}
+	l := parts[0].Lease(id)
+	if l == nil || l.Leaf == 0 {
+		return nil, core.Errorf(core.NotFound, "no lease %s has left a receipt", id)
+	}
+	if parts[0].Hidden() {
+		return nil, core.Errorf(core.Conflict, "receipts are shown once their part has ended, lest one replica copy another")
+	}
+	return l, nil
+}
+
+// bundle puts a leaf and its proof under the newest checkpoint together.
+func (c *Control) bundle(ctx context.Context, leaf int64) ([]byte, error) {
+	p := c.cfg.Log.latest()
+	if leaf >= p.Size {
+		return nil, core.Errorf(core.Unavailable, "the entry is not under a checkpoint yet").WithHint("ask again in a second")
+	}
+	body, envelope, err := c.store.Leaf(ctx, leaf)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := c.cfg.Log.tree.ProveInclusion(leaf, p.Size)
+	if err != nil {
+		return nil, err
+	}
+	return receipt.Bundle(receipt.Logged{
+		Envelope: envelope, Leaf: body, Index: leaf, Proof: proof,
+		Tree: tlog.Checkpoint{Size: p.Size, Root: tlog.Hash(p.Root)}, Checkpoint: p.Note, Log: c.cfg.Log.Key(),
+	})
+}
+
+// TrustedRoot returns what strangers verify this hub's receipts with.
+func (c *Control) TrustedRoot(context.Context) ([]byte, error) {
+	return receipt.TrustedRoot(c.cfg.Log.Key(), moment(0))
+}
+
+func (c *Control) storeBytes(ctx context.Context, data []byte) (core.Digest, int64, error) {
+	return c.cfg.Blobs.Put(ctx, bytes.NewReader(data), core.Digest{}, maxInput)
+}

@@ -1,0 +1,65 @@
+package atoll
+
+import (
+	"net/http"
+	"net/netip"
+
+	"atoll/internal/auth"
+	"atoll/internal/core"
+)
+
+// guard lets a request through to h if its key has the scope and its caller has
+// not asked too often.
+func (s *server) guard(scope string, h handler) http.HandlerFunc {
+	switch scope {
+	case open:
+		return func(w http.ResponseWriter, r *http.Request) { h(w, r, nil) }
+	case public:
+		return func(w http.ResponseWriter, r *http.Request) {
+			if err := s.byAddress.Allow(w.Header(), address(r)); err != nil {
+				s.fail(w, r, err)
+				return
+			}
+			h(w, r, nil)
+		}
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		p, err := s.keys.Principal(r)
+		if err != nil {
+			// Guessing keys is slowed down, whoever is guessed.
+			if core.KindOf(err) == core.Unauthorized {
+				if slow := s.byAddress.Allow(w.Header(), address(r)); slow != nil {
+					err = slow
+				}
+			}
+			s.fail(w, r, err)
+			return
+		}
+		exchangeOf(w).key = p.KeyID
+		if err := s.byKey.Allow(w.Header(), p.KeyID); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		if !p.Has(scope) || (scope == auth.Node && p.Node == "") {
+			s.fail(w, r, core.Errorf(core.Forbidden, "the key does not have the scope %s", scope).WithHint("ask the operator for a key with that scope"))
+			return
+		}
+		h(w, r, p)
+	}
+}
+
+// address is what a caller without a key is known by: its IPv4 address, or its
+// IPv6 network, of which it can choose the rest.
+func address(r *http.Request) string {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return "unknown"
+	}
+	a := ap.Addr().Unmap().WithZone("")
+	if a.Is6() {
+		if net, err := a.Prefix(64); err == nil {
+			return net.String()
+		}
+	}
+	return a.String()
+}

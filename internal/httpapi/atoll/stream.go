@@ -1,0 +1,49 @@
+package atoll
+
+import (
+	"net/http"
+	"time"
+)
+
+// stream is an answer whose status is sent with its first byte, so that what
+// fails before can still be told properly.
+type stream struct {
+	w       http.ResponseWriter
+	extend  func(time.Time) error
+	timeout time.Duration
+	started bool
+}
+
+// streamTo answers with what write writes.
+func (s *server) streamTo(w http.ResponseWriter, r *http.Request, write func(*stream) error) {
+	st := &stream{w: w, extend: http.NewResponseController(w).SetWriteDeadline, timeout: s.cfg.BodyTimeout}
+	err := write(st)
+	switch {
+	case err == nil:
+		_, err = st.Write(nil) // an empty result is a result
+	case !st.started:
+		s.fail(w, r, err)
+		return
+	}
+	if err != nil {
+		if r.Context().Err() == nil {
+			s.cfg.Log.WarnContext(r.Context(), "an answer was cut short", "request_id", exchangeOf(w).id, "path", r.URL.Path, "err", err)
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (st *stream) Write(b []byte) (int, error) {
+	if !st.started {
+		st.started = true
+		st.w.Header().Set("Content-Type", "application/octet-stream")
+		st.w.WriteHeader(http.StatusOK)
+	}
+	if len(b) == 0 {
+		return 0, nil
+	}
+	if err := setDeadline(st.extend, st.timeout); err != nil {
+		return 0, err
+	}
+	return st.w.Write(b)
+}

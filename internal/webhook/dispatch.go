@@ -1,0 +1,228 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Outbox is where deliveries wait, durably. Due returns deliveries whose time
+// has come, oldest first; it goes on returning one until Done, Retry or Dead has
+// been called for it. If several dispatchers share an outbox, it must give each
+// delivery to one of them.
+type Outbox interface {
+	Due(ctx context.Context, now time.Time, limit int) ([]Delivery, error)
+	Done(ctx context.Context, id string) error
+	// Retry makes the delivery due again at a time, with one more attempt made.
+	Retry(ctx context.Context, id string, at time.Time, cause error) error
+	// Dead gives the delivery up.
+	Dead(ctx context.Context, id string, reason string) error
+}
+
+// DispatcherConfig configures a Dispatcher. All but Outbox and Send have defaults.
+type DispatcherConfig struct {
+	Outbox Outbox
+	Send   func(ctx context.Context, d Delivery, now time.Time) Result // Sender.Send
+
+	Concurrency int              // attempts at once; 16
+	PerHost     int              // of them to one host, so that a slow one cannot hold them all; 4
+	Poll        time.Duration    // how often the outbox is looked at unasked; 1 s
+	Now         func() time.Time // time.Now
+	Log         *slog.Logger     // slog.Default()
+}
+
+const (
+	defaultConcurrency = 16
+	defaultPerHost     = 4
+	defaultPoll        = time.Second
+	// maxWindow bounds how many due deliveries are held in memory to find one
+	// whose host is not busy.
+	maxWindow     = 4096
+	recordTimeout = 5 * time.Second
+)
+
+// Dispatcher empties an outbox. Nothing that it knows needs to survive it: a
+// delivery whose outcome was not recorded is sent again, under the same ID.
+type Dispatcher struct {
+	c    DispatcherConfig
+	wake chan struct{}
+	done chan Delivery
+
+	// Owned by Run's goroutine.
+	inFlight map[string]bool // by delivery ID
+	byHost   map[string]int
+	queue    []Delivery // due when last looked, oldest first, and not begun
+}
+
+// NewDispatcher returns a dispatcher; Run starts it.
+func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
+	if c.Outbox == nil || c.Send == nil || c.Concurrency < 0 || c.PerHost < 0 || c.Poll < 0 {
+		return nil, errors.New("webhook: a dispatcher needs an outbox and a sender, and its limits must not be negative")
+	}
+	if c.Concurrency == 0 {
+		c.Concurrency = defaultConcurrency
+	}
+	if c.PerHost == 0 {
+		c.PerHost = defaultPerHost
+	}
+	if c.Poll == 0 {
+		c.Poll = defaultPoll
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Dispatcher{
+		c: c, wake: make(chan struct{}, 1), done: make(chan Delivery),
+		inFlight: map[string]bool{}, byHost: map[string]int{},
+	}, nil
+}
+
+// Wake makes Run look at the outbox now. It never blocks.
+func (d *Dispatcher) Wake() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run delivers until ctx ends, and returns when every attempt has ended too. It
+// is called once.
+func (d *Dispatcher) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	poll := time.NewTicker(d.c.Poll)
+	defer poll.Stop()
+	for look := true; ctx.Err() == nil; {
+		if look || len(d.queue) == 0 {
+			d.look(ctx)
+		}
+		d.start(ctx, &wg)
+		select {
+		case <-ctx.Done():
+		case <-d.wake:
+			look = true
+		case <-poll.C:
+			look = true
+		case x := <-d.done:
+			d.finished(x)
+			look = false
+		}
+	}
+	go func() { wg.Wait(); close(d.done) }()
+	for x := range d.done {
+		d.finished(x)
+	}
+}
+
+func (d *Dispatcher) finished(x Delivery) {
+	delete(d.inFlight, x.ID)
+	if host := hostOf(x.URL); d.byHost[host] > 1 {
+		d.byHost[host]--
+	} else {
+		delete(d.byHost, host)
+	}
+}
+
+// look refills the queue from the outbox. If deliveries to busy hosts stand in
+// front, it looks further back, so that they do not hold up the others.
+func (d *Dispatcher) look(ctx context.Context) {
+	free := d.c.Concurrency - len(d.inFlight)
+	for window := 2 * d.c.Concurrency; free > 0; window *= 2 {
+		due, err := d.c.Outbox.Due(ctx, d.c.Now(), window)
+		if err != nil {
+			if ctx.Err() == nil {
+				d.c.Log.ErrorContext(ctx, "webhook: the outbox cannot be read", "error", err)
+			}
+			return
+		}
+		d.queue = d.queue[:0]
+		ready := 0
+		for _, x := range due {
+			if !d.inFlight[x.ID] {
+				d.queue = append(d.queue, x)
+				if d.byHost[hostOf(x.URL)] < d.c.PerHost {
+					ready++
+				}
+			}
+		}
+		if ready >= free || len(due) < window || window >= maxWindow {
+			return
+		}
+	}
+}
+
+// start begins as many attempts of the queue as are allowed.
+func (d *Dispatcher) start(ctx context.Context, wg *sync.WaitGroup) {
+	d.queue = slices.DeleteFunc(d.queue, func(x Delivery) bool {
+		host := hostOf(x.URL)
+		if len(d.inFlight) == d.c.Concurrency || d.byHost[host] >= d.c.PerHost {
+			return false
+		}
+		d.inFlight[x.ID] = true
+		d.byHost[host]++
+		wg.Go(func() { d.attempt(ctx, x) })
+		return true
+	})
+}
+
+// attempt sends x and records what came of it.
+func (d *Dispatcher) attempt(ctx context.Context, x Delivery) {
+	defer func() { d.done <- x }()
+	r := d.c.Send(ctx, x, d.c.Now())
+	if r.Outcome != Done && ctx.Err() != nil {
+		return // cut off by the shutdown: no attempt at all
+	}
+	// A success is recorded also while shutting down: it spares the receiver a repeat.
+	rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	if err := d.record(rctx, x, r); err != nil {
+		d.c.Log.ErrorContext(ctx, "webhook: the outcome could not be stored, so it will be sent again", "webhook_id", x.ID, "error", err)
+		// Not at once, or a broken outbox would flood the receiver.
+		select {
+		case <-ctx.Done():
+		case <-time.After(d.c.Poll):
+		}
+	}
+}
+
+func (d *Dispatcher) record(ctx context.Context, x Delivery, r Result) error {
+	log := d.c.Log.With("webhook_id", x.ID, "host", hostOf(x.URL), "attempt", x.Attempt+1, "status", r.Status)
+	switch r.Outcome {
+	case Done:
+		log.DebugContext(ctx, "webhook delivered")
+		return d.c.Outbox.Done(ctx, x.ID)
+	case Dead:
+		log.WarnContext(ctx, "webhook given up", "error", r.Err)
+		return d.c.Outbox.Dead(ctx, x.ID, r.Err.Error())
+	}
+	delay, giveUp := Next(x.Attempt+1, seed(x.ID))
+	if giveUp {
+		log.WarnContext(ctx, "webhook given up", "error", r.Err)
+		return d.c.Outbox.Dead(ctx, x.ID, fmt.Sprintf("given up after %d attempts; the last: %v", x.Attempt+1, r.Err))
+	}
+	log.InfoContext(ctx, "webhook failed", "error", r.Err, "again_in", delay)
+	return d.c.Outbox.Retry(ctx, x.ID, d.c.Now().Add(delay), r.Err)
+}
+
+func seed(id string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id)) // never fails
+	return h.Sum64()
+}
+
+// hostOf is what fairness is between, and what may be logged of a URL.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "(no URL)"
+	}
+	return u.Hostname()
+}
