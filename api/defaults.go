@@ -36,7 +36,11 @@ func (t *Timeout) withDefaults() *Timeout {
 		out = *t
 	}
 	setDefault(&out.Queue, defaultQueue)
-	setDefault(&out.Execution, defaultExecution)
+	execution := Duration(defaultExecution)
+	if out.Total != 0 {
+		execution = min(execution, out.Total) // a short task needs only to say so once
+	}
+	setDefault(&out.Execution, execution)
 	setDefault(&out.Total, max(defaultTotal, out.Queue+out.Execution))
 	return &out
 }

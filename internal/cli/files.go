@@ -31,3 +31,11 @@ func changed(cmd *cobra.Command) (names []string) {
 	cmd.Flags().Visit(func(f *pflag.Flag) { names = append(names, f.Name) })
 	return names
 }
+
+// copyOf is a write function of bytes that are at hand.
+func copyOf(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}
+}

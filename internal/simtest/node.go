@@ -49,7 +49,7 @@ func (n *node) start() {
 		return
 	}
 	n.life++
-	c, err := agent.NewCore(n.clock(), agent.Config{
+	c, err := agent.NewCore(n.clock(), agent.CoreConfig{
 		Node: n.id, Hub: hubID, HubKey: n.w.hub.key.Public(), Boot: fmt.Sprintf("%s-%d", n.id, n.life), Offer: n.offer,
 		Faults: n.faults, Signer: n.signer(), Outbox: n.disk,
 	})

@@ -64,6 +64,13 @@ type (
 
 func (p Paging) page() Page { return Page(p) }
 
+func replyOf[T any](body T, err error) (*reply[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	return &reply[T]{body}, nil
+}
+
 // listOf answers with one page.
 func listOf[T any](rows []T, next string, err error) (*list[T], error) {
 	if err != nil {
@@ -120,6 +127,10 @@ func add[I, O any](s *server, rt route, h func(context.Context, *I) (*O, error))
 		return out, nil
 	})
 }
+
+// addRaw registers a route that is served by its own plain handler. I and O only
+// document it.
+func addRaw[I, O any](s *server, rt route) { add[I, O](s, rt, nil) }
 
 // addBody registers a route that takes a JSON body of type B, decoded as
 // strictly as a task specification.
@@ -187,7 +198,7 @@ func (a adapter) Handle(op *huma.Operation, h func(huma.Context)) {
 		serve = func(w http.ResponseWriter, r *http.Request, p *auth.Principal) {
 			c := &call{w: w, p: p}
 			r = withCall(r, c)
-			h(&humaContext{Context: humago.NewContext(op, r, w), server: a.server, w: w, r: r})
+			h(&humaContext{base: humago.NewContext(op, r, w), server: a.server, w: w, r: r})
 		}
 	}
 	pattern := rt.pattern
@@ -197,9 +208,12 @@ func (a adapter) Handle(op *huma.Operation, h func(huma.Context)) {
 	a.mux.HandleFunc(rt.method+" "+pattern, a.guard(rt.scope, serve))
 }
 
+// base is embedded under a name that does not hide the method Context.
+type base = huma.Context
+
 // humaContext lets humaProblem change the status that huma has chosen.
 type humaContext struct {
-	huma.Context
+	base
 	server *server
 	w      http.ResponseWriter
 	r      *http.Request
@@ -210,7 +224,7 @@ func (c *humaContext) SetStatus(status int) {
 	if c.status != 0 {
 		status = c.status
 	}
-	c.Context.SetStatus(status)
+	c.base.SetStatus(status)
 }
 
 // newDocument starts the OpenAPI document and the router behind it.

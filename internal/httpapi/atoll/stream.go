@@ -1,6 +1,7 @@
 package atoll
 
 import (
+	"errors"
 	"net/http"
 	"time"
 )
@@ -25,6 +26,9 @@ func (s *server) streamTo(w http.ResponseWriter, r *http.Request, write func(*st
 		s.fail(w, r, err)
 		return
 	}
+	if err == nil {
+		err = st.end()
+	}
 	if err != nil {
 		if r.Context().Err() == nil {
 			s.cfg.Log.WarnContext(r.Context(), "an answer was cut short", "request_id", exchangeOf(w).id, "path", r.URL.Path, "err", err)
@@ -46,4 +50,13 @@ func (st *stream) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return st.w.Write(b)
+}
+
+// end sends what is buffered and lifts the deadline, which would otherwise stay
+// with the connection.
+func (st *stream) end() error {
+	if err := http.NewResponseController(st.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return setDeadline(st.extend, 0)
 }

@@ -87,7 +87,7 @@ func (c *Core) offer(l *bus.Lease) {
 
 // rules judge an offer by itself, whatever else the node holds.
 type rules struct {
-	cfg *Config
+	cfg *CoreConfig
 
 	// The last residency and selector: neighbours in a batch have the same.
 	residencyOf []string

@@ -44,7 +44,7 @@ type Config struct {
 // Agent runs one Core: it carries events to it from the hub, the clock and the
 // runs, and its effects back. One goroutine, in Run, owns the Core.
 type Agent struct {
-	cfg     Setup
+	cfg     Config
 	engines map[string]engine.Engine
 	metrics *metrics
 
@@ -78,7 +78,7 @@ type job struct {
 const eventQueue = 1024
 
 // New returns an agent that has read its outbox. Run must follow.
-func New(cfg Setup) (*Agent, error) {
+func New(cfg Config) (*Agent, error) {
 	if cfg.Log == nil || cfg.HTTP == nil || cfg.Blobs == nil || len(cfg.Engines) == 0 {
 		return nil, errors.New("agent: log, HTTP client, blobs or engines are missing")
 	}
@@ -89,10 +89,10 @@ func New(cfg Setup) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Boot = rand.Text()
-	cfg.Offer.Engines = nil
+	cfg.Core.Boot = rand.Text()
+	cfg.Core.Offer.Engines = nil
 	for _, e := range cfg.Engines {
-		cfg.Offer.Engines = append(cfg.Offer.Engines, e.Name())
+		cfg.Core.Offer.Engines = append(cfg.Core.Offer.Engines, e.Name())
 	}
 	a := &Agent{
 		cfg: cfg, engines: engines,
@@ -100,18 +100,18 @@ func New(cfg Setup) (*Agent, error) {
 		connected: make(chan struct{}, 1),
 		drain:     make(chan struct{}),
 		ended:     make(chan struct{}),
-		starts:    make(chan job, cfg.Offer.Slots),
+		starts:    make(chan job, cfg.Core.Offer.Slots),
 		batches:   make(chan *Batch, 1),
 		stops:     map[core.LeaseID]context.CancelCauseFunc{},
 	}
-	if a.core, err = NewCore(time.Now(), cfg.Config); err != nil {
+	if a.core, err = NewCore(time.Now(), cfg.Core); err != nil {
 		return nil, err
 	}
 	if a.metrics, err = newMetrics(cfg.Metrics); err != nil {
 		return nil, err
 	}
-	if cfg.Faults.Any() {
-		cfg.Log.Warn("REHEARSAL: this node misbehaves on purpose and will lose pay and reputation", "faults", cfg.Faults)
+	if cfg.Core.Faults.Any() {
+		cfg.Log.Warn("REHEARSAL: this node misbehaves on purpose and will lose pay and reputation", "faults", cfg.Core.Faults)
 	}
 	return a, nil
 }
@@ -185,7 +185,7 @@ func (a *Agent) Run(ctx context.Context, link Link) error {
 		models: &cache{blobs: a.cfg.Blobs, hub: a.cfg.HTTP, life: life},
 	}
 	a.runner = &runner{instances: in, inputs: a.cfg.HTTP, tracer: a.cfg.Tracer, log: a.cfg.Log}
-	for range a.cfg.Offer.Slots {
+	for range a.cfg.Core.Offer.Slots {
 		a.working.Go(a.work)
 	}
 	a.working.Go(a.commit)

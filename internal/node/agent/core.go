@@ -29,8 +29,8 @@ type Signer interface {
 	Sign(account core.AccountID, done []Finished) (json.RawMessage, error)
 }
 
-// Config is what a Core knows from the start.
-type Config struct {
+// CoreConfig is what a Core knows from the start.
+type CoreConfig struct {
 	Node   core.NodeID
 	Hub    string             // the one hub whose leases are taken
 	HubKey identity.PublicKey // its key, as pinned when the node joined
@@ -45,7 +45,7 @@ type Config struct {
 	Outbox   Outbox
 }
 
-func (c *Config) check() error {
+func (c *CoreConfig) check() error {
 	switch {
 	case c.HubKey.IsZero() || c.Hub == "" || c.Node == "" || c.Boot == "":
 		return errors.New("agent: node, boot, hub or the hub's key is missing")
@@ -118,7 +118,7 @@ type Finished struct {
 // safe for concurrent use. After a crash, or an error of Committed, it is gone:
 // a new one over the same outbox takes its place.
 type Core struct {
-	cfg   Config
+	cfg   CoreConfig
 	rules rules
 	clock clock
 
@@ -177,7 +177,7 @@ const (
 const never = time.Duration(1<<63 - 1)
 
 // NewCore returns a core that remembers what is in the outbox.
-func NewCore(now time.Time, cfg Config) (*Core, error) {
+func NewCore(now time.Time, cfg CoreConfig) (*Core, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}

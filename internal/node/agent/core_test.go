@@ -51,7 +51,7 @@ func TestRefusals(t *testing.T) {
 		"negative":          {func(l *bus.Lease) { l.Memory = -1 }, "negative"},
 		"long name":         {func(l *bus.Lease) { l.Engine = strings.Repeat("é", 5000) }, "no engine"},
 	} {
-		d := drive(t, func(c *Config) { c.Offer.Accounts = []core.AccountID{"alice"} })
+		d := drive(t, func(c *CoreConfig) { c.Offer.Accounts = []core.AccountID{"alice"} })
 		l := testLease(1)
 		tt.change(&l)
 		d.offers(l)
@@ -123,7 +123,7 @@ func TestBatchesOfOthers(t *testing.T) {
 
 func TestFullAndDraining(t *testing.T) {
 	t.Parallel()
-	d := drive(t, func(c *Config) { c.Offer.Queue = 3 })
+	d := drive(t, func(c *CoreConfig) { c.Offer.Queue = 3 })
 	d.offers(testLease(1), testLease(2), testLease(3), testLease(4))
 	s := of[bus.Status](d, bus.KindStatus)
 	if len(s) != 1 || len(s[0].Refused) != 1 || !strings.Contains(s[0].Refused[0].Reason, "queue is full: it holds 3") {
@@ -163,7 +163,7 @@ func TestFullAndDraining(t *testing.T) {
 // What a node says of a lease, in order of what happens to it.
 func TestStatus(t *testing.T) {
 	t.Parallel()
-	d := drive(t, func(c *Config) { c.Offer.Slots = 3 })
+	d := drive(t, func(c *CoreConfig) { c.Offer.Slots = 3 })
 	d.offers(testLease(1), testLease(2), testLease(3), testLease(4))
 	if s := of[bus.Status](d, bus.KindStatus); len(s) != 0 {
 		t.Fatalf("good news did not wait for company: %+v", s)
@@ -236,7 +236,7 @@ func TestStatusPace(t *testing.T) {
 
 func TestReportsGoByAccount(t *testing.T) {
 	t.Parallel()
-	d := drive(t, func(c *Config) { c.Offer.Slots, c.Offer.Queue = 1000, 1000 })
+	d := drive(t, func(c *CoreConfig) { c.Offer.Slots, c.Offer.Queue = 1000, 1000 })
 	var leases []bus.Lease
 	for i := range 600 {
 		l := testLease(core.LeaseID(i + 1))
@@ -273,7 +273,7 @@ func TestReportsGoByAccount(t *testing.T) {
 
 func TestReportBytes(t *testing.T) {
 	t.Parallel()
-	d := drive(t, func(c *Config) { c.Offer.Slots, c.Offer.Queue = 100, 100 })
+	d := drive(t, func(c *CoreConfig) { c.Offer.Slots, c.Offer.Queue = 100, 100 })
 	for i := range 100 {
 		d.offers(testLease(core.LeaseID(i + 1)))
 		d.done(core.LeaseID(i+1), Outcome{Data: bytes.Repeat([]byte("x"), bus.InlineLimit)})
@@ -367,7 +367,7 @@ func TestCancel(t *testing.T) {
 
 func TestLargeResultIsUploaded(t *testing.T) {
 	t.Parallel()
-	d := drive(t, func(c *Config) { c.Offer.Slots = 1 })
+	d := drive(t, func(c *CoreConfig) { c.Offer.Slots = 1 })
 	large := bytes.Repeat([]byte("x"), bus.InlineLimit+1)
 	d.offers(testLease(1), testLease(2))
 	fx := d.done(1, Outcome{Data: large})
@@ -393,7 +393,7 @@ func TestLargeResultIsUploaded(t *testing.T) {
 // one is not overtaken for ever.
 func TestResources(t *testing.T) {
 	t.Parallel()
-	d := drive(t, func(c *Config) { c.Offer.Slots = 4 })
+	d := drive(t, func(c *CoreConfig) { c.Offer.Slots = 4 })
 	lease := func(id core.LeaseID, cpu, mem int64) bus.Lease {
 		l := testLease(id)
 		l.CPUMillis, l.Memory = cpu, mem
@@ -422,7 +422,7 @@ func TestResources(t *testing.T) {
 
 func TestExpiryInQueue(t *testing.T) {
 	t.Parallel()
-	d := drive(t, func(c *Config) { c.Offer.Slots = 1 })
+	d := drive(t, func(c *CoreConfig) { c.Offer.Slots = 1 })
 	second := testLease(2)
 	second.ExpiresMs = start.UnixMilli() + 100
 	d.offers(testLease(1), second)
@@ -519,12 +519,12 @@ func TestDiskFailureIsFatal(t *testing.T) {
 
 func TestNewCoreRefusesBadConfig(t *testing.T) {
 	t.Parallel()
-	for i, change := range []func(*Config){
-		func(c *Config) { c.Node = "" }, func(c *Config) { c.Hub = "" }, func(c *Config) { c.Boot = "" },
-		func(c *Config) { c.HubKey = identity.PublicKey{} }, func(c *Config) { c.Signer = nil },
-		func(c *Config) { c.Outbox = nil }, func(c *Config) { c.Offer.Slots = 0 },
-		func(c *Config) { c.Offer.Queue = 1 }, func(c *Config) { c.Offer.Queue = maxQueue + 1 },
-		func(c *Config) { c.Offer.Price = -1 },
+	for i, change := range []func(*CoreConfig){
+		func(c *CoreConfig) { c.Node = "" }, func(c *CoreConfig) { c.Hub = "" }, func(c *CoreConfig) { c.Boot = "" },
+		func(c *CoreConfig) { c.HubKey = identity.PublicKey{} }, func(c *CoreConfig) { c.Signer = nil },
+		func(c *CoreConfig) { c.Outbox = nil }, func(c *CoreConfig) { c.Offer.Slots = 0 },
+		func(c *CoreConfig) { c.Offer.Queue = 1 }, func(c *CoreConfig) { c.Offer.Queue = maxQueue + 1 },
+		func(c *CoreConfig) { c.Offer.Price = -1 },
 	} {
 		cfg := testConfig(&outbox.Memory{})
 		change(&cfg)

@@ -52,8 +52,8 @@ func (s *jsonSigner) Sign(account core.AccountID, done []Finished) (json.RawMess
 	return json.Marshal(v)
 }
 
-func testConfig(disk Outbox) Config {
-	return Config{
+func testConfig(disk Outbox) CoreConfig {
+	return CoreConfig{
 		Node: testNode, Hub: testHub, HubKey: hubKey().Public(), Boot: "boot-1",
 		Offer: bus.NodeOffer{
 			Price: 30_000, Country: "FR", Labels: map[string]string{"tier": "gold"}, Engines: []string{"text", "wasm"},
@@ -101,7 +101,7 @@ type driven struct {
 	runs []Start
 }
 
-func drive(t testing.TB, change func(*Config)) *driven {
+func drive(t testing.TB, change func(*CoreConfig)) *driven {
 	t.Helper()
 	d := &driven{t: t, disk: &outbox.Memory{}, now: start}
 	cfg := testConfig(d.disk)

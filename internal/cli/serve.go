@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// hubFlags are shared by "hub" and "up".
+type hubFlags struct {
+	cfg            HubConfig
+	nats           NATSConfig
+	level, logForm string
+}
+
+func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.cfg.Dir, "dir", s.dataDir(role), "where keys, database, blobs and log are kept")
+	fl.StringVar(&f.cfg.Listen, "listen", "127.0.0.1:8420", "address of the HTTP API; away from loopback the hub uses TLS with its own CA")
+	fl.StringVar(&f.cfg.Advertise, "advertise", "", "URL under which nodes and clients reach it")
+	fl.StringVar(&f.cfg.ReadyFile, "ready-file", "", `when the API answers, write {"url","admin_key","nodes"} to this file`)
+	fl.BoolVar(&f.cfg.Private, "allow-private", false, "let data pointers and callbacks go to private addresses")
+	logFlags(cmd, &f.level, &f.logForm)
+	_ = cmd.MarkFlagDirname("dir")
+	_ = cmd.MarkFlagFilename("ready-file")
+}
+
+// config completes the hub's part of both verbs. Context is the name of the
+// client context to write.
+func (f *hubFlags) config(s *session, contextName string) (HubConfig, error) {
+	cfg := f.cfg
+	var err error
+	if cfg.Log, err = s.logger(f.level, f.logForm); err != nil {
+		return cfg, err
+	}
+	if f.nats.Account != "" || len(f.nats.URLs) > 0 {
+		if f.nats.Account == "" || f.nats.Creds == "" || f.nats.Seed == "" || len(f.nats.URLs) == 0 {
+			return cfg, usagef("an external NATS needs --nats, --nats-creds, --nats-account and --nats-signing-key")
+		}
+		cfg.NATS = &f.nats
+	}
+	cfg.OnReady = func(r Ready) error {
+		fmt.Fprintf(s.err, "the hub answers at %s, with %d nodes in this process\n", r.URL, len(r.Nodes))
+		if contextName == "" {
+			return nil
+		}
+		s.hint("in another terminal: atoll market offers, atoll submit --help")
+		return s.rememberHub(contextName, hubEntry{URL: r.URL, Key: r.AdminKey, CACert: r.CACert})
+	}
+	return cfg, nil
+}
+
+func (s *session) upCmd() *cobra.Command {
+	f := hubFlags{}
+	nodes, country, noContext := 3, "FR", false
+	cmd := &cobra.Command{
+		Use: "up", Short: "Start a hub and three nodes on this machine", Args: cobra.NoArgs,
+		Long: `Start everything in one process on loopback: a hub with its database and log, and
+nodes of different owners, so that a quorum can be tried. A client context with the admin key is written, so that the next verb just
+works. What was submitted survives a restart over the same --dir.`,
+		Example: `  atoll up
+  atoll up --dir /tmp/atoll --listen 127.0.0.1:0 --nodes 5 --ready-file ready.json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if nodes < 0 || nodes > 64 {
+				return usagef("--nodes %d: want 0 to 64", nodes)
+			}
+			name := "up"
+			if noContext {
+				name = ""
+			}
+			hub, err := f.config(s, name)
+			if err != nil {
+				return err
+			}
+			return s.rt.Up(cmd.Context(), UpConfig{Hub: hub, Nodes: nodes, Country: country})
+		},
+	}
+	f.register(s, cmd, "up")
+	cmd.Flags().IntVar(&nodes, "nodes", nodes, "how many nodes, each with an owner of its own")
+	cmd.Flags().StringVar(&country, "country", country, "where the nodes say they stand")
+	cmd.Flags().BoolVar(&noContext, "no-context", false, "do not write a client context")
+	return cmd
+}
+
+func (s *session) hubCmd() *cobra.Command {
+	f := hubFlags{}
+	cmd := &cobra.Command{
+		Use: "hub", Short: "Run a hub: the API, the ledger, the log", Args: cobra.NoArgs,
+		Long: `Run a hub for a consortium or a market. Away from loopback it answers over TLS
+with a CA of its own, which join tokens pin. The admin key is kept in the file
+admin.key of the directory.
+
+Then: atoll account create OWNER, atoll token create OWNER, and on each machine
+that is to work: atoll join URL TOKEN.`,
+		Example: "  atoll hub --dir /var/lib/atoll --listen 0.0.0.0:8420 --advertise https://hub.example:8420",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config(s, "")
+			if err != nil {
+				return err
+			}
+			return s.rt.Hub(cmd.Context(), cfg)
+		},
+	}
+	f.register(s, cmd, "hub")
+	fl := cmd.Flags()
+	fl.IntVar(&f.cfg.NATSPort, "nats-port", 0, "port of the embedded NATS (default: a free one, kept)")
+	fl.StringSliceVar(&f.nats.URLs, "nats", nil, "use this NATS instead, such as nats://a:4222,nats://b:4222")
+	fl.StringVar(&f.nats.Creds, "nats-creds", "", "credentials file of the hub's user there")
+	fl.StringVar(&f.nats.Account, "nats-account", "", "public key of the account there")
+	fl.StringVar(&f.nats.Seed, "nats-signing-key", "", "file with a signing key of that account, with which nodes are let in")
+	return cmd
+}
+
+func (s *session) versionCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+		if s.asJSON {
+			return s.printJSON(map[string]string{"version": s.rt.Version})
+		}
+		fmt.Fprintln(s.out, "atoll", s.rt.Version)
+		return nil
+	}}
+	s.jsonFlag(cmd)
+	return cmd
+}

@@ -1,0 +1,160 @@
+package atoll
+
+import (
+	"context"
+	"net/http"
+
+	"atoll/api"
+	"atoll/internal/auth"
+	"atoll/internal/core"
+	"atoll/internal/identity"
+)
+
+type (
+	nodeInput struct {
+		ID string `path:"id" maxLength:"63"`
+	}
+
+	drainBody struct {
+		On bool `json:"on" doc:"true: no new leases; false: resume"`
+	}
+
+	// LeasePath is embedded in the inputs of a lease's routes.
+	LeasePath struct {
+		ID param[core.LeaseID] `path:"id" doc:"lease_…"`
+	}
+
+	leaseResultInput struct {
+		LeasePath
+		RawBody []byte
+	}
+
+	digestInput struct {
+		Digest param[core.Digest] `path:"digest" doc:"sha256:…"`
+	}
+)
+
+func (s *server) addNodes() {
+	const tag = "nodes"
+	add(s, route{method: "GET", path: "/v1/nodes", id: "list-nodes", tag: tag, scope: auth.Read, summary: "List nodes", about: "All for an admin, one's own otherwise."},
+		func(ctx context.Context, in *Paging) (*list[api.Node], error) {
+			rows, err := s.ownNodes(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return pageOf(rows, *in, func(n *api.Node) string { return string(n.ID) })
+		})
+	addBody(s, route{method: "POST", path: "/v1/nodes/{id}/drain", id: "drain-node", tag: tag, scope: auth.Requester, summary: "Stop or resume giving a node new leases", about: "For its owner and for an admin."},
+		func(ctx context.Context, in *nodeInput, body *drainBody) (*reply[api.Node], error) {
+			if err := s.checkOwner(ctx, core.NodeID(in.ID)); err != nil {
+				return nil, err
+			}
+			return replyOf(s.hub.Drain(ctx, core.NodeID(in.ID), body.On))
+		})
+	add(s, route{method: "DELETE", path: "/v1/nodes/{id}", id: "revoke-node", tag: tag, scope: auth.Requester, summary: "Lock a node out for good", about: "For its owner and for an admin. Its leases go elsewhere."},
+		func(ctx context.Context, in *nodeInput) (*reply[api.Node], error) {
+			if err := s.checkOwner(ctx, core.NodeID(in.ID)); err != nil {
+				return nil, err
+			}
+			n, err := s.hub.Revoke(ctx, core.NodeID(in.ID))
+			s.forgetNode(core.NodeID(in.ID))
+			return replyOf(n, err)
+		})
+	addBody(s, route{method: "POST", path: "/v1/nodes/join", id: "join-node", tag: tag, scope: public, summary: "Join as a node", about: "Shown to be allowed by its join token and by its own signature."},
+		func(ctx context.Context, _ *none, in *identity.JoinRequest) (*reply[identity.JoinGrant], error) {
+			g, err := s.hub.Join(ctx, *in)
+			s.forgetNode(in.Node) // a node that joins again gets another key
+			return replyOf(g, err)
+		})
+	s.addNodeData()
+}
+
+// addNodeData registers what nodes themselves use. Bytes are streamed.
+func (s *server) addNodeData() {
+	const tag, bytes = "for nodes", "application/octet-stream"
+	addRaw[digestInput, reply[[]byte]](s, route{method: "GET", path: "/v1/node/models/{digest}", id: "get-node-model", tag: tag, scope: auth.Node, produces: bytes,
+		summary: "Get the model of a lease that the node holds", serve: s.nodeModel})
+	addRaw[LeasePath, reply[[]byte]](s, route{method: "GET", path: "/v1/node/leases/{id}/input", id: "get-lease-input", tag: tag, scope: auth.Node, produces: bytes,
+		summary: "Get the input of a lease that the node holds", serve: s.leaseInput})
+	addRaw[leaseResultInput, none](s, route{method: "PUT", path: "/v1/node/leases/{id}/result", id: "put-lease-result", tag: tag, scope: auth.Node, status: http.StatusNoContent,
+		summary: "Store a result that is too large for the bus", serve: s.putResult})
+}
+
+// ownNodes are the nodes that the caller may see in full. What all may see of a
+// node is its offer.
+func (s *server) ownNodes(ctx context.Context) ([]api.Node, error) {
+	rows, err := s.hub.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := viewer(ctx)
+	own := make([]api.Node, 0, len(rows))
+	for i := range rows {
+		if v.Admin || rows[i].Owner == v.Account {
+			own = append(own, rows[i])
+		}
+	}
+	return own, nil
+}
+
+func (s *server) checkOwner(ctx context.Context, id core.NodeID) error {
+	own, err := s.ownNodes(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range own {
+		if own[i].ID == id {
+			return nil
+		}
+	}
+	return core.Errorf(core.NotFound, "no node %.80s", id)
+}
+
+func (s *server) forgetNode(id core.NodeID) {
+	s.keys.Forget(func(p *auth.Principal) bool { return p.Node == id })
+}
+
+func (s *server) nodeModel(w http.ResponseWriter, r *http.Request, p *auth.Principal) {
+	d, err := core.ParseDigest(r.PathValue("digest"))
+	if err != nil {
+		s.fail(w, r, core.Errorf(core.Invalid, "%w", err).At("digest"))
+		return
+	}
+	s.streamTo(w, r, func(st *stream) error { return s.hub.NodeModel(r.Context(), p.Node, d, st) })
+}
+
+func (s *server) leaseInput(w http.ResponseWriter, r *http.Request, p *auth.Principal) {
+	id, err := leaseID(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.streamTo(w, r, func(st *stream) error { return s.hub.LeaseInput(r.Context(), p.Node, id, st) })
+}
+
+func (s *server) putResult(w http.ResponseWriter, r *http.Request, p *auth.Principal) {
+	id, err := leaseID(r)
+	if err == nil {
+		err = checkEncoding(w, r.Header)
+	}
+	if err == nil && r.ContentLength > s.cfg.MaxResult {
+		err = core.Errorf(core.TooLarge, "the result is larger than %d bytes", s.cfg.MaxResult)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	body := s.upload(w, r, s.cfg.MaxResult)
+	if err := body.done(s.hub.PutResult(r.Context(), p.Node, id, body)); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func leaseID(r *http.Request) (id core.LeaseID, err error) {
+	if err := id.UnmarshalText([]byte(r.PathValue("id"))); err != nil {
+		return 0, core.Errorf(core.Invalid, "%w", err).At("id")
+	}
+	return id, nil
+}
