@@ -30,7 +30,7 @@ type call struct {
 	safe   bool   // may be repeated
 
 	// Request headers; empty ones are not sent.
-	idempotencyKey, lastEventID, traceparent string
+	accept, idempotencyKey, lastEventID, traceparent string
 }
 
 // idempotent makes a call repeatable by giving it a key, a fresh one if empty.
@@ -142,7 +142,7 @@ func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
 			req.Header["Content-Type"] = []string{k.kind}
 		}
 	}
-	for _, h := range [...][2]string{{"Idempotency-Key", k.idempotencyKey}, {"Last-Event-Id", k.lastEventID}, {"Traceparent", k.traceparent}} {
+	for _, h := range [...][2]string{{"Accept", k.accept}, {"Idempotency-Key", k.idempotencyKey}, {"Last-Event-Id", k.lastEventID}, {"Traceparent", k.traceparent}} {
 		if h[1] != "" {
 			req.Header[h[0]] = []string{h[1]}
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,11 @@ func (c *Client) Events(ctx context.Context, id core.TaskID, after int64) iter.S
 			yield(api.Event{}, err)
 		}
 	}
+}
+
+// PastEvents lists the events so far with IDs greater than after.
+func (c *Client) PastEvents(ctx context.Context, id core.TaskID, after int64) iter.Seq2[api.Event, error] {
+	return list[api.Event](ctx, c, taskPath(id)+"/events", url.Values{"cursor": {strconv.FormatInt(after, 10)}})
 }
 
 // errStop means that the caller wants no more.

@@ -6,26 +6,37 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"time"
 
 	"atoll/api"
 	"atoll/internal/core"
 )
 
-// OfferQuery filters and sorts the market's offers. Empty fields do not filter.
+// OfferQuery filters and sorts the market's offers. Zero fields do not filter.
 type OfferQuery struct {
-	Country string
-	Engine  string
-	Sort    string // price (default), latency, reliability
+	Country        string
+	Engine         string
+	Selector       string // of labels, in Kubernetes syntax
+	MaxPrice       core.Money
+	MinReliability float64 // of the 5th percentile
+	Sort           string  // price (default), p50, p99 or reliability; with - in front: descending
 }
 
 // Offers lists the nodes that can be had now.
 func (c *Client) Offers(ctx context.Context, o OfferQuery) iter.Seq2[api.Offer, error] {
 	q := url.Values{}
-	for k, v := range map[string]string{"country": o.Country, "engine": o.Engine, "sort": o.Sort} {
+	for k, v := range map[string]string{"country": o.Country, "engine": o.Engine, "selector": o.Selector, "sort": o.Sort} {
 		if v != "" {
 			q.Set(k, v)
 		}
+	}
+	if o.MaxPrice > 0 {
+		q.Set("max_price", o.MaxPrice.String())
+	}
+	if o.MinReliability > 0 {
+		q.Set("min_reliability", strconv.FormatFloat(o.MinReliability, 'f', -1, 64))
 	}
 	return list[api.Offer](ctx, c, "/v1/market/offers", q)
 }
@@ -50,14 +61,8 @@ func (c *Client) RevokeNode(ctx context.Context, id core.NodeID) error {
 	return c.ask(ctx, call{method: http.MethodDelete, path: "/v1/nodes/" + url.PathEscape(string(id)), safe: true}, nil)
 }
 
-// StoredBlob is the answer to an upload.
-type StoredBlob struct {
-	Digest core.Digest `json:"digest"`
-	Size   int64       `json:"size"`
-}
-
 // PutBlob uploads bytes, to be named by their digest in inputs and models.
-func (c *Client) PutBlob(ctx context.Context, data []byte) (b StoredBlob, err error) {
+func (c *Client) PutBlob(ctx context.Context, data []byte) (b api.Blob, err error) {
 	if data == nil {
 		data = []byte{}
 	}
@@ -137,6 +142,33 @@ func (c *Client) Ready(ctx context.Context) (Health, error) {
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<16)) // to reuse the connection
 	clock, _ := http.ParseTime(res.Header.Get("Date"))
 	return Health{Ready: true, Clock: clock}, nil
+}
+
+// Scopes finds out what the client's key may do: admin, requester, read. It
+// sends what no hub can accept, and looks whether the form or the key is refused.
+func (c *Client) Scopes(ctx context.Context) ([]string, error) {
+	nothing := []byte("[]")
+	probes := []struct {
+		scope string
+		ask   call
+	}{
+		{"admin", call{method: http.MethodPost, path: "/v1/keys", body: nothing, safe: true}},
+		{"requester", call{method: http.MethodPost, path: "/v1/submit-task", body: nothing, safe: true}},
+		{"read", get("/v1/models", url.Values{"limit": {"1"}})},
+	}
+	var scopes []string
+	for _, p := range probes {
+		err := c.ask(ctx, p.ask, nil)
+		refused, ok := asProblem(err)
+		switch {
+		case err == nil, ok && refused.Status == http.StatusBadRequest:
+			scopes = append(scopes, p.scope)
+		case !ok || refused.Status != http.StatusForbidden:
+			return nil, err
+		}
+	}
+	slices.Sort(scopes)
+	return scopes, nil
 }
 
 // Accounts lists balances: all for an admin, one's own otherwise.

@@ -20,7 +20,9 @@ func list[T any](ctx context.Context, c *Client, path string, query url.Values) 
 		}
 		for {
 			var page api.List[T]
-			if err := c.ask(ctx, get(path, q), &page); err != nil {
+			k := get(path, q)
+			k.accept = "application/json" // events have two forms
+			if err := c.ask(ctx, k, &page); err != nil {
 				yield(none, err)
 				return
 			}

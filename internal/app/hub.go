@@ -5,14 +5,17 @@ package app
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +33,7 @@ import (
 	"atoll/internal/httpapi/atoll"
 	"atoll/internal/identity"
 	"atoll/internal/store"
+	"atoll/internal/webhook"
 )
 
 // Version of this build.
@@ -71,14 +75,21 @@ type Hub struct {
 	key    *identity.Key
 	ln     net.Listener
 	server *http.Server
+	outbox *callbacks
 	unlock func()
 	close  []func() error
+
+	dispatcher *webhook.Dispatcher
+	ready      chan struct{}
 }
+
+// Ready is closed once Run answers requests.
+func (h *Hub) Ready() <-chan struct{} { return h.ready }
 
 // NewHub opens a hub's directory, listens, and restores what was going on. Run
 // must follow.
 func NewHub(ctx context.Context, cfg HubConfig) (_ *Hub, err error) {
-	h := &Hub{cfg: cfg}
+	h := &Hub{cfg: cfg, ready: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.Close())
@@ -169,9 +180,13 @@ func (h *Hub) openControl(ctx context.Context) error {
 	if h.ca != nil {
 		cc.CAPin, cc.IssueTLS = h.ca.Pin(), h.ca.IssueNode
 	}
+	if err := h.openCallbacks(&cc, fetcher); err != nil {
+		return err
+	}
 	if h.Control, err = control.New(ctx, cc); err != nil {
 		return err
 	}
+	h.outbox.control = h.Control
 	h.close = append(h.close, h.Control.Close)
 	h.Control.Register(registry)
 	logHandler, err := h.Control.LogHandler()
@@ -194,13 +209,39 @@ func (h *Hub) openControl(ctx context.Context) error {
 	return nil
 }
 
+// openCallbacks makes what delivers callbacks; it begins with Run.
+func (h *Hub) openCallbacks(cc *control.Config, fetcher *fetch.Client) error {
+	private, err := identity.LoadOrCreateEd25519(h.path("keys"), "webhook")
+	if err != nil {
+		return err
+	}
+	sender, err := webhook.NewSender(webhook.SenderConfig{Client: fetcher, Key: private})
+	if err != nil {
+		return err
+	}
+	h.outbox = &callbacks{private: private}
+	h.dispatcher, err = webhook.NewDispatcher(webhook.DispatcherConfig{Outbox: h.outbox, Send: sender.Send, Log: h.cfg.Log})
+	if err != nil {
+		return err
+	}
+	cc.WakeCallbacks = h.dispatcher.Wake
+	cc.WebhookKeys = func(account core.AccountID) (secret, public string, err error) {
+		s, err := accountSecret(private, account)
+		return s.Reveal(), webhook.FormatPublicKey(private.Public().(ed25519.PublicKey)), err
+	}
+	return nil
+}
+
 // startBus starts the embedded NATS or connects to the operator's own.
 func (h *Hub) startBus(ctx context.Context, grant *identity.JoinGrant) (err error) {
 	if x := h.cfg.NATS; x != nil {
 		return h.joinNATS(ctx, x, grant)
 	}
-	host, _, _ := net.SplitHostPort(h.ln.Addr().String())
-	sc := bus.ServerConfig{Dir: h.path("keys"), Host: host, Port: h.cfg.NATSPort, InProcessOnly: h.cfg.NATSPort < 0, Logger: h.cfg.Log}
+	host, _, err := net.SplitHostPort(h.ln.Addr().String())
+	if err != nil {
+		return err
+	}
+	sc := bus.ServerConfig{Dir: h.path("keys"), Host: host, Port: h.natsPort(), InProcessOnly: h.cfg.NATSPort < 0, Logger: h.cfg.Log}
 	if h.ca != nil {
 		if sc.TLS, err = h.ca.ServerTLS(h.hosts()...); err != nil {
 			return err
@@ -216,6 +257,9 @@ func (h *Hub) startBus(ctx context.Context, grant *identity.JoinGrant) (err erro
 	h.close = append(h.close, func() error { h.Bus.Close(); return nil })
 	if u := h.Bus.URL(); u != "" {
 		grant.NatsURLs = []string{u}
+		if err := h.keepNATSPort(u); err != nil {
+			return err
+		}
 	}
 	h.admit = h.Bus
 	if h.link, err = h.Bus.ConnectHub(ctx); err != nil {
@@ -223,6 +267,27 @@ func (h *Hub) startBus(ctx context.Context, grant *identity.JoinGrant) (err erro
 	}
 	h.close = append(h.close, func() error { h.link.Close(); return nil })
 	return nil
+}
+
+// natsPort is the port asked for, or the one of the last start: nodes that have
+// joined know the bus by it.
+func (h *Hub) natsPort() int {
+	if h.cfg.NATSPort == 0 {
+		if b, err := os.ReadFile(h.path("nats.port")); err == nil {
+			if port, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+				return port
+			}
+		}
+	}
+	return max(h.cfg.NATSPort, 0)
+}
+
+func (h *Hub) keepNATSPort(busURL string) error {
+	u, err := url.Parse(busURL)
+	if err != nil {
+		return err
+	}
+	return writeFile(h.path("nats.port"), []byte(u.Port()+"\n"))
 }
 
 // revoked reads, before the store is opened for writing, which bus keys are
@@ -310,6 +375,11 @@ func (h *Hub) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, g.Wait())
 	}
+	close(h.ready) // the listener has been queueing connections since NewHub
+	g.Go(func() error {
+		h.dispatcher.Run(ctx)
+		return nil
+	})
 	g.Go(func() error {
 		var err error
 		if h.server.TLSConfig != nil {

@@ -18,14 +18,21 @@ func (s *session) marketCmd() *cobra.Command {
 
 func (s *session) offersCmd() *cobra.Command {
 	var q client.OfferQuery
+	maxPrice := ""
 	cmd := &cobra.Command{
 		Use: "offers", Short: "List the nodes that take work now", Args: cobra.NoArgs,
 		Long: `List nodes with their price for each lease, what their leases took from dispatch
 to durable report (half were faster than P50, all but one in a hundred than P99),
 and how reliable they have been: the mean, and the 5th percentile by which they
 are ranked, so that one who has hardly worked yet does not look perfect.`,
-		Example: "  atoll market offers --country FR --sort latency",
+		Example: "  atoll market offers --country FR --sort p50",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if maxPrice != "" {
+				if q.MaxPrice, err = money("--max-price", maxPrice); err != nil {
+					return err
+				}
+			}
 			c, err := s.client()
 			if err != nil {
 				return err
@@ -38,7 +45,10 @@ are ranked, so that one who has hardly worked yet does not look perfect.`,
 	}
 	cmd.Flags().StringVar(&q.Country, "country", "", "only in this country")
 	cmd.Flags().StringVar(&q.Engine, "engine", "", "only with this engine")
-	cmd.Flags().StringVar(&q.Sort, "sort", "", "price, latency or reliability")
+	cmd.Flags().StringVar(&q.Sort, "sort", "", "price (default), p50, p99 or reliability; with - in front: descending")
+	cmd.Flags().StringVar(&q.Selector, "selector", "", "labels that nodes must have, such as 'tier in (gold), !spot'")
+	cmd.Flags().StringVar(&maxPrice, "max-price", "", "at most so many credits for each lease")
+	cmd.Flags().Float64Var(&q.MinReliability, "min-reliability", 0, "5th percentile of reliability at least, 0 to 1")
 	s.jsonFlag(cmd)
 	return cmd
 }

@@ -128,9 +128,13 @@ func (s *session) describe(t *api.Task) error {
 }
 
 func (s *session) taskEventsCmd() *cobra.Command {
-	var after int64
+	after, past := int64(0), false
 	cmd := s.taskVerb("events", "Follow a task's events to its end", func(cmd *cobra.Command, c *client.Client, id core.TaskID) error {
-		for e, err := range c.Events(cmd.Context(), id, after) {
+		follow := c.Events
+		if past {
+			follow = c.PastEvents
+		}
+		for e, err := range follow(cmd.Context(), id, after) {
 			if err != nil {
 				return err
 			}
@@ -143,6 +147,7 @@ func (s *session) taskEventsCmd() *cobra.Command {
 	cmd.Long = `Print what has happened to a task and what happens, until it has ended. A broken
 connection is resumed where it broke. With --json each line is one event.`
 	cmd.Flags().Int64Var(&after, "after", 0, "only events with greater numbers")
+	cmd.Flags().BoolVar(&past, "past", false, "print what has happened so far, and stop")
 	s.jsonFlag(cmd)
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/store"
+	"atoll/internal/webhook"
 )
 
 // callbackDoc is a callback as it is kept in the outbox.
@@ -16,28 +17,16 @@ type callbackDoc struct {
 	Body    json.RawMessage `json:"body"`
 }
 
-// cloudEvent is a CloudEvents 1.0 event in structured JSON.
-type cloudEvent struct {
-	SpecVersion string `json:"specversion"`
-	ID          string `json:"id"`
-	Source      string `json:"source"`
-	Type        string `json:"type"`
-	Subject     string `json:"subject"`
-	Time        string `json:"time"`
-	ContentType string `json:"datacontenttype"`
-	Data        any    `json:"data"`
-}
-
 // callback puts a task's end into the outbox, in the transaction that ends it.
 func (b *batch) callback(t *task) {
 	if t.callback == "" {
 		return
 	}
 	id := b.c.ids.Next()
-	body, err := json.Marshal(cloudEvent{
-		SpecVersion: "1.0", ID: core.TransferID(id).String(), Source: "urn:atoll:hub:" + b.c.cfg.HubID, Type: "atoll.task." + string(t.State) + ".v1",
-		Subject: t.ID.String(), Time: moment(b.now).Format(time.RFC3339Nano), ContentType: "application/json", Data: viewTask(&t.Task, nil),
-	})
+	body, err := webhook.Event{
+		ID: core.TransferID(id).String(), Source: "urn:atoll:hub:" + b.c.cfg.HubID, Type: "atoll.task." + string(t.State) + ".v1",
+		Subject: t.ID.String(), Time: moment(b.now), Data: viewTask(&t.Task, nil),
+	}.Encode()
 	if err != nil {
 		b.tx.Fail(err)
 		return

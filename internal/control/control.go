@@ -79,6 +79,8 @@ type Config struct {
 	Metrics *Metrics
 	// WakeCallbacks, if set, is called when a callback has become due.
 	WakeCallbacks func()
+	// WebhookKeys returns what an account verifies its callbacks with.
+	WebhookKeys func(core.AccountID) (secret, public string, err error)
 }
 
 // ModelFacts is what the hub finds out about an uploaded model.

@@ -695,4 +695,3 @@ func TestLargeInputAndResultOfManyParts(t *testing.T) {
 	w.settle()
 	w.audit()
 }
-

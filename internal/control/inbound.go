@@ -185,6 +185,7 @@ type checked struct {
 	execution receipt.Execution
 	envelope  []byte
 	leaf      []byte
+	digest    core.Digest // names the receipt
 	results   map[core.LeaseID]bus.Result
 }
 
@@ -243,6 +244,7 @@ func (b *batch) reported(x *checked) {
 		if leaf < 0 {
 			leaf = b.appendLeaf(x.leaf, x.envelope)
 		}
+		l.Receipt = x.digest
 		b.deliver(r, l, e, res, leaf)
 		b.ack(x.node, e.Lease)
 	}

@@ -153,7 +153,9 @@ func (c *Control) loadPart(ctx context.Context, t *task, p *part) error {
 	}
 	for i := range p.Leases {
 		l := &p.Leases[i]
-		c.ids.NotBefore(int64(l.ID))
+		// A granted payment's ID is promised in its verdict before the transfer is
+		// stored: nothing else may take it.
+		c.ids.NotBefore(max(int64(l.ID), int64(l.Transfer)))
 		switch {
 		case l.Live():
 			n := c.nodes[l.Node]

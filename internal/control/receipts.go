@@ -26,7 +26,7 @@ func (c *Control) openReceipt(x *checked, n *node) (err error) {
 	if e.Node != x.node || e.Hub != c.cfg.HubID || e.Owner != n.doc.Owner {
 		return core.Errorf(core.Invalid, "the receipt is of node %s of %s for hub %s", e.Node, e.Owner, e.Hub)
 	}
-	x.leaf = signed.Leaf
+	x.leaf, x.digest = signed.Leaf, signed.Digest
 	return nil
 }
 

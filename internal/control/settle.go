@@ -50,7 +50,7 @@ func (b *batch) signVerdicts() {
 		for _, v := range mine {
 			l := v.part.Lease(v.lease)
 			j := receipt.JudgedLease{
-				Lease: l.ID, Task: v.task.ID, Part: v.part.Index, Node: l.Node, LogIndex: l.Leaf - 1, Result: l.Result,
+				Lease: l.ID, Task: v.task.ID, Part: v.part.Index, Node: l.Node, LogIndex: l.Leaf - 1, Receipt: l.Receipt, Result: l.Result,
 				Method: v.task.Terms.Method, Outcome: receipt.Rejected, Reason: v.why, Transfer: l.Transfer, PayMicro: int64(l.Pay),
 			}
 			if l.State == lifecycle.Passed {

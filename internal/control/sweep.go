@@ -41,11 +41,15 @@ func (c *Control) Sweep() {
 	}
 }
 
+// overdue marks silent nodes as down, all of them, and then looks whether a job
+// is due.
 func (c *Control) overdue(now int64) bool {
 	for _, n := range c.nodes {
 		if n.offer.Up && now-n.seenMs >= downAfterMs {
 			n.offer.Up = false
 		}
+	}
+	for _, n := range c.nodes {
 		for _, r := range n.leases {
 			if lifecycle.Check(&r.task.Terms, r.lease(), now, n.seenMs, r.sentMs) != lifecycle.OnTime {
 				return true

@@ -49,6 +49,7 @@ type Lease struct {
 	// Set by the report.
 	Failure string      `json:"fail,omitempty"` // error text if the run failed
 	Result  core.Digest `json:"result,omitzero"`
+	Receipt core.Digest `json:"receipt,omitzero"`
 	Leaf    int64       `json:"leaf,omitzero"` // log index of the receipt, plus 1
 
 	// Set by the verdict.

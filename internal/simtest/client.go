@@ -48,12 +48,17 @@ func (j *job) name() string { return string(j.client.account) + "/" + j.key }
 const askAgain = 1200 * time.Millisecond
 
 // call is a request to the hub and its answer, either of which may be lost, late
-// or doubled. A hub that crashes in between gives no answer.
-func (c *client) call(what string, ask func(*control.Control) error, answered func(error)) {
+// or doubled. ask is what the hub does; it returns what the client does when the
+// answer arrives. A hub that crashes in between gives no answer.
+func (c *client) call(what string, ask func(*control.Control) (answered func())) {
 	c.w.carry(&c.link, what, func() {
-		err, alive := c.w.hub.serve(ask)
+		var answered func()
+		_, alive := c.w.hub.serve(func(hub *control.Control) error {
+			answered = ask(hub)
+			return nil
+		})
 		if alive {
-			c.w.carry(&c.link, "the answer to "+what, func() { answered(err) })
+			c.w.carry(&c.link, "the answer to "+what, answered)
 		}
 	})
 }
@@ -65,11 +70,10 @@ func (j *job) submit() {
 		return
 	}
 	j.tries++
-	var reply api.SubmitReply
-	c.call("submit "+j.name(), func(hub *control.Control) (err error) {
-		reply, err = hub.Submit(context.Background(), atoll.Submission{Account: c.account, Key: j.key, Body: j.body, Spec: j.spec})
-		return err
-	}, func(err error) { j.answered(reply, err) })
+	c.call("submit "+j.name(), func(hub *control.Control) func() {
+		reply, err := hub.Submit(context.Background(), atoll.Submission{Account: c.account, Key: j.key, Body: j.body, Spec: j.spec})
+		return func() { j.answered(reply, err) }
+	})
 	c.w.after(askAgain, j.submit)
 }
 
@@ -106,15 +110,14 @@ func (j *job) look() {
 	}
 	c := j.client
 	v := atoll.Viewer{Account: c.account}
-	var t api.Task
-	var result []byte
-	c.call("look at "+j.name(), func(hub *control.Control) (err error) {
-		if t, err = hub.Task(context.Background(), v, j.task); err != nil || t.State != "succeeded" {
-			return err
+	c.call("look at "+j.name(), func(hub *control.Control) func() {
+		var result []byte
+		t, err := hub.Task(context.Background(), v, j.task)
+		if err == nil && t.State == "succeeded" {
+			result, err = readResult(hub, v, j.task)
 		}
-		result, err = readResult(hub, v, j.task)
-		return err
-	}, func(err error) { j.saw(t, result, err) })
+		return func() { j.saw(t, result, err) }
+	})
 	c.w.after(c.w.between(askAgain, 2*askAgain), j.look)
 }
 
@@ -139,10 +142,10 @@ func (j *job) cancel() {
 	}
 	j.cancelled = true
 	c := j.client
-	c.call("cancel "+j.name(), func(hub *control.Control) error {
+	c.call("cancel "+j.name(), func(hub *control.Control) func() {
 		_, err := hub.Cancel(context.Background(), atoll.Viewer{Account: c.account}, j.task)
-		return err
-	}, func(err error) { c.w.say("client %s: cancel: %v", j.name(), err) })
+		return func() { c.w.say("client %s: cancel: %v", j.name(), err) }
+	})
 }
 
 // misuse sends another request under the same key, which must be refused.
@@ -151,14 +154,13 @@ func (j *job) misuse() {
 		return
 	}
 	c := j.client
-	var reply api.SubmitReply
 	other := core.DigestOf([]byte("another body"))
-	c.call("misuse the key of "+j.name(), func(hub *control.Control) (err error) {
-		reply, err = hub.Submit(context.Background(), atoll.Submission{Account: c.account, Key: j.key, Body: other, Spec: j.spec})
-		return err
-	}, func(err error) {
-		if err == nil {
-			c.w.violation("the key of %s served for another request: %s", j.name(), reply.ID)
+	c.call("misuse the key of "+j.name(), func(hub *control.Control) func() {
+		reply, err := hub.Submit(context.Background(), atoll.Submission{Account: c.account, Key: j.key, Body: other, Spec: j.spec})
+		return func() {
+			if err == nil {
+				c.w.violation("the key of %s served for another request: %s", j.name(), reply.ID)
+			}
 		}
 	})
 }

@@ -216,6 +216,13 @@ func (s *Store) Callbacks(ctx context.Context, nowMs int64, limit int) ([]Callba
 	return out, rows.Err()
 }
 
+// Callback reads one callback.
+func (s *Store) Callback(ctx context.Context, id int64) (c Callback, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT id, task, due, attempts, state, doc FROM callbacks WHERE id=?`, id).
+		Scan(&c.ID, (*int64)(&c.Task), &c.DueMs, &c.Attempts, &c.State, &c.Doc)
+	return c, noRow(err)
+}
+
 // Docs reads all documents of nodes, keys, tokens or models.
 func Docs[T any](ctx context.Context, s *Store, table string) ([]*T, error) {
 	switch table {

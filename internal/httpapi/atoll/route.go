@@ -229,6 +229,10 @@ func (c *humaContext) SetStatus(status int) {
 
 // newDocument starts the OpenAPI document and the router behind it.
 func newDocument(s *server) huma.API {
+	format := huma.Format{
+		Marshal:   func(w io.Writer, v any) error { return json.MarshalWrite(w, v, wire) },
+		Unmarshal: api.Decode,
+	}
 	return huma.NewAPI(huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -242,10 +246,7 @@ func newDocument(s *server) huma.API {
 			}},
 		},
 		DefaultFormat: "application/json",
-		Formats: map[string]huma.Format{"application/json": {
-			Marshal:   func(w io.Writer, v any) error { return json.MarshalWrite(w, v, wire) },
-			Unmarshal: api.Decode,
-		}},
+		Formats:       map[string]huma.Format{"application/json": format, "json": format}, // json: also as a suffix
 		Transformers: []huma.Transformer{humaProblem},
 	}, adapter{s})
 }

@@ -1,0 +1,254 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"atoll/internal/core"
+	"atoll/internal/identity"
+)
+
+// ErrJoin means that the hub does not let this node in.
+var ErrJoin = errors.New("the hub refuses this node")
+
+const (
+	maxGrant     = 64 << 10 // bytes
+	joinTime     = 10 * time.Second
+	joinRetryMin = 200 * time.Millisecond
+	joinRetryMax = 10 * time.Second
+)
+
+// stored is grant.json.
+type stored struct {
+	HubURL string             `json:"hub_url"`
+	Grant  identity.JoinGrant `json:"grant"`
+}
+
+// grant returns the stored grant, or joins.
+func (n *Node) grant(ctx context.Context) (*identity.JoinGrant, error) {
+	path := n.path("grant.json")
+	s, err := readGrant(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return n.join(ctx, path)
+	case err != nil:
+		return nil, err
+	case s.Grant.Node != n.cfg.Name:
+		return nil, fmt.Errorf("%s belongs to node %s, not %s; choose another --dir", n.cfg.Dir, s.Grant.Node, n.cfg.Name)
+	case s.HubURL != n.cfg.HubURL:
+		return nil, fmt.Errorf("%s has joined the hub at %s, not %s; choose another --dir", n.cfg.Dir, s.HubURL, n.cfg.HubURL)
+	}
+	return &s.Grant, nil
+}
+
+// join asks the hub until it answers, and keeps what it grants.
+func (n *Node) join(ctx context.Context, path string) (*identity.JoinGrant, error) {
+	token, err := identity.ParseToken(identity.JoinToken, string(n.cfg.Token))
+	if err != nil {
+		return nil, fmt.Errorf("this node has not joined the hub at %s yet and needs a join token: %w", n.cfg.HubURL, err)
+	}
+	nkey, err := n.nkey.PublicKey()
+	if err != nil {
+		return nil, fmt.Errorf("messaging key: %w", err)
+	}
+	request, err := identity.SignJoin(identity.JoinRequest{
+		Token: token, Node: n.cfg.Name, NkeyPublic: nkey, Version: n.cfg.Version, Country: n.cfg.Country, Labels: n.cfg.Labels,
+	}, n.key)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, fmt.Errorf("encode join request: %w", err)
+	}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	defer transport.CloseIdleConnections()
+	u, err := url.Parse(n.cfg.HubURL)
+	if err != nil {
+		return nil, err
+	}
+	if pin := token.Pin(); !pin.IsZero() && u.Scheme == "https" {
+		transport.TLSClientConfig = identity.ClientTLSPinned(u.Hostname(), pin)
+	}
+	client := &http.Client{Transport: transport, Timeout: joinTime,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	grant, err := n.ask(ctx, client, body)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeGrant(path, stored{n.cfg.HubURL, *grant}); err != nil {
+		return nil, fmt.Errorf("keep the hub's grant: %w", err)
+	}
+	n.cfg.Log.Info("joined", "grant", *grant)
+	return grant, nil
+}
+
+func (n *Node) ask(ctx context.Context, client *http.Client, body []byte) (*identity.JoinGrant, error) {
+	pause := &backoff.ExponentialBackOff{InitialInterval: joinRetryMin, MaxInterval: joinRetryMax, Multiplier: 2, RandomizationFactor: 0.5}
+	return backoff.Retry(ctx, func() (*identity.JoinGrant, error) {
+		grant, err := n.askOnce(ctx, client, body)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrJoin) {
+			n.cfg.Log.Warn("the hub does not answer yet, trying again", "hub", n.cfg.HubURL, "error", err)
+		}
+		return grant, err
+	}, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0))
+}
+
+func (n *Node) askOnce(ctx context.Context, client *http.Client, body []byte) (*identity.JoinGrant, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(n.cfg.HubURL, "/")+"/v1/nodes/join", bytes.NewReader(body))
+	if err != nil {
+		return nil, backoff.Permanent(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(req)
+	if err != nil {
+		if errors.Is(err, identity.ErrCertificate) { // somebody else's hub: waiting will not make it ours
+			err = backoff.Permanent(fmt.Errorf("%w: %w", ErrJoin, err))
+		}
+		return nil, err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxGrant+1))
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode/100 == 2 {
+		grant, err := n.parseGrant(answer)
+		if err != nil {
+			return nil, backoff.Permanent(fmt.Errorf("%w: its answer is no grant: %w", ErrJoin, err))
+		}
+		return grant, nil
+	}
+	err = fmt.Errorf("%w: %s: %s", ErrJoin, res.Status, problem(answer))
+	if c := res.StatusCode; c/100 == 5 || c == http.StatusTooManyRequests {
+		return nil, fmt.Errorf("the hub answered %s: %s", res.Status, problem(answer))
+	}
+	return nil, backoff.Permanent(err)
+}
+
+// problem takes the words for people out of a problem document.
+func problem(body []byte) string {
+	var p struct{ Title, Detail, Hint string }
+	if json.Unmarshal(body, &p) != nil || p.Title+p.Detail == "" {
+		return strings.ToValidUTF8(string(body[:min(len(body), 300)]), "?")
+	}
+	text := p.Title
+	if p.Detail != "" {
+		text = p.Detail
+	}
+	if p.Hint != "" {
+		text += "; " + p.Hint
+	}
+	return text
+}
+
+// parseGrant refuses a grant that the node could not work with.
+func (n *Node) parseGrant(body []byte) (*identity.JoinGrant, error) {
+	if len(body) > maxGrant {
+		return nil, fmt.Errorf("more than %d bytes", maxGrant)
+	}
+	var g identity.JoinGrant
+	if err := json.Unmarshal(body, &g); err != nil {
+		return nil, err
+	}
+	if g.Node != n.cfg.Name || g.Owner == "" || g.HubID == "" || g.UserJWT == "" {
+		return nil, errors.New("node, owner, hub or messaging credentials are missing or wrong")
+	}
+	if _, err := identity.ParseToken(identity.APIKey, string(g.APIKey)); err != nil {
+		return nil, err
+	}
+	if _, err := identity.ParsePublicKey(g.HubKeyPEM); err != nil {
+		return nil, err
+	}
+	_, err := n.clientTLS(&g)
+	return &g, err
+}
+
+// clientTLS trusts the hub's own CA where there is one, else what the system
+// trusts. The node shows its certificate as long as it is valid; after that its
+// keys alone let it in.
+func (n *Node) clientTLS(g *identity.JoinGrant) (*tls.Config, error) {
+	if g.CACertPEM == "" {
+		if u, err := url.Parse(n.cfg.HubURL); err == nil && u.Scheme == "http" {
+			return nil, nil
+		}
+		return &tls.Config{MinVersion: tls.VersionTLS13}, nil
+	}
+	cfg, err := identity.ClientTLS([]byte(g.CACertPEM), nil)
+	if err != nil || g.NodeCert == "" {
+		return cfg, err
+	}
+	cert, err := identity.NodeCertificate([]byte(g.NodeCert), n.key)
+	if err != nil {
+		return nil, err
+	}
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if time.Now().After(cert.Leaf.NotAfter) {
+			return &tls.Certificate{}, nil
+		}
+		return cert, nil
+	}
+	return cfg, nil
+}
+
+func readGrant(path string) (s stored, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return s, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return s, err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+		return s, fmt.Errorf("%s: %w: mode %#o lets others in, want 0600", path, identity.ErrPermissions, mode)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxGrant+1))
+	if err == nil && len(b) > maxGrant {
+		err = fmt.Errorf("larger than %d bytes", maxGrant)
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	if err == nil {
+		err = core.CheckName("node", string(s.Grant.Node))
+	}
+	if err != nil {
+		return s, fmt.Errorf("%s is damaged; remove it and join again with a token: %w", path, err)
+	}
+	return s, nil
+}
+
+// writeGrant makes the file appear whole or not at all.
+func writeGrant(path string, s stored) error {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
