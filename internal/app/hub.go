@@ -423,6 +423,20 @@ func (h *Hub) ensureAdmin(ctx context.Context) (string, error) {
 	return k.Secret, writeFile(path, []byte(k.Secret+"\n"))
 }
 
+// CACert is the hub's own certificate authority in PEM, empty on loopback.
+func (h *Hub) CACert() string {
+	if h.ca == nil {
+		return ""
+	}
+	return string(h.ca.PEM())
+}
+
+// fund gives a laptop's operator credits to try things with, once.
+func (h *Hub) fund(ctx context.Context) error {
+	_, err := h.Control.Credit(ctx, "admin", 1000*core.Credit, "laptop", "to try things with")
+	return err
+}
+
 // Close gives everything back. It follows Run, or a NewHub that failed.
 func (h *Hub) Close() error {
 	var errs []error

@@ -25,7 +25,8 @@
 //
 // # Files
 //
-// world (clock and trace), net (links), hub, node, client: who takes part.
-// chaos: what is done to them. watch: what is judged while it happens. judge,
-// judgelog: what is judged afterwards.
+// world (clock and trace), lab (what runs share), net (links), build, hub, node,
+// signer, client: who takes part. chaos: what is done to them. watch: what is
+// judged while it happens. judge, judgemoney, judgelog, over the rows of rows:
+// what is judged afterwards.
 package simtest

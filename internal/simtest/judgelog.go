@@ -138,8 +138,8 @@ func (w *World) judgeEvidence(b *books, t *taskRows, l *lifecycle.Lease, reporte
 		w.violation("%s has its verdict as leaf %d, and the log has it as %d (%t)", l.ID, l.VerdictLeaf-1, verdict, isJudged)
 	case (l.State == lifecycle.Passed || l.State == lifecycle.Rejected) && l.VerdictLeaf == 0:
 		w.violation("%s of %s is %s without a verdict in the log", l.ID, t.ID, l.State)
-	case l.Pay > 0 && verdict >= b.checkpoint.size:
-		w.violation("%s is paid by leaf %d, and only %d leaves are published", l.ID, verdict, b.checkpoint.size)
+	case l.Pay > 0 && verdict >= b.published:
+		w.violation("%s is paid by leaf %d, and only %d leaves are published", l.ID, verdict, b.published)
 	}
 	if by, said := w.hub.watch.acks[l.ID]; said && l.Leaf == 0 {
 		w.violation("the hub told %s that the report of %s is stored, and it is not: the lease is %s", by, l.ID, l.State)

@@ -131,7 +131,6 @@ func (n *node) effects(fx agent.Effects) {
 // send puts a message on the wire. A report must be on the disk by then: the
 // hub may act on it, and the node could lose it the next moment.
 func (n *node) send(m agent.Message) {
-	what := m.Kind
 	if m.Kind == bus.KindReport {
 		entries, err := n.disk.All()
 		held := slices.ContainsFunc(entries, func(e outbox.Entry) bool { return bytes.Equal(e.Body, m.Data) })
@@ -139,14 +138,19 @@ func (n *node) send(m agent.Message) {
 			n.w.violation("%s sends a report that a crash now would lose: it is not in its outbox", n.id)
 		}
 	}
-	n.w.carry(&n.link, n.label(what), func() { n.w.hub.inbound(n.id, m) })
+	n.w.carry(&n.link, "a "+m.Kind, func() { n.w.hub.inbound(n.id, m) })
+	n.w.stolen(n, m)
 }
 
-func (n *node) label(kind string) string {
-	if kind == bus.KindHeartbeat {
-		return "a heartbeat"
+// stolen has a liar send as its own what another node has sent.
+func (w *World) stolen(from *node, m agent.Message) {
+	if w.healed || m.Kind == bus.KindHeartbeat || !w.chance(0.2) {
+		return
 	}
-	return "a " + kind
+	thief := w.nodes[w.rng.IntN(len(w.nodes))]
+	if thief.faults.Lie > 0 && thief != from {
+		w.carry(&thief.link, "a stolen "+m.Kind, func() { w.hub.inbound(thief.id, m) })
+	}
 }
 
 // store runs the durable half of what has finished, with a crash possible on

@@ -3,10 +3,12 @@ package simtest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 
 	"atoll/api"
+	"atoll/internal/bus"
 	"atoll/internal/control"
 	"atoll/internal/core"
 	"atoll/internal/httpapi/atoll"
@@ -20,6 +22,7 @@ type watch struct {
 	heads  []store.Checkpoint           // every checkpoint that was published
 	leaves int64
 	newest []byte // body of the newest leaf seen
+	syncs  int64  // of this life of the hub, when it was last looked at
 }
 
 func newWatch() watch { return watch{acks: map[core.LeaseID]core.NodeID{}} }
@@ -27,8 +30,8 @@ func newWatch() watch { return watch{acks: map[core.LeaseID]core.NodeID{}} }
 // acked notes what the hub has told a node to forget because it is stored. With
 // a note it says that it does not want it, which is another matter.
 func (k *watch) acked(w *World, id core.NodeID, data []byte) {
-	m, err := ackOf(data)
-	if err != nil {
+	var m bus.Ack
+	if err := json.Unmarshal(data, &m); err != nil {
 		w.violation("an ack is not JSON: %v", err)
 	}
 	if m.Note != "" {
@@ -39,8 +42,13 @@ func (k *watch) acked(w *World, id core.NodeID, data []byte) {
 	}
 }
 
-// checkpoint notes what has been published.
+// checkpoint notes what has been published, if anything was written since.
 func (k *watch) checkpoint(ctx context.Context, w *World, c *control.Control) {
+	syncs, _ := c.Store().Syncs()
+	if syncs == k.syncs {
+		return
+	}
+	k.syncs = syncs
 	top, err := c.Store().LastCheckpoint(ctx)
 	if errors.Is(err, store.ErrNoRow) {
 		return
@@ -82,6 +90,7 @@ func (k *watch) lastLeaf(ctx context.Context, w *World, c *control.Control) {
 
 // restarted looks at what a crash has left, before the hub goes on.
 func (k *watch) restarted(ctx context.Context, w *World, c *control.Control) {
+	k.syncs = -1
 	k.lastLeaf(ctx, w, c)
 	k.audit(ctx, w, c)
 }

@@ -61,7 +61,7 @@ func newFakeHub() *fakeHub {
 			"node-key":  {Account: "ann", Node: "paris-1", Scopes: []string{"node"}, KeyID: "k-node"},
 		},
 		tasks: map[core.TaskID]*fakeTask{}, seen: map[string]atoll.Submission{}, seenID: map[string]core.TaskID{}, blobs: map[core.Digest][]byte{},
-		accounts: map[core.AccountID]core.Money{"root": 0, "ann": 100 * core.Credit, "bob": core.Credit},
+		accounts: map[core.AccountID]core.Money{"root": 100 * core.Credit, "ann": 100 * core.Credit, "bob": core.Credit},
 		credited: map[string]bool{}, results: map[core.LeaseID][]byte{}, leaseIn: []byte("lease input"),
 		nodes: []api.Node{{ID: "paris-1", Owner: "ann", State: "up"}, {ID: "rome-1", Owner: "bob", State: "up"}},
 	}

@@ -26,7 +26,7 @@ type (
 
 func (s *server) addModels() {
 	const tag = "models"
-	addRaw[blobInput, created[api.Blob]](s, route{method: "POST", path: "/v1/blobs", id: "put-blob", tag: tag, scope: auth.Requester, status: http.StatusCreated,
+	addRaw[blobInput, reply[api.Blob]](s, route{method: "POST", path: "/v1/blobs", id: "put-blob", tag: tag, scope: auth.Requester, status: http.StatusCreated,
 		summary: "Upload bytes", about: "They are named by their digest, in inputs (blob:sha256:…) and in models.", serve: s.putBlob})
 	addBody(s, route{method: "POST", path: "/v1/models", id: "register-model", tag: tag, scope: auth.Requester, status: http.StatusCreated,
 		summary: "Register uploaded bytes as a model", about: "Gives them the name's next version. The same bytes under the same name are the same version."},

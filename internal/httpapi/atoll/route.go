@@ -247,7 +247,7 @@ func newDocument(s *server) huma.API {
 		},
 		DefaultFormat: "application/json",
 		Formats:       map[string]huma.Format{"application/json": format, "json": format}, // json: also as a suffix
-		Transformers: []huma.Transformer{humaProblem},
+		Transformers:  []huma.Transformer{humaProblem},
 	}, adapter{s})
 }
 

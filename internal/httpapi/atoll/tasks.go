@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"atoll/api"
 	"atoll/internal/auth"
 	"atoll/internal/core"
@@ -31,8 +33,7 @@ type (
 	eventsInput struct {
 		TaskPath
 		Paging
-		LastEventID int64  `header:"Last-Event-ID" minimum:"0" doc:"resume after this event"`
-		Accept      string `header:"Accept" doc:"text/event-stream (default) or application/json"`
+		LastEventID int64 `header:"Last-Event-ID" minimum:"0" doc:"resume after this event; cursor and limit are for pages of JSON"`
 	}
 
 	resultInput struct {
@@ -75,6 +76,18 @@ func (s *server) addTasks() {
 		serve: s.events})
 	addRaw[resultInput, reply[[]byte]](s, route{method: "GET", path: "/v1/tasks/{id}/result", id: "get-result", tag: tag, scope: auth.Read, summary: "Get a task's result",
 		about: "The results of all parts in order. A connection that is cut means that the result is not whole.", produces: "application/octet-stream", serve: s.result})
+	s.documentAnswers()
+}
+
+// documentAnswers adds what the types of submit and events cannot say: that they
+// answer in more than one way.
+func (s *server) documentAnswers() {
+	paths := s.doc.OpenAPI().Paths
+	submit := paths["/v1/submit-task"].Post.Responses
+	submit["200"] = &huma.Response{Description: "The task has ended", Headers: submit["202"].Headers, Content: submit["202"].Content}
+	events := paths["/v1/tasks/{id}/events"].Get.Responses
+	events["200"].Content["text/event-stream"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	events["204"] = &huma.Response{Description: "No event will come after Last-Event-ID"}
 }
 
 func (s *server) result(w http.ResponseWriter, r *http.Request, p *auth.Principal) {

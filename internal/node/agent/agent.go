@@ -52,6 +52,7 @@ type Agent struct {
 	connected chan struct{} // holds at most one: the link is up
 	drain     chan struct{} // closed by Drain
 	drainOnce sync.Once
+	stopped   chan struct{} // closed when events are no longer heard
 	ended     chan struct{} // closed when Run returns
 
 	core    *Core // owned by Run, as what follows up to the blank line
@@ -99,6 +100,7 @@ func New(cfg Config) (*Agent, error) {
 		events:    make(chan event, eventQueue),
 		connected: make(chan struct{}, 1),
 		drain:     make(chan struct{}),
+		stopped:   make(chan struct{}),
 		ended:     make(chan struct{}),
 		starts:    make(chan job, cfg.Core.Offer.Slots),
 		batches:   make(chan *Batch, 1),
@@ -170,7 +172,7 @@ func (a *Agent) Drain(ctx context.Context) error {
 func (a *Agent) post(ev event) {
 	select {
 	case a.events <- ev:
-	case <-a.ended:
+	case <-a.stopped:
 	}
 }
 
@@ -178,6 +180,7 @@ func (a *Agent) post(ev event) {
 // finished. It is called once. Other ends are errors: ErrDied, or a disk that no
 // longer keeps the outbox.
 func (a *Agent) Run(ctx context.Context, link Link) error {
+	defer close(a.ended)
 	life, kill := context.WithCancelCause(ctx)
 	a.link = link
 	in := &instances{
@@ -190,7 +193,7 @@ func (a *Agent) Run(ctx context.Context, link Link) error {
 	}
 	a.working.Go(a.commit)
 	err := a.loop(life)
-	close(a.ended)
+	close(a.stopped)
 	kill(errStopped)
 	close(a.starts)
 	close(a.batches)
@@ -309,7 +312,7 @@ func (a *Agent) work() {
 func (a *Agent) upload(ctx context.Context, u Upload) {
 	err := a.cfg.HTTP.PutResult(ctx, u.Lease, u.Data)
 	if err != nil {
-		err = errors.New(clean(err.Error(), ""))
+		err = errors.New(clean(err.Error()))
 	}
 	a.post(func(c *Core, now time.Time) (Effects, error) { return c.Uploaded(now, u.Lease, err), nil })
 }

@@ -99,7 +99,11 @@ func (s *instances) loadFile(m *loaded) (inst engine.Instance, err error) {
 			err = errPanic
 		}
 	}()
-	return s.engines[m.key.engine].Load(s.life, engine.Model{Digest: m.key.digest, Path: m.path, Tenant: m.key.tenant})
+	inst, err = s.engines[m.key.engine].Load(s.life, engine.Model{Digest: m.key.digest, Path: m.path, Tenant: m.key.tenant})
+	if err != nil {
+		err = pathless{err, m.path}
+	}
+	return inst, err
 }
 
 // remove is called with mu held.

@@ -45,18 +45,20 @@ func (r *runner) run(ctx context.Context, s Start, begun func()) Outcome {
 	}
 	model, err := r.instances.acquire(ctx, l)
 	if err != nil {
-		return r.ended(span, l, Outcome{}, err, "")
+		return r.ended(span, l, Outcome{}, err)
 	}
 	defer r.instances.giveBack(model)
 	data, err := r.input(ctx, l)
 	if err != nil {
-		return r.ended(span, l, Outcome{}, err, model.path)
+		return r.ended(span, l, Outcome{}, err)
 	}
 	begun()
 	out := Outcome{Started: time.Now()}
-	err = r.compute(ctx, s, model.inst, data, &out)
+	if err = r.compute(ctx, s, model.inst, data, &out); err != nil {
+		err = pathless{err, model.path}
+	}
 	out.Finished = time.Now()
-	return r.ended(span, l, out, err, model.path)
+	return r.ended(span, l, out, err)
 }
 
 func (r *runner) input(ctx context.Context, l *bus.Lease) ([]byte, error) {
@@ -108,14 +110,14 @@ func (r *runner) compute(ctx context.Context, s Start, inst engine.Instance, dat
 }
 
 // ended sorts an error into whose fault it is.
-func (r *runner) ended(span trace.Span, l *bus.Lease, out Outcome, err error, path string) Outcome {
+func (r *runner) ended(span trace.Span, l *bus.Lease, out Outcome, err error) Outcome {
 	if err == nil {
 		return out
 	}
 	span.SetStatus(codes.Error, err.Error())
 	out.Data = nil
-	if out.Failure = failureText(err, l, path); out.Failure == "" {
-		out.Fault = "this node could not do it: " + clean(err.Error(), path)
+	if out.Failure = failureText(err, l); out.Failure == "" {
+		out.Fault = "this node could not do it: " + clean(err.Error())
 		if !errors.Is(err, errStopped) {
 			r.log.Warn("lease not done", "lease", l.ID, "error", err)
 		}
@@ -126,7 +128,7 @@ func (r *runner) ended(span trace.Span, l *bus.Lease, out Outcome, err error, pa
 // failureText says how a part or its model failed, in words that are the same on
 // every node, so that failures can agree like results; empty if the failure is
 // not the part's.
-func failureText(err error, l *bus.Lease, path string) string {
+func failureText(err error, l *bus.Lease) string {
 	if errors.Is(err, engine.ErrDeadline) { // what else it says is as timing had it
 		return fmt.Sprintf("%s: the part may take %d ms", engine.ErrDeadline, l.ExecutionMs)
 	}
@@ -134,7 +136,7 @@ func failureText(err error, l *bus.Lease, path string) string {
 		if !errors.Is(err, class) {
 			continue
 		}
-		text := clean(err.Error(), path)
+		text := clean(err.Error())
 		if !strings.HasPrefix(text, class.Error()) {
 			text = class.Error() + ": " + text
 		}
@@ -143,12 +145,18 @@ func failureText(err error, l *bus.Lease, path string) string {
 	return ""
 }
 
+// pathless is an error about a model that does not say where its file is.
+type pathless struct {
+	error
+	path string
+}
+
+func (e pathless) Error() string { return strings.ReplaceAll(e.error.Error(), e.path, "the model") }
+func (e pathless) Unwrap() error { return e.error }
+
 // clean takes this machine's paths, and control characters, out of a text that
 // will be read elsewhere.
-func clean(text, path string) string {
-	if path != "" {
-		text = strings.ReplaceAll(text, path, "the model")
-	}
+func clean(text string) string {
 	words := strings.FieldsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f })
 	for i, w := range words {
 		if bare := strings.TrimLeft(w, `"'(`); strings.HasPrefix(bare, "/") || (len(bare) > 2 && bare[1:3] == `:\`) {

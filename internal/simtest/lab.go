@@ -17,7 +17,6 @@ import (
 	"atoll/internal/blob"
 	"atoll/internal/core"
 	"atoll/internal/identity"
-	"atoll/internal/node/outbox"
 )
 
 // Lab is what all runs share: keys, and the bytes of a model. No run changes it,
@@ -39,9 +38,9 @@ const maxNodes = 16
 // made from fixed seeds: signatures are deterministic, so two runs of one seed
 // sign the same bytes.
 func NewLab(dir string) (*Lab, error) {
-	f := &Lab{dir: dir, logKey: ed25519.NewKeyFromSeed(seedOf("log"))}
+	l := &Lab{dir: dir, logKey: ed25519.NewKeyFromSeed(seedOf("log"))}
 	var err error
-	if f.hubKey, err = fixedKey("hub"); err != nil {
+	if l.hubKey, err = fixedKey("hub"); err != nil {
 		return nil, err
 	}
 	for i := range maxNodes {
@@ -49,7 +48,7 @@ func NewLab(dir string) (*Lab, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.nodeKeys = append(f.nodeKeys, k)
+		l.nodeKeys = append(l.nodeKeys, k)
 		pair, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, seedOf(fmt.Sprintf("nkey %d", i)))
 		if err != nil {
 			return nil, err
@@ -58,13 +57,13 @@ func NewLab(dir string) (*Lab, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.nkeys = append(f.nkeys, public)
+		l.nkeys = append(l.nkeys, public)
 	}
-	if f.blobs, err = blob.Open(filepath.Join(dir, "blobs"), blob.Options{}); err != nil {
+	if l.blobs, err = blob.Open(filepath.Join(dir, "blobs"), blob.Options{}); err != nil {
 		return nil, err
 	}
-	f.model, _, err = f.blobs.Put(context.Background(), bytes.NewReader([]byte("the model")), core.Digest{}, 1<<20)
-	return f, err
+	l.model, _, err = l.blobs.Put(context.Background(), bytes.NewReader([]byte("the model")), core.Digest{}, 1<<20)
+	return l, err
 }
 
 // runDir makes a directory for one run's hub.
@@ -85,5 +84,3 @@ func fixedKey(name string) (*identity.Key, error) {
 	}
 	return identity.NewKey(private)
 }
-
-func newDisk() *outbox.Memory { return new(outbox.Memory) }

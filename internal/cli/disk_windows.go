@@ -1,0 +1,13 @@
+package cli
+
+import "golang.org/x/sys/windows"
+
+func freeAt(dir string) (int64, error) {
+	path, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return 0, err
+	}
+	var free uint64
+	err = windows.GetDiskFreeSpaceEx(path, &free, nil, nil)
+	return int64(free), err
+}
