@@ -36,7 +36,7 @@ func (t *Timeout) withDefaults() *Timeout {
 		out = *t
 	}
 	setDefault(&out.Queue, defaultQueue)
-	execution := Duration(defaultExecution)
+	execution := defaultExecution
 	if out.Total != 0 {
 		execution = min(execution, out.Total) // a short task needs only to say so once
 	}

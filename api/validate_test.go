@@ -85,7 +85,7 @@ func TestRefusals(t *testing.T) {
 		{"cut short", `{` + tiny, core.Invalid, "", "not JSON"},
 		{"trailing data", `{` + tiny + `} {}`, core.Invalid, "", "not JSON"},
 		{"not UTF-8", "{\"model\":\"\xff\"}", core.Invalid, "model", "not JSON"},
-		{"unknown field", `{` + tiny + `,"modle":"x"}`, core.Invalid, "modle", "did you mean model?"},
+		{"unknown field", `{` + tiny + `,"modell":"x"}`, core.Invalid, "modell", "did you mean model?"},
 		{"unknown field, deep", `{` + tiny + `,"placement":{"regoins":["x"]}}`, core.Invalid, "placement.regoins", "did you mean regions?"},
 		{"unknown field in a list", `{"model":"m","input":[{"uri":"data:,"},{"url":"x"}]}`, core.Invalid, "input[1].url", "did you mean uri?"},
 		{"unknown field like nothing", `{` + tiny + `,"zzzzzzzzzz":1}`, core.Invalid, "zzzzzzzzzz", "openapi.json"},
@@ -186,7 +186,7 @@ func TestRefusals(t *testing.T) {
 		{"price NaN", `{` + tiny + `,"budget":{"max_cost":"NaN"}}`, core.Invalid, "budget.max_cost", "decimal number"},
 		{"price NaN bare", `{` + tiny + `,"budget":{"max_cost":NaN}}`, core.Invalid, "budget.max_cost", "not JSON"},
 		{"price number", `{` + tiny + `,"budget":{"max_cost":2.5}}`, core.Invalid, "budget.max_cost", `amounts are strings: "2.50"`},
-		{"price negative", `{` + tiny + `,"budget":{"max_cost":"-1"}}`, core.Invalid, "budget.max_cost", "decimal number"},
+		{"price negative", `{` + tiny + `,"budget":{"max_cost":"-1"}}`, core.Invalid, "budget.max_cost", "more than 0"},
 		{"price exponent", `{` + tiny + `,"budget":{"max_cost":"1e9"}}`, core.Invalid, "budget.max_cost", "decimal number"},
 		{"price zero", `{` + tiny + `,"budget":{"max_cost":"0"}}`, core.Invalid, "budget.max_cost", "more than 0"},
 		{"price missing", `{` + tiny + `,"budget":{}}`, core.Invalid, "budget.max_cost", "more than 0"},
@@ -275,7 +275,7 @@ func TestPenalty(t *testing.T) {
 	for text, want := range map[string]int{
 		"": 0, "0": 0, "0%": 0, "20%": 200, "0.2": 200, "0.200000": 200, "2.5%": 25, "0.025": 25, "100%": 1000, "1": 1000, "1.0": 1000,
 		"0.1%": 1, "00.5": 500, "0.0005": -1, "0.05%": -1, "101%": -1, "1.001": -1, "-5%": -1, "%": -1, ".5": -1, "5.": -1, "1e-1": -1, "NaN": -1, "١%": -1,
-		"99999999999999999999%": -1, "20%%": -1, " 20%": -1,
+		"99999999999999999999%": -1, "20%%": -1, "20 %": -1,
 	} {
 		got, err := (&api.SLA{Penalty: text}).PenaltyPerMille()
 		if err != nil {

@@ -40,7 +40,7 @@ func (f *hubFlags) config(s *session, contextName string) (HubConfig, error) {
 		cfg.NATS = &f.nats
 	}
 	cfg.OnReady = func(r Ready) error {
-		fmt.Fprintf(s.err, "the hub answers at %s, with %d nodes in this process\n", r.URL, len(r.Nodes))
+		cfg.Log.Info("the hub answers", "url", r.URL, "nodes", len(r.Nodes))
 		if contextName == "" {
 			return nil
 		}

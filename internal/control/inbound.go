@@ -9,6 +9,7 @@ import (
 	"atoll/internal/lifecycle"
 	"atoll/internal/market"
 	"atoll/internal/planted"
+	"atoll/internal/policy"
 	"atoll/internal/receipt"
 	"atoll/internal/verify"
 )
@@ -74,6 +75,9 @@ func (c *Control) Inbound(id core.NodeID, kind string, data []byte) {
 	case bus.KindHeartbeat:
 		var m bus.Heartbeat
 		if err = json.Unmarshal(data, &m); err == nil {
+			err = checkOffer(&m.Offer)
+		}
+		if err == nil {
 			c.heartbeat(id, &m)
 		}
 	case bus.KindStatus:
@@ -90,6 +94,29 @@ func (c *Control) Inbound(id core.NodeID, kind string, data []byte) {
 		c.cfg.Metrics.BadMessages.Inc()
 		c.log.Warn("message of a node refused", "node", id, "kind", kind, "error", err)
 	}
+}
+
+// Bounds on what a node may claim.
+const (
+	maxSlots = 10_000
+	maxNames = 64 // labels, engines, accounts, GPUs
+)
+
+// checkOffer refuses an offer that no honest node makes.
+func checkOffer(o *bus.NodeOffer) error {
+	switch {
+	case o.Price < 0 || o.Price > core.MaxMoney:
+		return core.Errorf(core.Invalid, "price %s: want 0 to %s", o.Price, core.MaxMoney)
+	case o.Slots < 1 || o.Slots > maxSlots || o.Queue < o.Slots || o.Queue > maxSlots:
+		return core.Errorf(core.Invalid, "%d slots and a queue of %d: want 1 to %d, and a queue no shorter than the slots", o.Slots, o.Queue, maxSlots)
+	case min(o.CPUMillis, o.Memory) < 0:
+		return core.Errorf(core.Invalid, "negative CPU or memory")
+	case max(len(o.Labels), len(o.Engines), len(o.Accounts), len(o.GPUs), len(o.Bench), len(o.Sandbox)) > maxNames:
+		return core.Errorf(core.Invalid, "more than %d labels, engines, accounts or GPUs", maxNames)
+	case !policy.IsCountry(o.Country):
+		return core.Errorf(core.Invalid, "country %.20q is not in ISO 3166-1", o.Country)
+	}
+	return nil
 }
 
 // heartbeat refreshes soft state; it becomes a job only when it changes what

@@ -124,6 +124,11 @@ func (c *Control) prepare(ctx context.Context, s *request.Submission) (*task, er
 	if err := t.readTerms(spec); err != nil {
 		return nil, err
 	}
+	if t.callback != "" && c.cfg.Fetch != nil {
+		if _, err := c.cfg.Fetch.CheckURL(t.callback); err != nil {
+			return nil, at(err, "callback.url")
+		}
+	}
 	input, pinned, err := c.pinInput(ctx, s)
 	if err != nil {
 		return nil, err

@@ -65,13 +65,18 @@ func (m Money) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (m Money) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler.
+// UnmarshalText implements encoding.TextUnmarshaler. Unlike ParseMoney it takes
+// negative amounts, which the issuer's balance is; what must not be negative is
+// for its own validation to say.
 func (m *Money) UnmarshalText(b []byte) error {
-	v, err := ParseMoney(string(b))
+	text, negative := strings.CutPrefix(string(b), "-")
+	v, err := ParseMoney(text)
 	if err != nil {
 		return err
 	}
-	*m = v
+	if *m = v; negative {
+		*m = -v
+	}
 	return nil
 }
 

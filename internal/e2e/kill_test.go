@@ -70,6 +70,19 @@ func TestKill(t *testing.T) {
 	if len(all) > keys {
 		t.Errorf("%d tasks for %d idempotency keys: some submission became two tasks", len(all), keys)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			accounts, _ := client.Collect(c.Accounts(context.Background()))
+			t.Logf("accounts: %+v", accounts)
+			now, _ := client.Collect(c.Tasks(context.Background(), ""))
+			for _, x := range now {
+				if x.Cost.Paid+x.Cost.Refunded != x.Cost.Max {
+					leases, _ := client.Collect(c.Leases(context.Background(), x.ID))
+					t.Logf("unsettled: %+v\n%+v", x, leases)
+				}
+			}
+		}
+	})
 	waitFor(t, 30*time.Second, "all payments to be settled", func() bool {
 		a, err := client.Collect(c.Accounts(t.Context()))
 		return err == nil && held(a) == 0

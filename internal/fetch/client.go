@@ -125,13 +125,13 @@ func (c *Client) Get(ctx context.Context, p Pointer, limit int64) ([]byte, error
 // ErrMismatch included, must be thrown away.
 func (c *Client) Copy(ctx context.Context, w io.Writer, p Pointer, limit int64) (core.Digest, int64, error) {
 	limit = max(min(limit, c.max), 0)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
 	var body io.Reader
 	switch p.Kind {
 	case Inline:
 		body = bytes.NewReader(p.Data)
 	case Remote:
-		ctx, cancel := context.WithTimeout(ctx, c.timeout)
-		defer cancel()
 		resp, err := c.get(ctx, p.URI)
 		if err != nil {
 			return core.Digest{}, 0, err
@@ -149,6 +149,11 @@ func (c *Client) Copy(ctx context.Context, w io.Writer, p Pointer, limit int64) 
 	}
 	h := sha256.New()
 	n, err := io.Copy(io.MultiWriter(w, h), io.LimitReader(body, limit+1))
+	if err == nil && p.Kind == Remote {
+		// A server may answer our hanging up with a proper end of what it had sent
+		// so far, and that can still arrive: after the deadline no end is the end.
+		err = ctx.Err()
+	}
 	switch {
 	case err != nil:
 		return core.Digest{}, 0, core.Errorf(core.Unavailable, "the transfer broke off after %d bytes: %w", n, err)

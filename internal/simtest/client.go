@@ -34,7 +34,7 @@ type job struct {
 
 	// What the client was told.
 	task    core.TaskID // acknowledged
-	refused error       // a final no
+	refused error       // a final no, and nothing else since
 	ended   *api.Task   // the first end that it saw
 	result  []byte      // seen together with a success
 
@@ -81,20 +81,29 @@ func (j *job) answered(reply api.SubmitReply, err error) {
 	w := j.client.w
 	switch {
 	case err != nil && final(err):
-		if j.task != 0 {
+		w.say("client %s: refused: %v", j.name(), err)
+		switch {
+		case j.task == 0:
+			j.refused = err
+		case !passing(err):
 			w.violation("%s was acknowledged as %s and is then refused: %v", j.name(), j.task, err)
 		}
-		w.say("client %s: refused: %v", j.name(), err)
-		j.refused = err
 	case err != nil:
 		w.say("client %s: no use: %v", j.name(), err)
 	case j.task != 0 && j.task != reply.ID:
 		w.violation("%s was acknowledged as %s and then as %s", j.name(), j.task, reply.ID)
 	case j.task == 0:
 		w.say("client %s: acknowledged as %s", j.name(), reply.ID)
-		j.task = reply.ID
+		j.task, j.refused = reply.ID, nil
 		j.look()
 	}
+}
+
+// passing reports whether a refusal holds for its moment only: a copy of the
+// request that came at another time may have been accepted.
+func passing(err error) bool {
+	var e *core.Error
+	return errors.As(err, &e) && e.Kind == core.Insufficient
 }
 
 // final reports whether an error means that asking again is no use.

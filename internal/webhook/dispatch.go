@@ -188,7 +188,7 @@ func (d *Dispatcher) attempt(ctx context.Context, x Delivery) {
 		// Not at once, or a broken outbox would flood the receiver.
 		select {
 		case <-ctx.Done():
-		default:
+		case <-time.After(d.c.Poll):
 		}
 	}
 }

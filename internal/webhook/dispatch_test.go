@@ -51,11 +51,11 @@ func (b *box) Due(_ context.Context, now time.Time, limit int) ([]Delivery, erro
 	return out, nil
 }
 
-func (b *box) write(id string, f func(*row)) error {
+func (b *box) write(ctx context.Context, id string, f func(*row)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.fail != nil {
-		return b.fail
+	if err := errors.Join(b.fail, ctx.Err()); err != nil {
+		return err
 	}
 	if r := b.rows[id]; r != nil {
 		f(r)
@@ -63,16 +63,16 @@ func (b *box) write(id string, f func(*row)) error {
 	return nil
 }
 
-func (b *box) Done(_ context.Context, id string) error {
-	return b.write(id, func(r *row) { r.end = "done" })
+func (b *box) Done(ctx context.Context, id string) error {
+	return b.write(ctx, id, func(r *row) { r.end = "done" })
 }
 
-func (b *box) Retry(_ context.Context, id string, at time.Time, _ error) error {
-	return b.write(id, func(r *row) { r.at, r.Attempt = at, r.Attempt+1 })
+func (b *box) Retry(ctx context.Context, id string, at time.Time, _ error) error {
+	return b.write(ctx, id, func(r *row) { r.at, r.Attempt = at, r.Attempt+1 })
 }
 
-func (b *box) Dead(_ context.Context, id string, reason string) error {
-	return b.write(id, func(r *row) { r.end = reason })
+func (b *box) Dead(ctx context.Context, id string, reason string) error {
+	return b.write(ctx, id, func(r *row) { r.end = reason })
 }
 
 func (b *box) get(id string) row {

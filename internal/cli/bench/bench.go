@@ -9,6 +9,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -234,7 +235,7 @@ func median(rounds []Row) Row {
 	for _, r := range rounds {
 		all = append(all, r.TasksPerS)
 	}
-	slices.SortFunc(rounds, func(a, b Row) int { return int(a.TasksPerS) - int(b.TasksPerS) })
+	slices.SortFunc(rounds, func(a, b Row) int { return cmp.Compare(a.TasksPerS, b.TasksPerS) })
 	mid := rounds[(len(rounds)-1)/2]
 	mid.Rounds = all
 	return mid

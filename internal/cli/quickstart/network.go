@@ -43,7 +43,7 @@ func Nodes(seed uint64) []NodeConfig {
 	const cent = core.Credit / 100
 	return []NodeConfig{
 		{Name: "paris-1", Owner: "alice", Country: "FR", Price: 3 * cent},
-		{Name: "paris-2", Owner: "alice", Country: "FR", Price: 3 * cent, Faults: "crash-after=4"},
+		{Name: "paris-2", Owner: "alice", Country: "FR", Price: 3 * cent, Faults: "crash-after=9"},
 		{Name: "rome-1", Owner: "bob", Country: "IT", Price: 4 * cent},
 		{Name: "bonn-1", Owner: "carol", Country: "DE", Price: 2 * cent, Faults: "lie=0.33" + seedFault(seed)},
 		{Name: "lyon-1", Owner: "dave", Country: "FR", Price: 3 * cent},

@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg Config) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the network: %w", err)
 	}
-	s := &Session{Network: net, Result: &Result{URL: net.URL, Requests: len(w.requests), Replicas: replicas, Agree: agree, Residency: residency, Budget: budget}}
+	s := &Session{Network: net, Result: &Result{URL: net.URL, Requests: len(w.requests), TrainSeconds: w.took.Seconds(), Replicas: replicas, Agree: agree, Residency: residency, Budget: budget}}
 	r := rehearsal{cfg: &cfg, work: w, session: s, out: s.Result}
 	if err := r.run(ctx); err != nil {
 		return s, err

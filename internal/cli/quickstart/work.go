@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"time"
 
 	"atoll/internal/corpus"
 	"atoll/internal/learn/text"
@@ -22,6 +23,7 @@ const (
 type work struct {
 	model    []byte
 	requests []corpus.Example
+	took     time.Duration // to train
 }
 
 // prepare trains a model and keeps requests apart that it has not seen.
@@ -30,13 +32,14 @@ func prepare(ctx context.Context, cfg *Config) (*work, error) {
 	if err != nil {
 		return nil, err
 	}
+	start := time.Now()
 	m, _, err := text.Train(ctx, train, text.Options{Seed: cfg.Seed, Holdout: -1}, func(p text.Progress) {
 		cfg.Watch("training", p.Done, p.Total, "")
 	})
 	if err != nil {
 		return nil, fmt.Errorf("train the classifier: %w", err)
 	}
-	return &work{model: m.Marshal(), requests: fresh}, nil
+	return &work{model: m.Marshal(), requests: fresh, took: time.Since(start)}, nil
 }
 
 // split divides the examples into those to learn from and those to be asked.

@@ -77,7 +77,7 @@ func TestLoadClient(t *testing.T) {
 	for range 64 {
 		wg.Go(func() {
 			for range work {
-				req, err := http.NewRequestWithContext(t.Context(), "POST", url+"/v1/submit-task?wait=30s", strings.NewReader(minimal))
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/v1/submit-task?wait=30s", strings.NewReader(minimal))
 				if err != nil {
 					t.Error(err)
 					return
@@ -92,7 +92,7 @@ func TestLoadClient(t *testing.T) {
 				}
 				_, err = io.Copy(io.Discard, res.Body)
 				res.Body.Close()
-				if err != nil || res.StatusCode != 200 {
+				if err != nil || res.StatusCode != http.StatusOK {
 					t.Errorf("%s, %v", res.Status, err)
 				}
 			}

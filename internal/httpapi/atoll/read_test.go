@@ -157,7 +157,7 @@ func TestEventStream(t *testing.T) {
 	b := start(t, nil)
 	task := b.task("")
 	id := task.task.ID.String()
-	req, err := http.NewRequestWithContext(t.Context(), "GET", b.url+"/v1/tasks/"+id+"/events", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/v1/tasks/"+id+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *atoll.Config) { c.Heartbeat = time.Millisecond })
 	task := b.task("")
-	req, err := http.NewRequestWithContext(t.Context(), "GET", b.url+"/v1/tasks/"+task.task.ID.String()+"/events", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/v1/tasks/"+task.task.ID.String()+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,13 +291,13 @@ func TestResult(t *testing.T) {
 		t.Errorf("%s %q", res.Status, data)
 	}
 	task.parts = [][]byte{nil}
-	if res, data = b.do("GET", path, "ann-key", ""); res.StatusCode != 200 || len(data) != 0 {
+	if res, data = b.do("GET", path, "ann-key", ""); res.StatusCode != http.StatusOK || len(data) != 0 {
 		t.Errorf("an empty result: %s %q", res.Status, data)
 	}
 
 	// A result that breaks off must not look whole.
 	task.parts, task.cut = [][]byte{[]byte("half")}, true
-	req, err := http.NewRequestWithContext(t.Context(), "GET", b.url+path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +320,7 @@ func TestBlobs(t *testing.T) {
 	rfc := "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
 	for _, h := range []string{"X-None: ", "Digest: " + d.String(), "Content-Digest: " + rfc, "Content-Digest: md5=:AA==:, " + rfc} {
 		res, data := b.do("POST", "/v1/blobs", "ann-key", body, h)
-		if want := fmt.Sprintf(`{"digest":%q,"size":10}`, d); res.StatusCode != 201 || string(data) != want {
+		if want := fmt.Sprintf(`{"digest":%q,"size":10}`, d); res.StatusCode != http.StatusCreated || string(data) != want {
 			t.Errorf("%s: %s %s", h, res.Status, data)
 		}
 	}
@@ -336,14 +336,14 @@ func TestBlobs(t *testing.T) {
 	}
 
 	res, data := b.do("POST", "/v1/models", "ann-key", fmt.Sprintf(`{"name":"m","engine":"wasm","digest":%q}`, d))
-	if res.StatusCode != 201 || res.Header.Get("Location") != "/v1/models/m@1" || !strings.Contains(string(data), `"owned_by":"ann"`) {
+	if res.StatusCode != http.StatusCreated || res.Header.Get("Location") != "/v1/models/m@1" || !strings.Contains(string(data), `"owned_by":"ann"`) {
 		t.Errorf("%s %q %s", res.Status, res.Header.Get("Location"), data)
 	}
 	if m := get[api.Model](b, "/v1/models/m@1", "bob-key"); m.Digest != d {
 		t.Errorf("%+v", m)
 	}
 	res, data = b.do("PUT", "/v1/node/leases/"+core.LeaseID(1).String()+"/result", "node-key", "a result")
-	if res.StatusCode != 204 || string(b.hub.results[1]) != "a result" {
+	if res.StatusCode != http.StatusNoContent || string(b.hub.results[1]) != "a result" {
 		t.Errorf("%s %s", res.Status, data)
 	}
 }
@@ -355,7 +355,7 @@ func TestMounted(t *testing.T) {
 		"/v1/log/checkpoint": "log /checkpoint", "/v1/log/tile/0/x001/234.p/17": "log /tile/0/x001/234.p/17", "/metrics": "metric 1\n",
 		"/v1/receipts/" + core.LeaseID(1).String(): `{"receipt":1}`, "/.well-known/atoll/trusted-root.json": `{"root":1}`,
 	} {
-		if res, data := b.do("GET", path, "ann-key", ""); res.StatusCode != 200 || string(data) != want {
+		if res, data := b.do("GET", path, "ann-key", ""); res.StatusCode != http.StatusOK || string(data) != want {
 			t.Errorf("%s: %s %s", path, res.Status, data)
 		}
 	}
@@ -374,13 +374,13 @@ func TestMounted(t *testing.T) {
 func TestReady(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
-	if res, data := b.do("GET", "/readyz", "", ""); res.StatusCode != 200 || string(data) != `{"status":"ok","version":"test"}` {
+	if res, data := b.do("GET", "/readyz", "", ""); res.StatusCode != http.StatusOK || string(data) != `{"status":"ok","version":"test"}` {
 		t.Errorf("%s %s", res.Status, data)
 	}
 	b.hub.ready = core.Errorf(core.Unavailable, "the store has stopped")
 	res, data := b.do("GET", "/readyz", "", "")
 	wantProblem(t, res, data, 503, "unavailable")
-	if res, _ := b.do("GET", "/healthz", "", ""); res.StatusCode != 200 {
+	if res, _ := b.do("GET", "/healthz", "", ""); res.StatusCode != http.StatusOK {
 		t.Error(res.Status)
 	}
 }

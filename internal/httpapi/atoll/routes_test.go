@@ -101,7 +101,7 @@ func TestScopes(t *testing.T) {
 			if res.StatusCode != rt.want[i] {
 				t.Errorf("%s %s with %q: %d, want %d: %s", rt.method, rt.path, key, res.StatusCode, rt.want[i], data)
 			}
-			if res.StatusCode >= 400 && res.Header.Get("Content-Type") != "application/problem+json" {
+			if res.StatusCode >= http.StatusBadRequest && res.Header.Get("Content-Type") != "application/problem+json" {
 				t.Errorf("%s %s with %q: %s", rt.method, rt.path, key, res.Header.Get("Content-Type"))
 			}
 		}
@@ -114,7 +114,7 @@ func TestDocument(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	res, data := b.do("GET", "/openapi.json", "", "")
-	if ct := res.Header.Get("Content-Type"); res.StatusCode != 200 || ct != "application/openapi+json" {
+	if ct := res.Header.Get("Content-Type"); res.StatusCode != http.StatusOK || ct != "application/openapi+json" {
 		t.Fatalf("%d %s", res.StatusCode, ct)
 	}
 	var d document
@@ -220,23 +220,23 @@ func TestOptionalHandlers(t *testing.T) {
 func TestRevokedKeyStopsAtOnce(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
-	if res, _ := b.do("GET", "/v1/tasks", "ann-read", ""); res.StatusCode != 200 {
+	if res, _ := b.do("GET", "/v1/tasks", "ann-read", ""); res.StatusCode != http.StatusOK {
 		t.Fatal(res.Status)
 	}
-	if res, data := b.do("DELETE", "/v1/keys/k-ann-read", "admin-key", ""); res.StatusCode != 204 || len(data) > 0 {
+	if res, data := b.do("DELETE", "/v1/keys/k-ann-read", "admin-key", ""); res.StatusCode != http.StatusNoContent || len(data) > 0 {
 		t.Fatalf("%s %s", res.Status, data)
 	}
-	if res, _ := b.do("GET", "/v1/tasks", "ann-read", ""); res.StatusCode != 401 {
+	if res, _ := b.do("GET", "/v1/tasks", "ann-read", ""); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a revoked key: %s", res.Status)
 	}
 	input := fmt.Sprintf("/v1/node/leases/%s/input", core.LeaseID(1))
-	if res, _ := b.do("GET", input, "node-key", ""); res.StatusCode != 200 {
+	if res, _ := b.do("GET", input, "node-key", ""); res.StatusCode != http.StatusOK {
 		t.Fatal(res.Status)
 	}
-	if res, data := b.do("DELETE", "/v1/nodes/paris-1", "ann-key", ""); res.StatusCode != 200 || !strings.Contains(string(data), "revoked") {
+	if res, data := b.do("DELETE", "/v1/nodes/paris-1", "ann-key", ""); res.StatusCode != http.StatusOK || !strings.Contains(string(data), "revoked") {
 		t.Fatalf("%s %s", res.Status, data)
 	}
-	if res, _ := b.do("GET", input, "node-key", ""); res.StatusCode != 401 {
+	if res, _ := b.do("GET", input, "node-key", ""); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a revoked node: %s", res.Status)
 	}
 }

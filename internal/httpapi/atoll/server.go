@@ -97,10 +97,10 @@ var (
 // recovered turns a panic into a problem, or, if the answer has begun, reports
 // that the connection has to be cut.
 func (s *server) recovered(x *exchange, r *http.Request, v any) (abort bool) {
-	switch {
-	case v == nil:
+	switch v {
+	case nil:
 		return false
-	case v == http.ErrAbortHandler: //nolint:errorlint // a sentinel in a panic, compared as net/http does
+	case http.ErrAbortHandler:
 		return true
 	}
 	s.cfg.Log.ErrorContext(r.Context(), "a handler panicked", "request_id", x.id, "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))

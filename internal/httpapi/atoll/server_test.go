@@ -250,7 +250,7 @@ func TestKinds(t *testing.T) {
 	for _, err := range []error{errors.New("dial tcp 10.1.2.3: password=hunter2"), fmt.Errorf("x: %w", context.DeadlineExceeded), core.Errorf("newkind", "odd")} {
 		b.hub.explode = err
 		res, data := b.do("GET", "/v1/tasks/"+core.TaskID(1).String(), "ann-key", "")
-		if res.StatusCode < 500 || strings.Contains(string(data), "hunter2") {
+		if res.StatusCode < http.StatusInternalServerError || strings.Contains(string(data), "hunter2") {
 			t.Errorf("%v became %d %s", err, res.StatusCode, data)
 		}
 	}
@@ -268,7 +268,7 @@ func TestPanics(t *testing.T) {
 	if strings.Contains(string(data), "a bug") || !strings.Contains(b.log.String(), "a bug") {
 		t.Errorf("answer %s, log %s", data, b.log)
 	}
-	if res, _ := b.do("GET", "/healthz", "", ""); res.StatusCode != 200 {
+	if res, _ := b.do("GET", "/healthz", "", ""); res.StatusCode != http.StatusOK {
 		t.Errorf("after a panic: %d", res.StatusCode)
 	}
 }
@@ -325,7 +325,7 @@ func TestRateLimit(t *testing.T) {
 			}
 		}
 	}
-	if res, _ := b.do("GET", "/v1/tasks", "bob-key", ""); res.StatusCode != 200 {
+	if res, _ := b.do("GET", "/v1/tasks", "bob-key", ""); res.StatusCode != http.StatusOK {
 		t.Errorf("another key: %d", res.StatusCode)
 	}
 	for i := range 4 { // guessing
@@ -334,10 +334,10 @@ func TestRateLimit(t *testing.T) {
 			t.Errorf("guess %d: %d, want %d", i, res.StatusCode, want)
 		}
 	}
-	if res, _ := b.do("POST", "/v1/nodes/join", "", `{}`); res.StatusCode != 429 {
+	if res, _ := b.do("POST", "/v1/nodes/join", "", `{}`); res.StatusCode != http.StatusTooManyRequests {
 		t.Errorf("join from the same address: %d", res.StatusCode)
 	}
-	if res, _ := b.do("GET", "/healthz", "", ""); res.StatusCode != 200 || res.Header.Get("RateLimit") != "" {
+	if res, _ := b.do("GET", "/healthz", "", ""); res.StatusCode != http.StatusOK || res.Header.Get("RateLimit") != "" {
 		t.Errorf("health is limited: %d", res.StatusCode)
 	}
 }
@@ -349,7 +349,7 @@ func TestTraceGoesOn(t *testing.T) {
 	b := start(t, func(c *atoll.Config) { c.Tracer = tp.Tracer("t") })
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	res, data := b.do("POST", "/v1/submit-task", "ann-key", minimal, "Traceparent: "+parent)
-	if res.StatusCode != 202 {
+	if res.StatusCode != http.StatusAccepted {
 		t.Fatalf("%d %s", res.StatusCode, data)
 	}
 	b.do("GET", "/nothing", "", "")
@@ -428,7 +428,7 @@ func TestWaitOutlivesBodyTimeout(t *testing.T) {
 		c.Hub = slowHub{&instantHub{newFakeHub()}}
 		c.BodyTimeout = 10 * time.Millisecond
 	})
-	if res, data := b.do("POST", "/v1/submit-task?wait=30s", "ann-key", minimal); res.StatusCode != 200 {
+	if res, data := b.do("POST", "/v1/submit-task?wait=30s", "ann-key", minimal); res.StatusCode != http.StatusOK {
 		t.Errorf("%d %s\n%s", res.StatusCode, data, b.log)
 	}
 }

@@ -263,6 +263,13 @@ func (r *rig) offer(leases ...bus.Lease) {
 	r.agent.Handle(bus.Inbound{Kind: bus.KindLease, Data: sealLeases(r.t, time.Now(), leases...)})
 }
 
+// look reads what the hub knows.
+func (r *rig) look(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
 // until waits for what the hub must come to know.
 func (r *rig) until(what string, done func() bool) {
 	r.t.Helper()
@@ -309,6 +316,16 @@ func TestAgentDoesParts(t *testing.T) {
 	}
 	r.offer(leases...)
 	r.until("205 reports", func() bool { return len(r.reports) == len(leases) })
+	r.look(func() { checkParts(t, r, big) })
+	if n := r.engine.loads.Load(); n != 4 {
+		t.Errorf("%d models were loaded in place of 4", n)
+	}
+	if n := r.fetch.Load(); n != 5 {
+		t.Errorf("%d fetches for 4 models, the first of which is tried twice", n)
+	}
+}
+
+func checkParts(t *testing.T, r *rig, big string) {
 	for i := range 200 {
 		if b := r.bodies[core.LeaseID(100+i)]; string(b.Data) != fmt.Sprint("PART ", i) {
 			t.Fatalf("part %d: %q", i, b.Data)
@@ -332,12 +349,6 @@ func TestAgentDoesParts(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", id, e, want)
 		}
 	}
-	if n := r.engine.loads.Load(); n != 4 {
-		t.Errorf("%d models were loaded in place of 4", n)
-	}
-	if n := r.fetch.Load(); n != 5 {
-		t.Errorf("%d fetches for 4 models, the first of which is tried twice", n)
-	}
 }
 
 func TestAgentRefusesWhatItCannotDo(t *testing.T) {
@@ -349,8 +360,6 @@ func TestAgentRefusesWhatItCannotDo(t *testing.T) {
 	r.mu.Lock()
 	r.inputs[5] = []byte(strings.Repeat("c", bus.InlineLimit+1))
 	r.mu.Unlock()
-	longer := r.lease(6, "upper", strings.Repeat("b", bus.InlineLimit+1))
-	longer.InputSize--
 	smaller := r.lease(7, "wait", "x")
 	smaller.ModelSize = 2
 	smaller.Model = core.DigestOf([]byte("large"))
@@ -361,11 +370,13 @@ func TestAgentRefusesWhatItCannotDo(t *testing.T) {
 		3: "failed badly", 4: "failed badly", 5: "does not match the digest", 7: "blob",
 	}
 	r.until("refusals", func() bool { return len(r.status.Refused) >= len(want) })
-	for _, x := range r.status.Refused {
-		if !strings.Contains(x.Reason, want[x.Lease]) || strings.Contains(x.Reason, "secret") {
-			t.Errorf("%s: %q, want %q", x.Lease, x.Reason, want[x.Lease])
+	r.look(func() {
+		for _, x := range r.status.Refused {
+			if !strings.Contains(x.Reason, want[x.Lease]) || strings.Contains(x.Reason, "secret") {
+				t.Errorf("%s: %q, want %q", x.Lease, x.Reason, want[x.Lease])
+			}
 		}
-	}
+	})
 }
 
 func TestAgentDeadlineAndCancel(t *testing.T) {
@@ -382,9 +393,11 @@ func TestAgentDeadlineAndCancel(t *testing.T) {
 	}
 	r.agent.Handle(bus.Inbound{Kind: bus.KindCancel, Data: cancel})
 	r.until("nothing held", func() bool { return len(r.beats) > 0 && r.beats[len(r.beats)-1].Holding == 0 })
-	if _, ok := r.reports[2]; ok {
-		t.Error("a cancelled lease was reported")
-	}
+	r.look(func() {
+		if _, ok := r.reports[2]; ok {
+			t.Error("a cancelled lease was reported")
+		}
+	})
 }
 
 func TestAgentDrains(t *testing.T) {
@@ -424,9 +437,11 @@ func TestAgentRestarts(t *testing.T) {
 	second := newRig(t, func(r *rig) { r.disk, r.key = first.disk, first.key })
 	second.agent.Connected()
 	second.until("the report", func() bool { return len(second.reports) == 1 })
-	if second.reports[1].Result != first.reports[1].Result {
-		t.Error("another report")
-	}
+	first.look(func() {
+		if second.reports[1].Result != first.reports[1].Result {
+			t.Error("another report")
+		}
+	})
 	if err := second.agent.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,10 @@ func (h *HubHTTP) Model(ctx context.Context, digest core.Digest, put func(io.Rea
 			return err
 		}
 		defer body.Close()
-		return put(body)
+		if err = put(body); core.KindOf(err) != core.Internal {
+			err = backoff.Permanent(err) // too large, or not what the digest says
+		}
+		return err
 	})
 }
 
