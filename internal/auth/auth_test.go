@@ -63,7 +63,7 @@ func (c *clock) add(d time.Duration) {
 }
 
 func request(headers ...string) *http.Request {
-	r := httptest.NewRequest("GET", "/", nil)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	for _, h := range headers {
 		r.Header.Add("Authorization", h)
 	}

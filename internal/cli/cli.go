@@ -82,8 +82,7 @@ func (s *session) exit(cmd *cobra.Command, err error) int {
 		return exitFailed
 	}
 	fmt.Fprintf(s.err, "%s %s\n", s.err.Red("error:"), term.Clean(err.Error()))
-	if u, ok := errors.AsType[usageError](err); ok || strings.HasPrefix(err.Error(), "unknown ") {
-		_ = u
+	if _, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprintf(s.err, "see: %s --help\n", cmd.CommandPath())
 		return exitUsage
 	}
@@ -120,7 +119,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the answer is no (a task that did
 not succeed, a receipt that was refused, a check that failed).`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&s.url, "url", "", "address of the hub (or ATOLL_URL; default: the current context)")
@@ -160,7 +158,7 @@ func usageArgs(cmd *cobra.Command) {
 		}
 	}
 	if cmd.HasSubCommands() && cmd.Run == nil && cmd.RunE == nil {
-		cmd.Args = nil
+		cmd.Args = cobra.ArbitraryArgs
 		cmd.RunE = func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("there is no verb %q in \"%s\"%s", args[0], c.CommandPath(), suggest(c, args[0]))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -147,8 +148,11 @@ func (s *session) client() (*client.Client, error) {
 	return e.client()
 }
 
-func (e hubEntry) client() (*client.Client, error) {
-	cfg := client.Config{URL: e.URL, Key: e.Key}
+func (e hubEntry) client() (*client.Client, error) { return e.clientFor(0) }
+
+// clientFor connects with the patience given; see client.Config.
+func (e hubEntry) clientFor(patience time.Duration) (*client.Client, error) {
+	cfg := client.Config{URL: e.URL, Key: e.Key, RetryFor: patience}
 	if e.CACert != "" {
 		cfg.CACert = []byte(e.CACert)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"atoll/api"
 	"atoll/client"
 	"atoll/internal/node/sandbox"
 	"atoll/internal/receipt"
@@ -112,7 +113,7 @@ func (d *doctor) hub(ctx context.Context) {
 		d.say("hub", false, err.Error(), "start one: atoll up")
 		return
 	}
-	c, err := e.client()
+	c, err := e.clientFor(-1) // what is wrong now is the question
 	if err != nil {
 		d.say("hub", false, err.Error(), "correct the context: atoll context add NAME --url URL")
 		return
@@ -174,6 +175,9 @@ func (d *doctor) log(ctx context.Context, c *client.Client) {
 			return "", err
 		}
 		note, err := c.Checkpoint(ctx)
+		if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == 503 {
+			return logs[0].Origin() + " is empty as yet", nil
+		}
 		if err != nil {
 			return "", err
 		}

@@ -108,9 +108,13 @@ func (o Out) Bar(name string, total int) *Bar {
 	b := &Bar{note: make(chan string, 1)}
 	b.note <- ""
 	b.pool = mpb.New(mpb.WithOutput(o), mpb.WithWidth(40), mpb.WithAutoRefresh(), mpb.WithRefreshRate(100*time.Millisecond))
+	var before []decor.Decorator
+	if name != "" {
+		before = append(before, decor.Name(name, decor.WCSyncSpaceR))
+	}
 	style := mpb.BarStyle().Lbound("").Filler("█").Tip("█").Padding("░").Rbound("")
 	b.bar = b.pool.New(int64(total), style, mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR)),
+		mpb.PrependDecorators(before...),
 		mpb.AppendDecorators(decor.CountersNoUnit(" %d/%d"), decor.Elapsed(decor.ET_STYLE_GO, decor.WC{C: decor.DSyncSpace}),
 			decor.Any(func(decor.Statistics) string {
 				s := <-b.note
