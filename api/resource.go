@@ -120,6 +120,12 @@ type Audit struct {
 	Problems      []string   `json:"problems,omitempty"`
 }
 
+// WebhookKeys verify callbacks as Standard Webhooks demand.
+type WebhookKeys struct {
+	Secret    string `json:"secret" doc:"whsec_…: for v1 signatures, the account's own"`
+	PublicKey string `json:"public_key" doc:"whpk_…: for v1a signatures, the hub's"`
+}
+
 // APIKey describes a key; Secret is shown once, when it is made.
 type APIKey struct {
 	ID        string         `json:"id"`

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -50,6 +51,7 @@ type HubConfig struct {
 	Private bool
 	Log     *slog.Logger
 	Tracer  trace.Tracer
+	Traced  bool // spans go somewhere
 	NoSync  bool // for tests
 }
 
@@ -175,7 +177,7 @@ func (h *Hub) openControl(ctx context.Context) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	cc := control.Config{
 		HubID: id, Path: h.path("atoll.db"), Key: h.key, Log: log, Blobs: blobs, Fetch: fetcher, Send: h.link, Admit: h.admit, Grant: grant,
-		Models: inspectModel, Tracer: h.cfg.Tracer, Logger: h.cfg.Log, NoSync: h.cfg.NoSync, Metrics: control.NewMetrics(registry),
+		Models: inspectModel, Tracer: h.cfg.Tracer, Traced: h.cfg.Traced, Logger: h.cfg.Log, NoSync: h.cfg.NoSync, Metrics: control.NewMetrics(registry),
 	}
 	if h.ca != nil {
 		cc.CAPin, cc.IssueTLS = h.ca.Pin(), h.ca.IssueNode
@@ -293,7 +295,7 @@ func (h *Hub) keepNATSPort(busURL string) error {
 // revoked reads, before the store is opened for writing, which bus keys are
 // shut out.
 func (h *Hub) revoked(ctx context.Context) (map[string]time.Time, error) {
-	if _, err := os.Stat(h.path("atoll.db")); err != nil {
+	if _, err := os.Stat(h.path("atoll.db")); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // a new hub
 	}
 	s, err := store.Open(store.Config{Path: h.path("atoll.db"), Log: h.cfg.Log})

@@ -47,7 +47,7 @@ func traced(ctx context.Context, service string, f func(*telemetry.Telemetry) er
 }
 
 func hubConfig(c cli.HubConfig, t *telemetry.Telemetry) HubConfig {
-	out := HubConfig{Dir: c.Dir, Listen: c.Listen, Advertise: c.Advertise, NATSPort: c.NATSPort, Private: c.Private, Log: c.Log, Tracer: t.Tracer}
+	out := HubConfig{Dir: c.Dir, Listen: c.Listen, Advertise: c.Advertise, NATSPort: c.NATSPort, Private: c.Private, Log: c.Log, Tracer: t.Tracer, Traced: t.Exporting}
 	if c.NATS != nil {
 		x := ExternalNATS(*c.NATS)
 		out.NATS = &x

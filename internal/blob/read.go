@@ -96,7 +96,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 		return n, err
 	}
 	if r.pos == r.entry.size && n > 0 {
-		if err := r.finish(); err != io.EOF {
+		if err := r.finish(); !errors.Is(err, io.EOF) {
 			r.pos -= int64(n)
 			return 0, err
 		}

@@ -221,7 +221,7 @@ func TestForgedCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims.Permissions.Pub.Allow.Add(">") // more rights than the template gives
+	claims.Pub.Allow.Add(">") // more rights than the template gives
 	widened, err := claims.Encode(s.authority.nodes)
 	if err != nil {
 		t.Fatal(err)

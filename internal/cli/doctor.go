@@ -175,7 +175,7 @@ func (d *doctor) log(ctx context.Context, c *client.Client) {
 			return "", err
 		}
 		note, err := c.Checkpoint(ctx)
-		if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == 503 {
+		if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == 404 {
 			return logs[0].Origin() + " is empty as yet", nil
 		}
 		if err != nil {

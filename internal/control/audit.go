@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -89,7 +90,7 @@ func (a *auditor) problem(format string, args ...any) {
 func (a *auditor) readVerdicts(ctx context.Context, s *store.Store) error {
 	a.verdicts = map[core.LeaseID]granted{}
 	top, err := s.LastCheckpoint(ctx)
-	if err == store.ErrNoRow {
+	if errors.Is(err, store.ErrNoRow) {
 		return nil
 	} else if err != nil {
 		return err

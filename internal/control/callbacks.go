@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"time"
 
+	"atoll/api"
 	"atoll/internal/core"
+	"atoll/internal/request"
 	"atoll/internal/store"
 	"atoll/internal/webhook"
 )
@@ -40,6 +42,15 @@ func (b *batch) callback(t *task) {
 	if wake := b.c.cfg.WakeCallbacks; wake != nil {
 		b.tx.After(wake)
 	}
+}
+
+// WebhookKeys returns what an account's callbacks are verified with.
+func (c *Control) WebhookKeys(_ context.Context, v request.Viewer) (out api.WebhookKeys, err error) {
+	if c.cfg.WebhookKeys == nil {
+		return out, core.Errorf(core.Unsupported, "this hub makes no callbacks")
+	}
+	out.Secret, out.PublicKey, err = c.cfg.WebhookKeys(v.Account)
+	return out, err
 }
 
 // PendingCallback is one delivery that is due.

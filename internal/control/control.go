@@ -70,6 +70,7 @@ type Config struct {
 
 	Models  func(engine, path string) (ModelFacts, error) // inspects an uploaded model
 	Tracer  trace.Tracer
+	Traced  bool // spans go somewhere: mark every step, not only submits
 	Logger  *slog.Logger
 	Now     func() time.Time // optional
 	Rand    func() uint32    // optional; seeds IDs

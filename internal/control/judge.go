@@ -1,6 +1,12 @@
 package control
 
 import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/lifecycle"
 	"atoll/internal/verify"
@@ -92,8 +98,24 @@ func (b *batch) judge(t *task, p *part, v verify.Verdict) {
 		b.c.stats.rejected++
 	}
 	b.touchNode(n)
+	b.span(t, "lease.verdict", attribute.String("lease", l.ID.String()), attribute.String("state", string(l.State)))
 	b.verdicts = append(b.verdicts, pendingVerdict{t, p, l.ID, v.Reason})
 	b.event(t, "lease."+string(l.State), &p.Part, l, "%s", v.Reason)
+}
+
+// span marks a step of a task's life in its trace, once it is durable.
+func (b *batch) span(t *task, name string, attrs ...attribute.KeyValue) {
+	c := b.c
+	if !c.cfg.Traced {
+		return
+	}
+	began, traceparent := b.tx.Now, t.Traceparent
+	attrs = append(attrs, attribute.String("task", t.ID.String()))
+	b.tx.After(func() {
+		ctx := bus.WithTraceparent(context.Background(), traceparent)
+		_, span := c.cfg.Tracer.Start(ctx, name, trace.WithTimestamp(began), trace.WithAttributes(attrs...))
+		span.End()
+	})
 }
 
 // lose ends a lease whose node failed it, at a cost to the node's record.

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/identity"
@@ -88,9 +90,7 @@ func (b *batch) placeParts(t *task) (rest []*part) {
 			p.queued = true
 			rest = append(rest, p)
 			if short++; short >= 3 {
-				for _, q := range t.queue[i+1:] {
-					rest = append(rest, q)
-				}
+				rest = append(rest, t.queue[i+1:]...)
 				break
 			}
 		}
@@ -193,6 +193,7 @@ func (b *batch) grant(t *task, p *part, o *market.Offer) {
 	b.offers[o.Node] = append(b.offers[o.Node], ref)
 	c.stats.leases++
 	b.touchPart(t, p)
+	b.span(t, "lease.offer", attribute.String("lease", l.ID.String()), attribute.String("node", string(o.Node)))
 	b.event(t, "lease.offered", &p.Part, &l, "to %s of %s in %s for %s", o.Node, o.Owner, o.Country, o.Price)
 }
 
@@ -230,7 +231,7 @@ func (b *batch) restate(t *task) {
 	if t.Ended() {
 		return
 	}
-	waiting, out := 0, 0
+	waiting := 0
 	var why string
 	for _, p := range t.queue {
 		if !p.Ended() && p.State == lifecycle.PartWaiting {
@@ -238,7 +239,7 @@ func (b *batch) restate(t *task) {
 			why = p.Reason
 		}
 	}
-	out = t.Parts - t.Succeeded - t.Failed - waiting
+	out := t.Parts - t.Succeeded - t.Failed - waiting
 	switch {
 	case out > 0:
 		b.setState(t, lifecycle.Running, "leases are out")

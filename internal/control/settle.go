@@ -5,6 +5,8 @@ import (
 	"sort"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"atoll/internal/core"
 	"atoll/internal/ledger"
 	"atoll/internal/lifecycle"
@@ -159,6 +161,7 @@ func (b *batch) pay(p payout) {
 	if !b.transfer(t, ledger.Transfer{ID: l.Transfer, Kind: ledger.Post, Credit: l.Owner, Amount: l.Pay, Lease: l.ID}) {
 		return
 	}
+	b.span(t, "lease.payment", attribute.String("lease", l.ID.String()), attribute.String("amount", l.Pay.String()))
 	t.Paid += l.Pay
 	c.stats.paid += l.Pay
 	c.cfg.Metrics.Paid.Add(float64(l.Pay) / float64(core.Credit))

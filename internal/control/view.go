@@ -145,15 +145,15 @@ func badCursor(err error) error {
 }
 
 // partsPage reads the parts that a page speaks of.
-func (c *Control) partsPage(ctx context.Context, v request.Viewer, id core.TaskID, p request.Page) (*lifecycle.Task, []*lifecycle.Part, string, error) {
+func (c *Control) partsPage(ctx context.Context, v request.Viewer, id core.TaskID, p request.Page) ([]*lifecycle.Part, string, error) {
 	t, _, err := c.row(ctx, v, id)
 	if err != nil {
-		return nil, nil, "", err
+		return nil, "", err
 	}
 	first := 0
 	if p.Cursor != "" {
 		if first, err = strconv.Atoi(p.Cursor); err != nil || first < 0 {
-			return nil, nil, "", badCursor(errors.New("not a cursor of this list"))
+			return nil, "", badCursor(errors.New("not a cursor of this list"))
 		}
 	}
 	parts, err := c.store.Parts(ctx, id, first, p.Limit)
@@ -161,12 +161,12 @@ func (c *Control) partsPage(ctx context.Context, v request.Viewer, id core.TaskI
 	if first+len(parts) < t.Parts && len(parts) > 0 {
 		next = strconv.Itoa(first + len(parts))
 	}
-	return t, parts, next, err
+	return parts, next, err
 }
 
 // Parts lists a task's parts.
 func (c *Control) Parts(ctx context.Context, v request.Viewer, id core.TaskID, p request.Page) ([]api.Part, string, error) {
-	_, parts, next, err := c.partsPage(ctx, v, id, p)
+	parts, next, err := c.partsPage(ctx, v, id, p)
 	out := make([]api.Part, 0, len(parts))
 	for _, p := range parts {
 		out = append(out, api.Part{
@@ -179,7 +179,7 @@ func (c *Control) Parts(ctx context.Context, v request.Viewer, id core.TaskID, p
 
 // Leases lists the leases of a page of parts.
 func (c *Control) Leases(ctx context.Context, v request.Viewer, id core.TaskID, p request.Page) ([]api.Lease, string, error) {
-	_, parts, next, err := c.partsPage(ctx, v, id, p)
+	parts, next, err := c.partsPage(ctx, v, id, p)
 	out := []api.Lease{}
 	for _, p := range parts {
 		for i := range p.Leases {
@@ -318,7 +318,7 @@ func (c *Control) Cancel(ctx context.Context, v request.Viewer, id core.TaskID) 
 
 // Receipts lists the receipts of a page of parts, once their parts show them.
 func (c *Control) Receipts(ctx context.Context, v request.Viewer, id core.TaskID, p request.Page) ([]api.ReceiptRef, string, error) {
-	_, parts, next, err := c.partsPage(ctx, v, id, p)
+	parts, next, err := c.partsPage(ctx, v, id, p)
 	out := []api.ReceiptRef{}
 	for _, p := range parts {
 		if p.Hidden() {

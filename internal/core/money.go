@@ -55,9 +55,9 @@ func (m Money) String() string {
 	if m < 0 {
 		sign, u = "-", -u
 	}
-	frac := strings.TrimRight(fmt.Sprintf("%06d", u%uint64(Credit)), "0")
-	for len(frac) < 2 {
-		frac += "0"
+	frac := strconv.FormatUint(u%uint64(Credit)+uint64(Credit), 10)[1:] // six digits
+	for len(frac) > 2 && frac[len(frac)-1] == '0' {
+		frac = frac[:len(frac)-1]
 	}
 	return sign + strconv.FormatUint(u/uint64(Credit), 10) + "." + frac
 }

@@ -32,7 +32,7 @@ func TestToken(t *testing.T) {
 			t.Error("hash does not tell tokens apart")
 		}
 	}
-	if NewAPIKey() == NewAPIKey() {
+	if a, b := NewAPIKey(), NewAPIKey(); a == b {
 		t.Error("same key twice")
 	}
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -44,16 +45,16 @@ type hub struct {
 	ca    *identity.CA
 	token identity.Token
 
-	mu     sync.Mutex // guards what follows
-	joins  int
-	busy   int // requests to answer with 503 first
-	no     string
-	break_ func(*identity.JoinGrant)
+	mu    sync.Mutex // guards what follows
+	joins int
+	busy  int // requests to answer with 503 first
+	no    string
+	spoil func(*identity.JoinGrant)
 
 	inbox chan bus.Inbound
 }
 
-func newHub(t *testing.T, tls bool) *hub {
+func newHub(t *testing.T, secure bool) *hub {
 	t.Helper()
 	h := &hub{t: t, inbox: make(chan bus.Inbound, 1000)}
 	var err error
@@ -64,15 +65,16 @@ func newHub(t *testing.T, tls bool) *hub {
 	server := bus.ServerConfig{Dir: t.TempDir(), Port: -1, Logger: quiet}
 	h.web = httptest.NewUnstartedServer(http.HandlerFunc(h.serve))
 	h.web.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
-	if tls {
+	if secure {
 		if h.ca, err = identity.LoadOrCreateCA(t.TempDir(), time.Now); err != nil {
 			t.Fatal(err)
 		}
 		if server.TLS, err = h.ca.ServerTLS("127.0.0.1"); err != nil {
 			t.Fatal(err)
 		}
-		h.web.TLS = server.TLS.Clone()
-		h.web.StartTLS()
+		h.web.Listener = tls.NewListener(h.web.Listener, server.TLS) // StartTLS would add a certificate of its own
+		h.web.Start()
+		h.web.URL = strings.Replace(h.web.URL, "http:", "https:", 1)
 		h.token = identity.NewJoinToken(h.ca.Pin())
 	} else {
 		h.web.Start()
@@ -131,8 +133,8 @@ func (h *hub) serve(w http.ResponseWriter, req *http.Request) {
 		}
 		g.CACertPEM, g.NodeCert = string(h.ca.PEM()), string(cert)
 	}
-	if h.break_ != nil {
-		h.break_(&g)
+	if h.spoil != nil {
+		h.spoil(&g)
 	}
 	_ = json.NewEncoder(w).Encode(g)
 }
@@ -140,9 +142,18 @@ func (h *hub) serve(w http.ResponseWriter, req *http.Request) {
 // next returns the next message of a kind.
 func (h *hub) next(kind string) []byte {
 	h.t.Helper()
+	return h.nextWhile(kind, nil, nil)
+}
+
+// nextWhile returns the next message of a kind, and meanwhile does something at
+// each tick.
+func (h *hub) nextWhile(kind string, tick <-chan time.Time, do func()) []byte {
+	h.t.Helper()
 	limit := time.After(patience)
 	for {
 		select {
+		case <-tick:
+			do()
 		case m := <-h.inbox:
 			if m.Kind == kind && m.Node == "paris-1" {
 				return m.Data
@@ -213,19 +224,26 @@ func running(t *testing.T, cfg Config) (n *Node, end func() error) {
 		once.Do(func() { cancel(); result = <-done })
 		return result
 	}
-	t.Cleanup(func() { _ = end() })
+	t.Cleanup(func() {
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	})
 	return n, end
 }
 
 func work(t *testing.T, h *hub, id core.LeaseID) {
 	t.Helper()
 	data := []byte("hello")
-	h.send(bus.KindLease, bus.LeaseBatch{Hub: "hub-1", Node: "paris-1", IssuedMs: time.Now().UnixMilli(), Leases: []bus.Lease{{
+	batch := bus.LeaseBatch{Hub: "hub-1", Node: "paris-1", IssuedMs: time.Now().UnixMilli(), Leases: []bus.Lease{{
 		ID: id, Task: 1, Account: "alice", Engine: "text", Model: model(), ModelSize: 5, Input: core.DigestOf(data), InputSize: 5, Data: data,
 		Nonce: "n", Price: 30_000, ExecutionMs: 10_000, ExpiresMs: time.Now().Add(time.Minute).UnixMilli(), Residency: []string{"EU"},
-	}}})
+	}}}
+	h.send(bus.KindLease, batch)
+	again := time.NewTicker(200 * time.Millisecond) // the node may not have subscribed yet
+	defer again.Stop()
 	var r bus.Report
-	if err := json.Unmarshal(h.next(bus.KindReport), &r); err != nil {
+	if err := json.Unmarshal(h.nextWhile(bus.KindReport, again.C, func() { h.send(bus.KindLease, batch) }), &r); err != nil {
 		t.Fatal(err)
 	}
 	e, err := receipt.ParseExecution(r.Envelope)
@@ -237,10 +255,10 @@ func work(t *testing.T, h *hub, id core.LeaseID) {
 
 func TestNodeWorks(t *testing.T) {
 	t.Parallel()
-	for name, tls := range map[string]bool{"loopback": false, "TLS": true} {
+	for name, secure := range map[string]bool{"loopback": false, "TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHub(t, tls)
+			h := newHub(t, secure)
 			h.busy = 2
 			dir := filepath.Join(t.TempDir(), "node")
 			n, _ := running(t, h.config(dir))
@@ -298,13 +316,16 @@ func TestNodeIsNotLetIn(t *testing.T) {
 		change func(*hub, *Config)
 		why    string
 	}{
-		"no token":          {func(_ *hub, c *Config) { c.Token = "" }, "needs a join token"},
-		"refused":           {func(h *hub, _ *Config) { h.no = "has expired" }, "401 Unauthorized: the join token has expired; ask for another"},
-		"other node":        {func(h *hub, _ *Config) { h.break_ = func(g *identity.JoinGrant) { g.Node = "rome-1" } }, "missing or wrong"},
-		"no hub key":        {func(h *hub, _ *Config) { h.break_ = func(g *identity.JoinGrant) { g.HubKeyPEM = "" } }, "public key"},
-		"no API key":        {func(h *hub, _ *Config) { h.break_ = func(g *identity.JoinGrant) { g.APIKey = "x" } }, "not a valid token"},
-		"no CA":             {func(h *hub, _ *Config) { h.break_ = func(g *identity.JoinGrant) { g.CACertPEM = "x" } }, "CA"},
-		"not that hub's CA": {func(_ *hub, c *Config) { c.HubURL = stranger.web.URL; c.Token = identity.NewJoinToken(core.DigestOf(nil)) }, "not of the hub that gave out this token"},
+		"no token":   {func(_ *hub, c *Config) { c.Token = "" }, "needs a join token"},
+		"refused":    {func(h *hub, _ *Config) { h.no = "has expired" }, "401 Unauthorized: the join token has expired; ask for another"},
+		"other node": {func(h *hub, _ *Config) { h.spoil = func(g *identity.JoinGrant) { g.Node = "rome-1" } }, "missing or wrong"},
+		"no hub key": {func(h *hub, _ *Config) { h.spoil = func(g *identity.JoinGrant) { g.HubKeyPEM = "" } }, "public key"},
+		"no API key": {func(h *hub, _ *Config) { h.spoil = func(g *identity.JoinGrant) { g.APIKey = "x" } }, "not a valid token"},
+		"no CA":      {func(h *hub, _ *Config) { h.spoil = func(g *identity.JoinGrant) { g.CACertPEM = "x" } }, "CA"},
+		"not that hub's CA": {func(_ *hub, c *Config) {
+			c.HubURL = stranger.web.URL
+			c.Token = identity.NewJoinToken(core.DigestOf(nil))
+		}, "not of the hub that gave out this token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

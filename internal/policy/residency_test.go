@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -108,7 +109,7 @@ func TestParseResidencyRefuses(t *testing.T) {
 		"XK": "two capital letters", "ZZ": "two capital letters", "": "two capital letters", "DE@2020": "two capital letters", "Germany": "two capital letters",
 	} {
 		_, err := Parse([]string{"FR", in})
-		e, ok := err.(*core.Error)
+		e, ok := errors.AsType[*core.Error](err)
 		if !ok || e.Kind != core.Invalid || !strings.Contains(e.Hint, hint) || !strings.Contains(e.Message, fmt.Sprintf("%q", in)) {
 			t.Errorf("%q: %v, hint %q; want %q", in, err, e.Hint, hint)
 		}

@@ -96,7 +96,7 @@ func (h *hub) start() {
 	h.c = c
 	h.w.say("hub starts, life %d", h.life)
 	h.watch.restarted(ctx, h.w, c)
-	h.serve(func(c *control.Control) error { return c.Resume(ctx) })
+	_, _ = h.serve(func(c *control.Control) error { return c.Resume(ctx) })
 }
 
 // serve has control do something. It reports false if nobody is there to answer,
@@ -135,7 +135,7 @@ func (h *hub) bury() {
 }
 
 func (h *hub) inbound(id core.NodeID, m agent.Message) {
-	h.serve(func(c *control.Control) error {
+	_, _ = h.serve(func(c *control.Control) error {
 		c.Inbound(id, m.Kind, m.Data)
 		return nil
 	})
@@ -150,7 +150,7 @@ const (
 
 func (h *hub) startTimers(ctx context.Context) {
 	h.w.every(sweepEvery, func() {
-		h.serve(func(c *control.Control) error {
+		_, _ = h.serve(func(c *control.Control) error {
 			c.Sweep()
 			return nil
 		})

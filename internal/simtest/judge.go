@@ -82,7 +82,7 @@ func (w *World) judgeJob(b *books, j *job, id core.TaskID, stored bool) {
 		if p.Index != i || p.Input != core.DigestOf([]byte(j.parts[i])) {
 			w.violation("%s: part %d has another input than its client sent", j.name(), i)
 		}
-		w.judgePart(b, j, t, p)
+		w.judgePart(j, t, p)
 	}
 	if t.State == lifecycle.Succeeded {
 		w.result.Succeeded++
@@ -114,7 +114,7 @@ func (w *World) judgeResult(b *books, j *job, t *taskRows) {
 }
 
 // judgePart looks at the leases of one part.
-func (w *World) judgePart(b *books, j *job, t *taskRows, p *lifecycle.Part) {
+func (w *World) judgePart(j *job, t *taskRows, p *lifecycle.Part) {
 	residency, err := policy.Parse(j.spec.Residency)
 	if err != nil {
 		w.violation("%s: residency: %v", j.name(), err)

@@ -35,10 +35,9 @@ type node struct {
 	disk     *outbox.Memory
 	revoked  bool
 
-	core  *agent.Core // nil while it is down
-	life  int         // counts its boots
-	wake  int         // the newest timer; older ones are void
-	grant identity.JoinGrant
+	core *agent.Core // nil while it is down
+	life int         // counts its boots
+	wake int         // the newest timer; older ones are void
 }
 
 func (n *node) clock() time.Time { return n.w.now.Add(n.skew) }

@@ -66,7 +66,8 @@ func (r *run) line(line []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", engine.ErrInput, err)
 	}
-	b := append(r.out, '{')
+	b := r.out
+	b = append(b, '{')
 	if req.ID != nil {
 		b = append(b, `"id":`...)
 		b = append(b, req.ID...)
@@ -91,7 +92,8 @@ func (r *run) line(line []byte) error {
 		}
 		b = append(b, ']')
 	}
-	r.out = append(b, "}\n"...)
+	b = append(b, "}\n"...)
+	r.out = b
 	return nil
 }
 

@@ -69,11 +69,12 @@ func (c *child) load(ctx context.Context, module []byte, pages uint32) error {
 // exchange sends jobs to the child and fills in their answers. It is false when
 // the child is of no further use.
 func (c *child) exchange(ctx context.Context, jobs []*job) bool {
-	if len(jobs) == 1 {
+	switch {
+	case len(jobs) == 1:
 		c.watch.arm(jobs[0].wall, jobs[0].cpu, nil)
-	} else if c.proc.Report().CPUClock {
+	case c.proc.Report().CPUClock:
 		c.watch.arm(jobs[0].wall, betCPU, errBet)
-	} else {
+	default:
 		c.watch.arm(betWall, 0, errBet)
 	}
 	stop := func() bool { return true }

@@ -311,6 +311,10 @@ func (h *fakeHub) Verdict(ctx context.Context, v atoll.Viewer, id core.LeaseID) 
 	return h.Receipt(ctx, v, id)
 }
 
+func (h *fakeHub) WebhookKeys(context.Context, atoll.Viewer) (api.WebhookKeys, error) {
+	return api.WebhookKeys{Secret: "whsec_x", PublicKey: "whpk_x"}, nil
+}
+
 func (h *fakeHub) TrustedRoot(context.Context) ([]byte, error) { return []byte(`{"root":1}`), nil }
 
 func (h *fakeHub) Offers(context.Context) ([]api.Offer, error) {

@@ -60,6 +60,8 @@ type Hub interface {
 	Credit(ctx context.Context, id core.AccountID, amount core.Money, key, memo string) (api.Account, error)
 	Statement(ctx context.Context, v Viewer, id core.AccountID, p Page) ([]api.Transfer, string, error)
 	Audit(ctx context.Context) (api.Audit, error)
+	// WebhookKeys returns what the viewer's callbacks are verified with.
+	WebhookKeys(ctx context.Context, v Viewer) (api.WebhookKeys, error)
 	CreateKey(ctx context.Context, account core.AccountID, scopes []string) (api.APIKey, error)
 	RevokeKey(ctx context.Context, id string) error
 	CreateJoinToken(ctx context.Context, owner core.AccountID, uses int, ttl api.Duration) (api.JoinToken, error)

@@ -70,6 +70,7 @@ var routes = []struct {
 	{"list-accounts", "GET", "/v1/accounts", "", [6]int{401, 200, 200, 200, 403, 200}},
 	{"create-account", "POST", "/v1/accounts", `{"id":"carol","credit":"5.00"}`, [6]int{401, 403, 403, 403, 403, 201}},
 	{"credit-account", "POST", "/v1/accounts/ann/credit", `{"amount":"5"}`, [6]int{401, 403, 403, 403, 403, 200}},
+	{"get-webhook-keys", "GET", "/v1/webhook-keys", "", [6]int{401, 403, 200, 200, 403, 200}},
 	{"get-statement", "GET", "/v1/accounts/ann/statement", "", [6]int{401, 200, 200, 404, 403, 200}},
 	{"audit-ledger", "GET", "/v1/ledger/audit", "", [6]int{401, 403, 403, 403, 403, 200}},
 	{"create-key", "POST", "/v1/keys", `{"account":"ann","scopes":["read"]}`, [6]int{401, 403, 403, 403, 403, 201}},

@@ -99,8 +99,8 @@ func (f *fit) pick(example int) {
 		if drop > 0 && f.rng.Uint64()>>32*100>>32 < drop {
 			continue
 		}
-		f.rows1 = append(f.rows1, f.trainer.rows[i])
-		f.values1 = append(f.values1, f.trainer.values[i])
+		f.rows1 = append(f.rows1, f.rows[i])
+		f.values1 = append(f.values1, f.values[i])
 	}
 }
 

@@ -1,13 +1,19 @@
 package agent
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"atoll/internal/blob"
 	"atoll/internal/bus"
 	"atoll/internal/core"
+	"atoll/internal/engine"
 	"atoll/internal/node/outbox"
 	"atoll/internal/receipt"
 )
@@ -80,4 +86,99 @@ func benchmarkLease(b *testing.B, batch int, sign, disk bool) {
 		leasesDone += batch
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(leasesDone), "ns/lease")
+}
+
+// instant is a link to a hub that acknowledges at once.
+type instant struct {
+	agent *Agent
+	done  chan int
+}
+
+func (l *instant) Send(kind string, data []byte, _ string) error {
+	if kind != bus.KindReport {
+		return nil
+	}
+	var r struct {
+		Results []struct {
+			Lease core.LeaseID `json:"lease"`
+		} `json:"results"`
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return err
+	}
+	var ack bus.Ack
+	for _, x := range r.Results {
+		ack.Leases = append(ack.Leases, x.Lease)
+	}
+	b, err := json.Marshal(ack)
+	go func() {
+		l.agent.Handle(bus.Inbound{Kind: bus.KindAck, Data: b})
+		l.done <- len(ack.Leases)
+	}()
+	return err
+}
+
+// BenchmarkAgent is a whole agent with its goroutines, outbox on disk and an
+// engine that does nothing; the hub's work (sealing) is in it too.
+func BenchmarkAgent(b *testing.B) {
+	const batch, ahead = 16, 128
+	r := &rig{t: &testing.T{}, engine: &upper{}, models: map[core.Digest][]byte{core.DigestOf([]byte("upper")): []byte("upper")}}
+	hub := httptest.NewServer(http.HandlerFunc(r.serve))
+	defer hub.Close()
+	out, err := outbox.Open(outbox.Config{Path: filepath.Join(b.TempDir(), "outbox.db")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer out.Close()
+	cfg, err := benchAgent(b, hub, out)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cfg.Engines = []engine.Engine{r.engine}
+	a, err := New(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	link := &instant{agent: a, done: make(chan int, 1024)}
+	ctx, cancel := context.WithCancel(b.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- a.Run(ctx, link) }()
+	next, open := core.LeaseID(0), 0
+	b.ResetTimer()
+	for range b.N {
+		leases := make([]bus.Lease, batch)
+		for i := range leases {
+			next++
+			leases[i] = r.lease(next, "upper", "hello")
+		}
+		a.Handle(bus.Inbound{Kind: bus.KindLease, Data: sealLeases(b, time.Now(), leases...)})
+		for open += batch; open > ahead; {
+			open -= <-link.done
+		}
+	}
+	for open > 0 {
+		open -= <-link.done
+	}
+	b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "leases/s")
+	cancel()
+	if err := <-ran; err != nil {
+		b.Fatal(err)
+	}
+}
+
+func benchAgent(b *testing.B, hub *httptest.Server, out Outbox) (cfg Config, err error) {
+	if cfg.HTTP, err = NewHubHTTP(hub.URL, "the-key", hub.Client()); err != nil {
+		return cfg, err
+	}
+	if cfg.Blobs, err = blob.Open(filepath.Join(b.TempDir(), "cache"), blob.Options{Log: quiet}); err != nil {
+		return cfg, err
+	}
+	signer, err := receipt.NewSigner(hubKey().Signer())
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Core = testConfig(out)
+	cfg.Core.Offer.Queue, cfg.Log = 1024, quiet
+	cfg.Core.Signer, err = NewStatements(signer, receipt.Execution{Hub: testHub, Node: testNode, Owner: "olga"}, "FR")
+	return cfg, err
 }

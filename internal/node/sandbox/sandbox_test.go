@@ -199,7 +199,7 @@ func TestKill(t *testing.T) {
 		t.Fatal("the child answered")
 	}
 	p.Kill(errors.New("second reason"))
-	if got := p.Wait().Err(); got != late {
+	if got := p.Wait().Err(); !errors.Is(got, late) {
 		t.Errorf("exit for %v, want the first reason", got)
 	}
 }
@@ -289,7 +289,7 @@ func TestFramesRoundTrip(t *testing.T) {
 				t.Fatalf("frame %d: kind %d, %x, %v; want %x", i, f.Kind, f.Body, err, b)
 			}
 		}
-		if _, err := r.Next(); err != io.EOF {
+		if _, err := r.Next(); !errors.Is(err, io.EOF) {
 			t.Fatalf("after the last frame: %v", err)
 		}
 	})
