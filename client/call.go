@@ -52,12 +52,12 @@ func post(path string, in any) (call, error) {
 }
 
 // ask makes a call and decodes its JSON answer into out, if that is not nil.
-func (c *Client) ask(ctx context.Context, k call, out any, how ...fastjson.Options) error {
+func (c *Client) ask(ctx context.Context, k call, out any) error {
 	b, err := c.bytes(ctx, k)
 	if err != nil || out == nil {
 		return err
 	}
-	if err := fastjson.Unmarshal(b, out, how...); err != nil {
+	if err := fastjson.Unmarshal(b, out); err != nil {
 		return fmt.Errorf("%s %s: the answer is not what a hub says: %w", k.method, k.path, err)
 	}
 	return nil

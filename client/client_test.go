@@ -345,3 +345,70 @@ func BenchmarkSubmit(b *testing.B) {
 		}
 	})
 }
+
+// The account that credits are issued from is below zero, and is shown so.
+func TestAmountsBelowZero(t *testing.T) {
+	t.Parallel()
+	body := `{"object":"list","data":[{"id":"issuer","available":"-5.00","held":"0.50"}]}`
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
+	rows, err := client.Collect(c.Accounts(t.Context()))
+	if err != nil || rows[0].Available != -5*core.Credit || rows[0].Held != core.Credit/2 {
+		t.Errorf("%+v, %v", rows, err)
+	}
+	for _, bad := range []string{`"-"`, `"5e3"`, `-5`} {
+		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.Replace(body, `"-5.00"`, bad, 1))
+		})
+		if rows, err := client.Collect(c.Accounts(t.Context())); err == nil {
+			t.Errorf("%s was read as %s", bad, rows[0].Available)
+		}
+	}
+}
+
+func TestScopes(t *testing.T) {
+	t.Parallel()
+	for want, status := range map[string]map[string]int{
+		"[admin read requester]": {"/v1/keys": 400, "/v1/submit-task": 400, "/v1/models": 200},
+		"[read requester]":       {"/v1/keys": 403, "/v1/submit-task": 400, "/v1/models": 200},
+		"[]":                     {"/v1/keys": 403, "/v1/submit-task": 403, "/v1/models": 403},
+		"unknown key":            {"/v1/keys": 401},
+	} {
+		c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			answer(w, status[r.URL.Path], api.Problem{Title: "x", Detail: "unknown key"})
+		})
+		scopes, err := c.Scopes(t.Context())
+		if got := fmt.Sprint(scopes); err == nil && got != want || err != nil && err.Error() != want {
+			t.Errorf("got %s, %v, want %s", got, err, want)
+		}
+	}
+}
+
+func FuzzEvents(f *testing.F) {
+	f.Add([]byte("id: 1\ndata: {\"id\":1,\"type\":\"task.succeeded\"}\n\n"))
+	f.Add([]byte("data: {\"id\":1}\r\n\r\ndata\n\n: x\ndata:{\"id\":2,\ndata:\"type\":\"task.failed\"}\n\n"))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		first := true
+		c, err := client.New(client.Config{URL: "http://hub", RetryFor: -1, HTTP: &http.Client{Transport: transport(func(*http.Request) *http.Response {
+			body := stream
+			if !first {
+				body = []byte("data: {\"id\":9223372036854775807,\"type\":\"task.cancelled\"}\n\n")
+			}
+			first = false
+			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(bytes.NewReader(body))}
+		})}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := int64(0)
+		for e, err := range c.Events(t.Context(), 1, 0) {
+			if err == nil && e.ID <= last {
+				t.Fatalf("event %d after %d", e.ID, last)
+			}
+			last = max(last, e.ID)
+		}
+	})
+}
+
+type transport func(*http.Request) *http.Response
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r), nil }

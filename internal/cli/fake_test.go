@@ -130,7 +130,9 @@ func (f *fake) reads(mux *http.ServeMux) {
 		reply(w, api.Audit{Debits: core.Credit, Credits: core.Credit, Transfers: 9, DoubleCharged: 1, Problems: []string{"part 3 was paid twice"}})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { reply(w, map[string]string{"status": "ok"}) })
-	mux.HandleFunc("GET /v1/log/checkpoint", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404, "no checkpoint has been published yet", "") })
+	mux.HandleFunc("GET /v1/log/checkpoint", func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, 404, "no checkpoint has been published yet", "")
+	})
 	mux.HandleFunc("GET /.well-known/atoll/trusted-root.json", func(w http.ResponseWriter, _ *http.Request) {
 		log, _ := tlog.NewSigner("hub-1.atoll.internal", ed25519.NewKeyFromSeed(make([]byte, 32)))
 		root, _ := receipt.TrustedRoot(log.Key(), then)
@@ -171,7 +173,9 @@ func (f *fake) writes(mux *http.ServeMux) {
 		m.ID, m.Object, m.Version = m.Name+"@1", "model", 1
 		reply(w, m)
 	})
-	mux.HandleFunc("POST /v1/accounts", func(w http.ResponseWriter, _ *http.Request) { reply(w, api.Account{ID: "alice", Available: 5 * core.Credit}) })
+	mux.HandleFunc("POST /v1/accounts", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, api.Account{ID: "alice", Available: 5 * core.Credit})
+	})
 	mux.HandleFunc("POST /v1/accounts/alice/credit", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, api.Account{ID: "alice", Available: 7 * core.Credit})
 	})
@@ -183,8 +187,12 @@ func (f *fake) writes(mux *http.ServeMux) {
 		reply(w, api.APIKey{ID: "k1", Account: "alice", Secret: "atl_key_new"})
 	})
 	mux.HandleFunc("DELETE /v1/keys/k1", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	mux.HandleFunc("POST /v1/join-tokens", func(w http.ResponseWriter, _ *http.Request) { reply(w, api.JoinToken{Token: "atl_join_new", Owner: "alice", Uses: 1}) })
-	mux.HandleFunc("POST /v1/nodes/paris-1/drain", func(w http.ResponseWriter, _ *http.Request) { reply(w, api.Node{ID: "paris-1", State: "draining", InFlight: 2}) })
+	mux.HandleFunc("POST /v1/join-tokens", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, api.JoinToken{Token: "atl_join_new", Owner: "alice", Uses: 1})
+	})
+	mux.HandleFunc("POST /v1/nodes/paris-1/drain", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, api.Node{ID: "paris-1", State: "draining", InFlight: 2})
+	})
 }
 
 // receipts writes a bundle and what it is checked with, as "receipt get" does.

@@ -171,9 +171,9 @@ func (s *session) ended(t *api.Task) error {
 	if t.State == "succeeded" {
 		return nil
 	}
-	fmt.Fprintf(s.err, "the task %s: %s\n", ending(t.State), t.Reason)
+	fmt.Fprintf(s.err, "the task %s: %s\n", ending(t.State), clean(t.Reason))
 	for _, n := range t.NotChosen {
-		fmt.Fprintf(s.err, "  %s (%s): %s\n", n.Node, n.Owner, n.Reason)
+		fmt.Fprintf(s.err, "  %s (%s): %s\n", clean(string(n.Node)), clean(string(n.Owner)), clean(n.Reason))
 	}
 	return errNo
 }

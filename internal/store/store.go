@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +82,10 @@ type job struct {
 	done chan struct{}
 }
 
-const maxBatch = 512
+const (
+	maxBatch  = 512
+	maxYields = 8
+)
 
 // Open opens or creates the database and brings its schema up to date.
 func Open(cfg Config) (*Store, error) {
@@ -205,20 +209,33 @@ func (s *Store) Run(ctx context.Context) error {
 		case j := <-s.queue:
 			batch = append(batch, j)
 		}
-	gather:
-		for len(batch) < maxBatch {
-			select {
-			case j := <-s.queue:
-				batch = append(batch, j)
-			default:
-				break gather
-			}
-		}
+		batch = s.gather(batch)
 		s.runBatch(batch)
 		if err := s.Err(); err != nil {
 			return err
 		}
 	}
+}
+
+// gather takes what waits. It does not wait for more, but lets every goroutine
+// that could run at once run first: those that were told of the last commit are
+// about to bring their next job, and a commit costs as much for one job as for
+// many.
+func (s *Store) gather(batch []*job) []*job {
+	for yields := 0; len(batch) < maxBatch; {
+		select {
+		case j := <-s.queue:
+			batch = append(batch, j)
+			continue
+		default:
+		}
+		if yields == maxYields {
+			break
+		}
+		yields++
+		runtime.Gosched()
+	}
+	return batch
 }
 
 func (s *Store) runBatch(batch []*job) {

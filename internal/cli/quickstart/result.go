@@ -74,8 +74,10 @@ func (n *NodeRow) Note() string {
 		return "refused: " + rule
 	case !n.used() && n.NotChosen != "":
 		return "not used: " + n.NotChosen
-	case n.Moved > 0:
+	case n.Moved > 0 && n.State == "silent":
 		return "DIED, " + plural(n.Moved, "part") + " moved"
+	case n.Moved > 0:
+		return "LATE, " + plural(n.Moved, "part") + " moved"
 	case n.Bad > 0:
 		return "LIED, its " + plural(n.Bad, "wrong part") + " unpaid"
 	}
