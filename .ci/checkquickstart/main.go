@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"os"
 	"slices"
@@ -127,13 +128,19 @@ func missing(data []byte) error {
 		return err
 	}
 	errs := []error{lacks("the output", top, run{})}
-	for list, of := range map[string]any{"nodes": node{}, "checks": check{}} {
+	for _, list := range []struct {
+		key string
+		of  any
+	}{{"nodes", node{}}, {"checks", check{}}} {
 		var rows []map[string]json.RawMessage
-		if err := json.Unmarshal(top[list], &rows); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", list, err))
+		if top[list.key] == nil {
+			continue // said already
+		}
+		if err := json.Unmarshal(top[list.key], &rows); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", list.key, err))
 		}
 		for i, row := range rows {
-			errs = append(errs, lacks(fmt.Sprintf("%s[%d]", list, i), row, of))
+			errs = append(errs, lacks(fmt.Sprintf("%s[%d]", list.key, i), row, list.of))
 		}
 	}
 	return errors.Join(errs...)
@@ -150,7 +157,7 @@ func lacks(what string, got map[string]json.RawMessage, want any) error {
 		return err
 	}
 	var errs []error
-	for key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if _, ok := got[key]; !ok && !slices.Contains(optional, key) {
 			errs = append(errs, fmt.Errorf("%s lacks the key %q", what, key))
 		}

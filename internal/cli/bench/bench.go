@@ -260,7 +260,8 @@ func (b *bencher) round(ctx context.Context, m mode, inFlight int) (*Row, error)
 		if a == nil || b == nil {
 			return nil
 		}
-		return new((*b - *a) * unit / float64(n))
+		v := (*b - *a) * unit / float64(n)
+		return &v
 	}
 	return &Row{
 		Mode: m.name, InFlight: inFlight, Tasks: n, TasksPerS: float64(n) / s.took.Seconds(), P50Ms: s.quantile(0.5), P99Ms: s.quantile(0.99),
@@ -291,7 +292,8 @@ func (b *bencher) usage(ctx context.Context) (u usage, err error) {
 		if f == nil || len(f.Metric) != 1 {
 			return nil
 		}
-		return new(f.Metric[0].GetCounter().GetValue() + f.Metric[0].GetGauge().GetValue())
+		v := f.Metric[0].GetCounter().GetValue() + f.Metric[0].GetGauge().GetValue()
+		return &v
 	}
 	u.syncs, u.cpuS, u.rssMB = metric("atoll_store_syncs_total"), metric("process_cpu_seconds_total"), metric("process_resident_memory_bytes")
 	if u.rssMB != nil {

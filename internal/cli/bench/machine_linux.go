@@ -32,7 +32,8 @@ func ownCPU() *float64 {
 	if err != nil {
 		return nil
 	}
-	return new(float64(st.UTime+st.STime) / userHz)
+	seconds := float64(st.UTime+st.STime) / userHz
+	return &seconds
 }
 
 // familyCPU is the processor time of a process and its descendants, living and
@@ -60,5 +61,6 @@ func familyCPU(pid int) *float64 {
 			}
 		}
 	}
-	return new(ticks / userHz)
+	seconds := ticks / userHz
+	return &seconds
 }

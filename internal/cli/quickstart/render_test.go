@@ -109,7 +109,7 @@ func TestCast(t *testing.T) {
 		t.Errorf("%d nodes, %d owners, %d of them left, %d liars", len(Nodes(7)), len(owners), len(left), liars)
 	}
 	if worst := (prices[0] + prices[1] + prices[2]) * wantParts; worst > budget {
-		t.Errorf("may cost %s of %s", worst, core.Money(budget))
+		t.Errorf("may cost %s of %s", worst, budget)
 	}
 }
 

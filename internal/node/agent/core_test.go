@@ -290,7 +290,7 @@ func TestReportBytes(t *testing.T) {
 			n += len(r.Results)
 		}
 	}
-	for n < 100 { // a burst is spread
+	for i := 0; n < 100 && i < 100; i++ { // a burst is spread
 		d.pass(statusEvery)
 		for _, r := range of[bus.Report](d, bus.KindReport) {
 			n += len(r.Results)
@@ -338,6 +338,48 @@ func TestResendBackoff(t *testing.T) {
 	}
 }
 
+// Acknowledged reports leave the disk with the next write, or soon on their own;
+// while a batch is being written nobody is woken for it.
+func TestForgetting(t *testing.T) {
+	t.Parallel()
+	d := drive(t, nil)
+	for id := core.LeaseID(1); id <= 2; id++ {
+		d.offers(testLease(id))
+		d.done(id, Outcome{Data: []byte("x")})
+		d.store()
+		d.take(d.Ack(d.now, bus.Ack{Leases: []core.LeaseID{id, 77}}))
+	}
+	all, _ := d.disk.All()
+	if len(all) != 1 || all[0].Leases[0] != 2 || d.disk.Puts() != 2 || d.Take() != nil {
+		t.Fatalf("%d writes, on the disk %v", d.disk.Puts(), all)
+	}
+	d.offers(testLease(3), testLease(4))
+	d.done(3, Outcome{Data: []byte("x")})
+	d.store() // takes the removal along
+	d.done(4, Outcome{Data: []byte("x")})
+	b := d.Take()
+	d.take(d.Ack(d.now, bus.Ack{Leases: []core.LeaseID{3}}))
+	d.pass(10 * time.Second)
+	if d.Next() == 0 {
+		t.Error("woken without end")
+	}
+	if fx, err := d.Committed(d.now, b, b.Commit()); err != nil {
+		t.Fatal(err)
+	} else {
+		d.take(fx)
+	}
+	d.store() // long overdue, and on its own
+	d.take(d.Ack(d.now, bus.Ack{Leases: []core.LeaseID{4}}))
+	if d.Take() != nil {
+		t.Error("a write of its own at once")
+	}
+	d.pass(forgetWithin)
+	d.store()
+	if all, _ := d.disk.All(); len(all) != 0 || d.disk.Puts() != 6 {
+		t.Errorf("%d writes, on the disk %v", d.disk.Puts(), all)
+	}
+}
+
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	d := drive(t, nil)
@@ -352,7 +394,11 @@ func TestCancel(t *testing.T) {
 		t.Error("stopped twice")
 	}
 	d.offers(testLease(1), testLease(3), testLease(9)) // late copies
-	d.done(1, Outcome{Fault: "stopped"})
+	for _, m := range d.done(1, Outcome{Fault: "stopped"}).Send {
+		if m.Kind == bus.KindStatus {
+			t.Errorf("a cancel was answered: %s", m.Data)
+		}
+	}
 	d.done(2, Outcome{Data: []byte("x")})
 	cancel(2) // has finished: is reported
 	d.store()
@@ -417,6 +463,10 @@ func TestResources(t *testing.T) {
 	d.done(3, Outcome{})
 	if got := ran(); !slices.Equal(got, []core.LeaseID{1, 2, 3, 4}) {
 		t.Fatalf("ran %v", got)
+	}
+	d.done(4, Outcome{})
+	if d.running != 0 || d.cpu != 0 || d.mem != 0 {
+		t.Errorf("idle, with %d slots, %d cores and %d bytes in use", d.running, d.cpu, d.mem)
 	}
 }
 
@@ -505,9 +555,10 @@ func TestDiskFailureIsFatal(t *testing.T) {
 	d := drive(t, nil)
 	broken := errors.New("no space left")
 	d.disk.Fail = func() error { return broken }
-	d.offers(testLease(1))
+	d.offers(testLease(1), testLease(2))
 	d.done(1, Outcome{Data: []byte("x")})
 	b := d.Take()
+	d.done(2, Outcome{Data: []byte("x")})
 	if d.Take() != nil {
 		t.Error("two batches out at a time")
 	}

@@ -392,6 +392,9 @@ func TestCoreUnderChaos(t *testing.T) {
 		if all, _ := m.disk.All(); len(all) != 0 {
 			rt.Fatalf("%d reports stay on the disk for ever", len(all))
 		}
+		if c := m.core; c.running != 0 || c.cpu != 0 || c.mem != 0 || len(c.byLease) != 0 || len(c.queue) != 0 {
+			rt.Fatalf("something is left in use: %d slots, %d reported", c.running, len(c.byLease))
+		}
 		for range 100 {
 			m.now = m.now.Add(time.Minute)
 			for _, msg := range m.core.Tick(m.now).Send {

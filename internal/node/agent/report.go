@@ -223,7 +223,8 @@ func (c *Core) resend(fx *Effects) {
 				c.sendReport(r, fx)
 			}
 		}
-		}
+		c.resendDue = min(c.resendDue, r.due)
+	}
 }
 
 func (c *Core) sendReport(r *report, fx *Effects) {
