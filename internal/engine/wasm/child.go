@@ -53,7 +53,7 @@ func (c *child) load(ctx context.Context, module []byte, pages uint32) error {
 	switch {
 	case err != nil:
 		c.proc.Kill(nil)
-		err := c.failure()
+		err := c.failure(err)
 		if errors.Is(err, engine.ErrCrashed) || errors.Is(err, engine.ErrTooLarge) {
 			return fmt.Errorf("%w: compiling it: %w", engine.ErrModel, err)
 		}
@@ -158,12 +158,14 @@ func (c *child) unanswered(err error, jobs []*job, several bool) {
 		return
 	}
 	for _, j := range jobs {
-		j.answer = answer{err: c.failure()}
+		j.answer = answer{err: c.failure(err)}
 	}
 }
 
-// failure says why the child ended, and ends it if need be.
-func (c *child) failure() error {
+// failure says why the child ended, and ends it if need be. seen is what was
+// noticed of it: a liar may have ended by itself before it could be killed for
+// its lie.
+func (c *child) failure(seen error) error {
 	exit := c.proc.Wait()
 	switch {
 	case exit.Cause != nil:
@@ -174,6 +176,8 @@ func (c *child) failure() error {
 		// Neither by us nor by the module: an operator, or a machine that is
 		// out of memory. Nobody but this node is to blame.
 		return fmt.Errorf("wasm: killed from outside: %w", exit.Err())
+	case errors.Is(seen, sandbox.ErrFrame):
+		return fmt.Errorf("%w: worker process: %w", engine.ErrCrashed, seen)
 	}
 	return fmt.Errorf("%w: %w", engine.ErrCrashed, exit.Err())
 }
