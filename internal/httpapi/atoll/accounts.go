@@ -71,7 +71,9 @@ func (s *server) addAccounts() {
 		})
 	add(s, route{method: "GET", path: "/v1/webhook-keys", id: "get-webhook-keys", tag: tag, scope: auth.Requester, summary: "Get the keys that callbacks to one's account are verified with",
 		about: "Callbacks are CloudEvents signed as Standard Webhooks demand: v1 with the account's secret, v1a with the hub's public key."},
-		func(ctx context.Context, _ *none) (*reply[api.WebhookKeys], error) { return replyOf(s.hub.WebhookKeys(ctx, viewer(ctx))) })
+		func(ctx context.Context, _ *none) (*reply[api.WebhookKeys], error) {
+			return replyOf(s.hub.WebhookKeys(ctx, viewer(ctx)))
+		})
 	add(s, route{method: "GET", path: "/v1/ledger/audit", id: "audit-ledger", tag: tag, scope: auth.Admin, summary: "Check the ledger's invariants over all of it"},
 		func(ctx context.Context, _ *none) (*reply[api.Audit], error) { return replyOf(s.hub.Audit(ctx)) })
 	addBody(s, route{method: "POST", path: "/v1/keys", id: "create-key", tag: tag, scope: auth.Admin, status: http.StatusCreated, summary: "Make an API key", about: "Its secret is in the answer and nowhere else."},
