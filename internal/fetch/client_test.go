@@ -61,7 +61,7 @@ func TestGuardJudgesAddresses(t *testing.T) {
 			t.Fatal(err)
 		}
 		check := func(list string, want bool) {
-			for _, a := range strings.Fields(list) {
+			for a := range strings.FieldsSeq(list) {
 				network := "tcp4"
 				if strings.Contains(a, ":") {
 					network = "tcp6"

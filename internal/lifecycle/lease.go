@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 
 	"atoll/internal/core"
 )
@@ -70,11 +71,9 @@ func (l *Lease) Counted() bool { return l.Live() || l.State == Reported || l.Sta
 // Move takes the lease to a new state. It fails, changing nothing, when the
 // state machine does not allow it.
 func (l *Lease) Move(to LeaseState, reason string) error {
-	for _, s := range leaseMoves[l.State] {
-		if s == to {
-			l.State, l.Reason = to, reason
-			return nil
-		}
+	if slices.Contains(leaseMoves[l.State], to) {
+		l.State, l.Reason = to, reason
+		return nil
 	}
 	return fmt.Errorf("%s is %s and cannot become %s", l.ID, l.State, to)
 }

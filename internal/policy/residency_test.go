@@ -88,7 +88,7 @@ func TestParseResidency(t *testing.T) {
 		if got := strings.Join(r.Resolved(), " "); got != tc.resolved {
 			t.Errorf("%v resolved to %q, want %q", tc.in, got, tc.resolved)
 		}
-		for _, c := range strings.Fields(tc.allows) {
+		for c := range strings.FieldsSeq(tc.allows) {
 			if !r.Allows(c) {
 				t.Errorf("%v does not allow %s", tc.in, c)
 			}

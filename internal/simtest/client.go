@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"atoll/api"
@@ -182,17 +183,17 @@ func (w *World) newJob(c *client, i int) *job {
 	if w.chance(0.5) {
 		parts += r.IntN(4)
 	}
-	text := ""
+	var text strings.Builder
 	for p := range parts {
 		line := fmt.Sprintf("work %d.%d\n", i, p)
 		if w.chance(0.04) {
 			line = "bad " + line
 		}
 		j.parts = append(j.parts, line)
-		text += line
+		text.WriteString(line)
 	}
 	spec := api.TaskSpec{
-		Model: "model@1", Input: []api.DataPointer{{URI: "data:;base64," + base64.StdEncoding.EncodeToString([]byte(text))}},
+		Model: "model@1", Input: []api.DataPointer{{URI: "data:;base64," + base64.StdEncoding.EncodeToString([]byte(text.String()))}},
 		Timeout: &api.Timeout{
 			Queue: api.Duration(w.between(3*time.Second, 40*time.Second)), Execution: api.Duration(w.between(time.Second, 10*time.Second)),
 			Total: api.Duration(w.between(15*time.Second, 90*time.Second)),

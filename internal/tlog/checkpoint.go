@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -94,10 +95,8 @@ func ParseCheckpoint(text string) (origin string, c Checkpoint, err error) {
 	if err != nil || len(root) != HashSize || strings.Contains(lines[2], "\r") {
 		return bad("root is not the base64 of 32 bytes")
 	}
-	for _, ext := range lines[3 : len(lines)-1] {
-		if ext == "" {
-			return bad("empty extension line")
-		}
+	if slices.Contains(lines[3:len(lines)-1], "") {
+		return bad("empty extension line")
 	}
 	return lines[0], Checkpoint{Size: size, Root: Hash(root)}, nil
 }

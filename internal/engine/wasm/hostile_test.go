@@ -232,7 +232,7 @@ func TestCancelTogether(t *testing.T) {
 		wg.Go(func() {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			text := []byte(fmt.Sprintf("part %d", i))
+			text := fmt.Appendf(nil, "part %d", i)
 			if i%3 == 0 {
 				go cancel()
 			}

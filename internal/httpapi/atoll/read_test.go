@@ -118,12 +118,12 @@ func TestOffers(t *testing.T) {
 		"selector=tier%3Dgold": "a", "selector=tier+in+(gold,silver)": "a", "country=FR&engine=wasm": "c",
 	} {
 		for _, limit := range []string{"1", "2", "3", "100"} {
-			got := ""
+			var got strings.Builder
 			for _, o := range pages[api.Offer](b, "/v1/market/offers?limit="+limit+"&"+query, "ann-read", func(int) {}) {
-				got += string(o.Node)
+				got.WriteString(string(o.Node))
 			}
-			if got != want {
-				t.Errorf("%s, limit %s: %q, want %q", query, limit, got, want)
+			if got.String() != want {
+				t.Errorf("%s, limit %s: %q, want %q", query, limit, got.String(), want)
 			}
 		}
 	}
@@ -268,12 +268,12 @@ func TestHeartbeat(t *testing.T) {
 	b.hub.mu.Lock()
 	task.end("failed")
 	b.hub.mu.Unlock()
-	rest := ""
+	var rest strings.Builder
 	for lines.Scan() {
-		rest += lines.Text() + "|"
+		rest.WriteString(lines.Text() + "|")
 	}
-	if !strings.Contains(rest, "event: task.failed|") || lines.Err() != nil {
-		t.Errorf("after the heartbeats: %q, %v", rest, lines.Err())
+	if !strings.Contains(rest.String(), "event: task.failed|") || lines.Err() != nil {
+		t.Errorf("after the heartbeats: %q, %v", rest.String(), lines.Err())
 	}
 }
 
