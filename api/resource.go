@@ -120,6 +120,20 @@ type Audit struct {
 	Problems      []string   `json:"problems,omitempty"`
 }
 
+// SigningKeys are the public keys that receipts and verdicts are signed with.
+// Keep your own copy: a hub could tell another tale tomorrow.
+type SigningKeys struct {
+	Hub   SigningKey   `json:"hub" doc:"signs verdicts"`
+	Nodes []SigningKey `json:"nodes" doc:"sign receipts; all that ever joined"`
+}
+
+// SigningKey is one public key.
+type SigningKey struct {
+	ID        string         `json:"id" doc:"of the hub or node"`
+	Owner     core.AccountID `json:"owner,omitempty"`
+	PublicKey string         `json:"public_key" doc:"PEM, ECDSA P-256"`
+}
+
 // WebhookKeys verify callbacks as Standard Webhooks demand.
 type WebhookKeys struct {
 	Secret    string `json:"secret" doc:"whsec_…: for v1 signatures, the account's own"`

@@ -110,6 +110,11 @@ func (c *Client) TrustedRoot(ctx context.Context) ([]byte, error) {
 	return c.bytes(ctx, get("/.well-known/atoll/trusted-root.json", nil))
 }
 
+// SigningKeys returns the public keys of the hub and of its nodes.
+func (c *Client) SigningKeys(ctx context.Context) (k api.SigningKeys, err error) {
+	return k, c.ask(ctx, get("/.well-known/atoll/keys.json", nil), &k)
+}
+
 // Checkpoint returns the log's newest checkpoint, a C2SP signed note.
 func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
 	return c.bytes(ctx, get("/v1/log/checkpoint", nil))

@@ -133,6 +133,9 @@ func (f *fake) reads(mux *http.ServeMux) {
 	mux.HandleFunc("GET /v1/log/checkpoint", func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, 404, "no checkpoint has been published yet", "")
 	})
+	mux.HandleFunc("GET /.well-known/atoll/keys.json", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, api.SigningKeys{Hub: api.SigningKey{ID: "hub-1", PublicKey: "key"}, Nodes: []api.SigningKey{{ID: "paris-1", Owner: "alice", PublicKey: "key"}}})
+	})
 	mux.HandleFunc("GET /.well-known/atoll/trusted-root.json", func(w http.ResponseWriter, _ *http.Request) {
 		log, _ := tlog.NewSigner("hub-1.atoll.internal", ed25519.NewKeyFromSeed(make([]byte, 32)))
 		root, _ := receipt.TrustedRoot(log.Key(), then)

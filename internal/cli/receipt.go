@@ -118,14 +118,20 @@ func (g *getter) about(bundle []byte) error {
 	if e == nil {
 		return nil // not a receipt that we understand: verify will say why
 	}
-	for n, err := range g.c.Nodes(ctx) {
+	keys, err := g.c.SigningKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range append(keys.Nodes, keys.Hub) {
+		if k.ID != string(e.Node) && k.ID != keys.Hub.ID {
+			continue
+		}
+		path, err := g.save(k.ID+".pub", []byte(k.PublicKey))
 		if err != nil {
 			return err
 		}
-		if n.ID == e.Node {
-			if g.out.NodeKey, err = g.save(string(n.ID)+".pub", []byte(n.PublicKey)); err != nil {
-				return err
-			}
+		if k.ID == string(e.Node) {
+			g.out.NodeKey = path
 		}
 	}
 	if l == nil || l.Outcome != receipt.OK {

@@ -91,10 +91,10 @@ func (b *batch) judge(t *task, p *part, v verify.Verdict) {
 			return
 		}
 		t.Committed -= l.Price
-		if v.Wrong {
+		if v.Wrong { // otherwise the part may be to blame, not the node
 			n.doc.Reputation = n.doc.Reputation.Fault(1)
+			n.doc.Rejected++
 		}
-		n.doc.Rejected++
 		b.c.stats.rejected++
 	}
 	b.touchNode(n)

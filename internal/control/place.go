@@ -118,13 +118,13 @@ func (b *batch) placePart(t *task, p *part, need int) bool {
 		b.grant(t, p, o)
 	}
 	if len(choice.Offers) < need || t.NotChosen == nil {
-		b.explain(t, used, arch)
+		b.explain(t)
 	}
 	if len(choice.Offers) < need {
 		if p.State != lifecycle.PartWaiting {
 			p.State, p.SinceMs = lifecycle.PartWaiting, b.now
 		}
-		if why := waitReason(t, choice.Busy); p.Reason != why {
+		if why := b.c.waitReason(t, choice.Busy); p.Reason != why {
 			p.Reason = why
 			b.touchPart(t, p)
 		}
@@ -135,12 +135,14 @@ func (b *batch) placePart(t *task, p *part, need int) bool {
 	return true
 }
 
-func waitReason(t *task, busy bool) string {
-	if busy {
+func (c *Control) waitReason(t *task, busy bool) string {
+	switch {
+	case busy:
 		return "every node that could do it is full"
-	}
-	if len(t.NotChosen) == 0 {
+	case len(c.offers) == 0:
 		return "no node has joined yet"
+	case len(t.NotChosen) < len(c.offers):
+		return "every node that fits holds a lease of this part already, or its owner does, or it declined"
 	}
 	return "no node fits: " + string(t.NotChosen[0].Node) + ": " + t.NotChosen[0].Reason
 }
@@ -165,11 +167,12 @@ func usedBy(p *lifecycle.Part) []market.Used {
 // maxNotChosen bounds the reasons kept with a task.
 const maxNotChosen = 50
 
-// explain records why the market's other nodes were not used.
-func (b *batch) explain(t *task, used []market.Used, arch string) {
+// explain records which of the market's nodes the task cannot use, and why: what
+// holds for the task as a whole, not that a node is busy or has another lease.
+func (b *batch) explain(t *task) {
 	t.NotChosen = make([]lifecycle.NotChosen, 0)
 	for _, o := range b.c.offers {
-		if why := t.req.Why(o, used, arch, t.Remaining()); why != "" && len(t.NotChosen) < maxNotChosen {
+		if why := t.req.Never(o, t.Remaining()); why != "" && len(t.NotChosen) < maxNotChosen {
 			t.NotChosen = append(t.NotChosen, lifecycle.NotChosen{Node: o.Node, Owner: o.Owner, Reason: why})
 		}
 	}

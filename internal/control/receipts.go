@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"atoll/api"
 	"atoll/internal/core"
 	"atoll/internal/lifecycle"
 	"atoll/internal/receipt"
@@ -56,7 +57,32 @@ func (c *Control) Receipt(ctx context.Context, v request.Viewer, id core.LeaseID
 	if err != nil {
 		return nil, err
 	}
+	_, envelope, err := c.store.Leaf(ctx, l.Leaf-1)
+	if err != nil {
+		return nil, err
+	}
+	e, err := receipt.ParseExecution(envelope)
+	if err != nil {
+		return nil, err
+	}
+	if c.anyHidden(e.Leases) {
+		return nil, core.Errorf(core.Unavailable, "the receipt also speaks of parts that are not decided yet").WithHint("ask again when they are")
+	}
 	return c.bundle(ctx, l.Leaf-1)
+}
+
+// anyHidden reports whether one of the leases of a statement is of a part whose
+// results must not be shown yet.
+func (c *Control) anyHidden(leases []receipt.ExecutedLease) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range leases {
+		t := c.tasks[leases[i].Task]
+		if t != nil && leases[i].Part < len(t.parts) && t.parts[leases[i].Part].Hidden() {
+			return true
+		}
+	}
+	return false
 }
 
 // Verdict returns the hub's verdict on a lease as a Sigstore bundle.
@@ -119,6 +145,18 @@ func (c *Control) bundle(ctx context.Context, leaf int64) ([]byte, error) {
 // TrustedRoot returns what strangers verify this hub's receipts with.
 func (c *Control) TrustedRoot(context.Context) ([]byte, error) {
 	return receipt.TrustedRoot(c.cfg.Log.Key(), moment(0))
+}
+
+// SigningKeys returns whose signatures receipts and verdicts carry.
+func (c *Control) SigningKeys(context.Context) (api.SigningKeys, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := api.SigningKeys{Hub: api.SigningKey{ID: c.cfg.HubID, PublicKey: c.cfg.Key.Public().PEM()}, Nodes: make([]api.SigningKey, 0, len(c.offers))}
+	for _, o := range c.offers {
+		d := &c.nodes[o.Node].doc
+		out.Nodes = append(out.Nodes, api.SigningKey{ID: string(d.ID), Owner: d.Owner, PublicKey: d.PublicKey})
+	}
+	return out, nil
 }
 
 func (c *Control) storeBytes(ctx context.Context, data []byte) (core.Digest, int64, error) {

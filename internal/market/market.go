@@ -198,7 +198,18 @@ func (r *Request) Why(o *Offer, used []Used, arch string, budget core.Money) str
 	return ""
 }
 
-// never returns why a node cannot be used for any part of the task just now.
+// Never returns why a node cannot be used for any part of the task just now, or
+// "".
+func (r *Request) Never(o *Offer, budget core.Money) string {
+	if why := r.never(o); why != "" {
+		return why
+	}
+	if o.Price > budget {
+		return fmt.Sprintf("price %s is over the %s left of the budget", o.Price, budget)
+	}
+	return ""
+}
+
 func (r *Request) never(o *Offer) string {
 	switch {
 	case !r.Residency.Allows(o.Country):

@@ -50,6 +50,8 @@ func (n *Node) grant(ctx context.Context) (*identity.JoinGrant, error) {
 		return nil, err
 	case s.Grant.Node != n.cfg.Name:
 		return nil, fmt.Errorf("%s belongs to node %s, not %s; choose another --dir", n.cfg.Dir, s.Grant.Node, n.cfg.Name)
+	case s.HubURL != n.cfg.HubURL && n.cfg.Token != "":
+		return n.join(ctx, path) // the hub has moved: a token says that it means this node
 	case s.HubURL != n.cfg.HubURL:
 		return nil, fmt.Errorf("%s has joined the hub at %s, not %s; choose another --dir", n.cfg.Dir, s.HubURL, n.cfg.HubURL)
 	}

@@ -380,7 +380,7 @@ func TestGrantOfAnother(t *testing.T) {
 		why    string
 	}{
 		"other name":  {func(c *Config) error { c.Name = "rome-1"; return nil }, "belongs to node paris-1, not rome-1"},
-		"other hub":   {func(c *Config) error { c.HubURL = "http://127.0.0.1:1"; return nil }, "has joined the hub at"},
+		"other hub":   {func(c *Config) error { c.HubURL, c.Token = "http://127.0.0.1:1", ""; return nil }, "has joined the hub at"},
 		"open to all": {func(*Config) error { return os.Chmod(path, 0o644) }, "lets others in"},
 		"damaged":     {func(*Config) error { return os.WriteFile(path, []byte("{"), 0o600) }, "join again with a token"},
 		"huge":        {func(*Config) error { return os.WriteFile(path, make([]byte, maxGrant+1), 0o600) }, "larger than"},

@@ -7,6 +7,7 @@
 package verify
 
 import (
+	"cmp"
 	"fmt"
 
 	"atoll/internal/core"
@@ -166,6 +167,12 @@ func exhausted(t *lifecycle.Terms, p *lifecycle.Part, reported []*lifecycle.Leas
 	}
 	if t.Replicas > 1 && len(reported) >= t.Agree {
 		why = fmt.Sprintf("no %d of %d owners agree", t.Agree, len(reported))
+	}
+	if why == "" {
+		why = cmp.Or(p.Reason, "no node could be had") // what it waited for in vain
+	}
+	if p.Attempts() == 0 {
+		return why
 	}
 	return fmt.Sprintf("%d attempts used up: %s", p.Attempts(), why)
 }

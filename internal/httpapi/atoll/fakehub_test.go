@@ -311,6 +311,10 @@ func (h *fakeHub) Verdict(ctx context.Context, v atoll.Viewer, id core.LeaseID) 
 	return h.Receipt(ctx, v, id)
 }
 
+func (h *fakeHub) SigningKeys(context.Context) (api.SigningKeys, error) {
+	return api.SigningKeys{Hub: api.SigningKey{ID: "hub", PublicKey: "PEM"}, Nodes: []api.SigningKey{}}, nil
+}
+
 func (h *fakeHub) WebhookKeys(context.Context, atoll.Viewer) (api.WebhookKeys, error) {
 	return api.WebhookKeys{Secret: "whsec_x", PublicKey: "whpk_x"}, nil
 }

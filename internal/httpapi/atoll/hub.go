@@ -43,6 +43,7 @@ type Hub interface {
 	Receipt(ctx context.Context, v Viewer, id core.LeaseID) ([]byte, error)
 	Verdict(ctx context.Context, v Viewer, id core.LeaseID) ([]byte, error)
 	TrustedRoot(ctx context.Context) ([]byte, error)
+	SigningKeys(ctx context.Context) (api.SigningKeys, error)
 
 	Offers(ctx context.Context) ([]api.Offer, error)
 	Nodes(ctx context.Context) ([]api.Node, error)

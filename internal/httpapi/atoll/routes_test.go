@@ -61,6 +61,7 @@ var routes = []struct {
 	{"get-receipt", "GET", "/v1/receipts/LEASE", "", [6]int{401, 200, 200, 404, 403, 200}},
 	{"get-verdict", "GET", "/v1/receipts/LEASE/verdict", "", [6]int{401, 200, 200, 404, 403, 200}},
 	{"get-trusted-root", "GET", "/.well-known/atoll/trusted-root.json", "", [6]int{200, 200, 200, 200, 200, 200}},
+	{"get-signing-keys", "GET", "/.well-known/atoll/keys.json", "", [6]int{200, 200, 200, 200, 200, 200}},
 	{"get-checkpoint", "GET", "/v1/log/checkpoint", "", [6]int{200, 200, 200, 200, 200, 200}},
 	{"get-tile", "GET", "/v1/log/tile/0/x001/234", "", [6]int{200, 200, 200, 200, 200, 200}},
 	{"put-blob", "POST", "/v1/blobs", "model bytes", [6]int{401, 403, 201, 201, 403, 201}},

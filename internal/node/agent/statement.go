@@ -54,7 +54,7 @@ func (s *Statements) executed(d *Finished) receipt.ExecutedLease {
 			CPUMs:   max(d.Usage.CPU.Milliseconds(), 0),
 			BytesIn: l.InputSize, BytesOut: int64(len(d.Data)),
 		},
-		PriceMicro: int64(l.Price), RegionDeclared: s.region, Residency: l.Residency, Traceparent: l.Traceparent,
+		PriceMicro: int64(l.Price), Escrow: l.Task.String(), RegionDeclared: s.region, Residency: l.Residency, Traceparent: l.Traceparent,
 	}
 	if d.Failure != "" {
 		e.Outcome, e.Error = receipt.Failed, d.Failure
