@@ -45,7 +45,9 @@ func (s *server) addReceipts() {
 		})
 	add(s, route{method: "GET", path: "/.well-known/atoll/keys.json", id: "get-signing-keys", tag: tag, scope: open,
 		summary: "Get the keys that receipts and verdicts are signed with", about: "Of the hub and of every node that has ever joined it."},
-		func(ctx context.Context, _ *none) (*reply[api.SigningKeys], error) { return replyOf(s.hub.SigningKeys(ctx)) })
+		func(ctx context.Context, _ *none) (*reply[api.SigningKeys], error) {
+			return replyOf(s.hub.SigningKeys(ctx))
+		})
 	if s.cfg.LogHandler == nil {
 		return
 	}
