@@ -3,6 +3,7 @@ package core
 import (
 	"encoding/json"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func TestDigest(t *testing.T) {
 		t.Errorf("%s became %s: %v", d, back, err)
 	}
 	s := d.String()
-	for _, bad := range []string{"", "sha256:", s[:len(s)-1], s + "0", "SHA256:" + s[7:], "sha256:" + "G" + s[8:], "sha512:" + s[7:]} {
+	for _, bad := range []string{"", "sha256:", s[:len(s)-1], s + "0", "SHA256:" + s[7:], "sha256:" + "G" + s[8:], "sha512:" + s[7:], "sha256:" + strings.Repeat("0", 64)} {
 		if _, err := ParseDigest(bad); err == nil {
 			t.Errorf("%q was taken", bad)
 		}

@@ -29,6 +29,9 @@ func ParseDigest(s string) (Digest, error) {
 	if _, err := hex.Decode(d[:], []byte(hexa)); err != nil {
 		return Digest{}, fmt.Errorf("digest %.80q: %w", s, err)
 	}
+	if d.IsZero() { // it would have two spellings
+		return Digest{}, fmt.Errorf("digest %.80q: all zeros stand for no digest", s)
+	}
 	return d, nil
 }
 
