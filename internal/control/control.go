@@ -16,7 +16,7 @@
 // Files: submit (a task comes in), place (parts find nodes), inbound (nodes
 // speak), judge (verdicts), settle (checkpoints and payouts), sweep (time
 // passes), load (restart), view (what the API shows), admin (accounts, keys,
-// nodes, models), callbacks.
+// nodes), models, callbacks.
 package control
 
 import (

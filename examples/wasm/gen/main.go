@@ -1,4 +1,4 @@
-// Gen writes the modules that are assembled by hand.
+// Command gen writes the modules that are assembled by hand.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Redact masks card numbers, IBANs and e-mail addresses in the lines of a part,
+// Command redact masks card numbers, IBANs and e-mail addresses in the lines of a part,
 // so that what leaves a machine can be shown to others. It is an ordinary Go
 // program, which Atoll runs as a WebAssembly module:
 //

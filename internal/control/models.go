@@ -1,0 +1,151 @@
+package control
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"atoll/api"
+	"atoll/internal/core"
+	"atoll/internal/request"
+	"atoll/internal/store"
+)
+
+// modelRow is what is stored of a model.
+type modelRow struct {
+	Name         string         `json:"name"`
+	Version      int            `json:"version"`
+	Engine       string         `json:"engine"`
+	Digest       core.Digest    `json:"digest"`
+	Size         int64          `json:"size"`
+	Owner        core.AccountID `json:"owner"`
+	Description  string         `json:"description,omitempty"`
+	Reproducible bool           `json:"reproducible"`
+	Floats       bool           `json:"floats,omitempty"`
+	CreatedMs    int64          `json:"created"`
+}
+
+func (m *modelRow) id() string { return m.Name + "@" + strconv.Itoa(m.Version) }
+
+func (m *modelRow) view() api.Model {
+	return api.Model{
+		ID: m.id(), Object: "model", Created: m.CreatedMs / 1000, OwnedBy: m.Owner, Name: m.Name, Version: m.Version, Engine: m.Engine,
+		Digest: m.Digest, Size: m.Size, Description: m.Description, Reproducible: m.Reproducible, Floats: m.Floats,
+	}
+}
+
+// RegisterModel gives stored bytes a name and its next version. The same bytes
+// under the same name are the same version.
+func (c *Control) RegisterModel(ctx context.Context, v request.Viewer, up request.ModelUpload) (api.Model, error) {
+	if err := core.CheckName("model", up.Name); err != nil {
+		return api.Model{}, core.Errorf(core.Invalid, "%w", err).At("name")
+	}
+	f, size, err := c.cfg.Blobs.Open(up.Digest)
+	if err != nil {
+		return api.Model{}, core.Errorf(core.NotFound, "no bytes with digest %s are stored", up.Digest).At("digest").WithHint("upload them first with POST /v1/blobs")
+	}
+	f.Close()
+	facts, err := c.cfg.Models(up.Engine, c.cfg.Blobs.Path(up.Digest))
+	if err != nil {
+		return api.Model{}, err
+	}
+	var out api.Model
+	err = c.job(ctx, func(b *batch) error {
+		version := c.latest[up.Name]
+		if had := c.models[up.Name+"@"+strconv.Itoa(version)]; had != nil {
+			if had.Owner != v.Account && !v.Admin {
+				return core.Errorf(core.Forbidden, "model %s belongs to %s", up.Name, had.Owner).At("name").WithHint("choose another name")
+			}
+			if had.Digest == up.Digest && had.Engine == up.Engine {
+				out = had.view()
+				return nil
+			}
+		}
+		m := &modelRow{Name: up.Name, Version: version + 1, Engine: up.Engine, Digest: up.Digest, Size: size, Owner: v.Account,
+			Description: clip(up.Description, 500), Reproducible: facts.Reproducible, Floats: facts.Floats, CreatedMs: b.now}
+		b.tx.PutModel(m.Name, m.Version, m)
+		c.models[m.id()], c.latest[m.Name] = m, m.Version
+		out = m.view()
+		return nil
+	})
+	return out, err
+}
+
+func (c *Control) loadModels(ctx context.Context) error {
+	rows, err := store.Docs[modelRow](ctx, c.store, "models")
+	for _, m := range rows {
+		c.models[m.id()] = m
+		c.latest[m.Name] = max(c.latest[m.Name], m.Version)
+	}
+	return err
+}
+
+// Models lists all versions of all models.
+func (c *Control) Models(context.Context) ([]api.Model, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]api.Model, 0, len(c.models))
+	for _, m := range c.models {
+		out = append(out, m.view())
+	}
+	slices.SortFunc(out, func(a, b api.Model) int {
+		if n := strings.Compare(a.Name, b.Name); n != 0 {
+			return n
+		}
+		return a.Version - b.Version
+	})
+	return out, nil
+}
+
+// Model finds a model by name@version, or the latest by name.
+func (c *Control) Model(_ context.Context, id string) (api.Model, error) {
+	m, err := c.findModel(id)
+	if err != nil {
+		return api.Model{}, err
+	}
+	return m.view(), nil
+}
+
+func (c *Control) findModel(id string) (*modelRow, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v, ok := c.latest[id]; ok {
+		id += "@" + strconv.Itoa(v)
+	}
+	if m := c.models[id]; m != nil {
+		return m, nil
+	}
+	return nil, core.Errorf(core.NotFound, "no model %.80q", id).At("model").WithHint("list models with GET /v1/models")
+}
+
+// resolveModel finds what a task's model field means.
+func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec) error {
+	if m, err := c.findModel(spec.Model); err == nil {
+		if spec.Engine != "" && spec.Engine != m.Engine {
+			return core.Errorf(core.Invalid, "model %s runs on engine %s, not %s", m.id(), m.Engine, spec.Engine).At("engine")
+		}
+		t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = m.id(), m.Engine, m.Digest, m.Size, m.Floats && spec.Verification.Replicas > 1
+		return c.checkMethod(spec, m.Engine, m.Reproducible)
+	} else if spec.Engine == "" {
+		return err
+	}
+	d, size, err := c.modelBytes(ctx, spec.Model)
+	if err != nil {
+		return at(err, "model")
+	}
+	facts, err := c.cfg.Models(spec.Engine, c.cfg.Blobs.Path(d))
+	if err != nil {
+		return at(err, "model")
+	}
+	t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = d.String(), spec.Engine, d, size, facts.Floats && spec.Verification.Replicas > 1
+	return c.checkMethod(spec, spec.Engine, facts.Reproducible)
+}
+
+// checkMethod refuses a pair of engine and method that cannot work.
+func (c *Control) checkMethod(spec *api.TaskSpec, engine string, reproducible bool) error {
+	if spec.Verification.Method == "quorum" && !reproducible {
+		return core.Errorf(core.Invalid, "engine %s does not give the same bytes twice, so a quorum over it cannot agree", engine).At("verification.method")
+	}
+	return nil
+}
