@@ -41,23 +41,29 @@ func BenchmarkTasks(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	task := &api.TaskSpec{Model: m.ID, Input: []api.DataPointer{client.Inline(nil)}, Budget: &api.Budget{MaxCost: 100}}
-	one := func() error {
-		r, err := c.Submit(b.Context(), task, client.SubmitOptions{Wait: 30 * time.Second})
+	none := &api.TaskSpec{Model: m.ID, Input: []api.DataPointer{client.Inline(nil)}, Budget: &api.Budget{MaxCost: 100}}
+	quorum := *none
+	quorum.Verification = &api.Verification{Method: "quorum", Replicas: 3}
+	one := func(spec *api.TaskSpec) error {
+		r, err := c.Submit(b.Context(), spec, client.SubmitOptions{Wait: 30 * time.Second})
 		if err == nil && r.State != "succeeded" {
 			b.Errorf("%s: %s", r.State, r.Reason)
 		}
 		return err
 	}
-	for _, inFlight := range []int{1, 64} {
-		b.Run(map[int]string{1: "one", 64: "64"}[inFlight], func(b *testing.B) {
+	for _, setting := range []struct {
+		name     string
+		spec     *api.TaskSpec
+		inFlight int
+	}{{"none/1", none, 1}, {"none/64", none, 64}, {"quorum/64", &quorum, 64}} {
+		b.Run(setting.name, func(b *testing.B) {
 			var left atomic.Int64
 			left.Store(int64(b.N))
 			var wg sync.WaitGroup
-			for range inFlight {
+			for range setting.inFlight {
 				wg.Go(func() {
 					for left.Add(-1) >= 0 {
-						if err := one(); err != nil {
+						if err := one(setting.spec); err != nil {
 							b.Error(err)
 							return
 						}

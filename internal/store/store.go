@@ -100,11 +100,11 @@ func Open(cfg Config) (*Store, error) {
 		sync = "OFF"
 	}
 	dsn := func(extra string) string {
-		return "file:" + (&url.URL{Path: cfg.Path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(" + sync + ")&_pragma=cache_size(-65536)" + extra
+		return "file:" + (&url.URL{Path: cfg.Path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(" + sync + ")" + extra
 	}
 	s := &Store{cfg: cfg, queue: make(chan *job, 4*maxBatch), stopped: make(chan struct{}), stmts: map[string]*sql.Stmt{}}
 	var err error
-	if s.write, err = sql.Open("sqlite", dsn("&_pragma=wal_autocheckpoint(4000)&_pragma=foreign_keys(0)")); err != nil {
+	if s.write, err = sql.Open("sqlite", dsn("&_pragma=cache_size(-16384)&_pragma=wal_autocheckpoint(4000)&_pragma=foreign_keys(0)")); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	s.write.SetMaxOpenConns(1)
@@ -112,7 +112,7 @@ func Open(cfg Config) (*Store, error) {
 		s.write.Close()
 		return nil, fmt.Errorf("store: open %s: %w", cfg.Path, err)
 	}
-	if s.read, err = sql.Open("sqlite", dsn("&_pragma=query_only(1)")); err != nil {
+	if s.read, err = sql.Open("sqlite", dsn("&_pragma=cache_size(-4096)&_pragma=query_only(1)")); err != nil {
 		s.write.Close()
 		return nil, fmt.Errorf("store: %w", err)
 	}

@@ -126,6 +126,7 @@ type Core struct {
 	running   int     // slots in use
 	cpu, mem  int64   // of the running leases
 	finished  []*held
+	storeDue  time.Duration // when finished is to be stored at the latest
 	memory    *memory
 	parts     int // runs ended, for crash-after
 	counts    Counts
@@ -181,13 +182,13 @@ func NewCore(now time.Time, cfg CoreConfig) (*Core, error) {
 		return nil, err
 	}
 	c := &Core{
-		cfg:       cfg,
-		clock:     clock{last: now},
-		held:      map[core.LeaseID]*held{},
-		memory:    newMemory(),
-		reports:   map[int64]*report{},
-		byLease:   map[core.LeaseID]*report{},
-		forgetDue: never, resendDue: never,
+		cfg:      cfg,
+		clock:    clock{last: now},
+		held:     map[core.LeaseID]*held{},
+		memory:   newMemory(),
+		reports:  map[int64]*report{},
+		byLease:  map[core.LeaseID]*report{},
+		storeDue: never, forgetDue: never, resendDue: never,
 		status: pendingStatus{due: never, last: -statusEvery},
 	}
 	c.rules.cfg = &c.cfg

@@ -130,6 +130,9 @@ func (c *Core) Uploaded(now time.Time, id core.LeaseID, err error) (fx Effects) 
 
 func (c *Core) finish(h *held) {
 	h.state = finished
+	if len(c.finished) == 0 {
+		c.storeDue = c.clock.elapsed + company
+	}
 	c.finished = append(c.finished, h)
 }
 
@@ -166,7 +169,7 @@ func (c *Core) Tick(now time.Time) (fx Effects) {
 func (c *Core) Next() time.Duration {
 	due := min(c.beatDue, c.status.due, c.resendDue)
 	if !c.committed { // else Committed comes first, and Take after it
-		due = min(due, c.forgetDue)
+		due = min(due, c.forgetDue, c.storeDue)
 	}
 	return max(due-c.clock.elapsed, 0)
 }

@@ -7,9 +7,13 @@ const (
 	HeartbeatEvery = 500 * time.Millisecond
 	// statusEvery is the least time between two status messages, and the most
 	// that good news waits.
-	statusEvery = 20 * time.Millisecond
-	resendMin   = time.Second
-	resendMax   = 30 * time.Second
+	statusEvery = 100 * time.Millisecond
+	// company is the most that a finished lease waits for others to share its
+	// signature and its durable write, and only while others are at hand. Both
+	// cost the same for one lease as for many, here and at the hub.
+	company   = 5 * time.Millisecond
+	resendMin = time.Second
+	resendMax = 30 * time.Second
 	// resendLeast is the least time between two sendings of one report, however
 	// often the hub offers its leases again.
 	resendLeast = 100 * time.Millisecond

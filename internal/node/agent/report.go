@@ -43,18 +43,26 @@ func (b *Batch) Leases() (n int) {
 }
 
 // Take returns what has finished and is to be stored, or nil if there is nothing
-// or a batch is already out. It is to be asked after every event: nothing waits
-// for company, but what piles up while a batch is being written goes together.
+// yet or a batch is already out. It is to be asked after every event.
 func (c *Core) Take() *Batch {
-	if c.committed || (len(c.finished) == 0 && !c.mustForget()) {
+	if c.committed || !(c.mustStore() || c.mustForget()) {
 		return nil
 	}
 	groups, rest := group(c.finished)
 	b := &Batch{signer: c.cfg.Signer, outbox: c.cfg.Outbox, groups: groups, firstID: c.nextReport + 1, forget: c.forget}
 	c.nextReport += int64(len(groups))
 	c.finished, c.forget, c.forgetDue = rest, nil, never
+	if c.storeDue = never; len(rest) > 0 {
+		c.storeDue = c.clock.elapsed
+	}
 	c.committed = true
 	return b
+}
+
+// mustStore says that what has finished waits no longer: nothing else is at hand
+// that could come along, enough has come, or it has waited long enough.
+func (c *Core) mustStore() bool {
+	return len(c.finished) > 0 && (c.running+len(c.queue) == 0 || len(c.finished) >= ReportLeases || c.clock.elapsed >= c.storeDue)
 }
 
 // group splits leases by account and into reports of bounded size, in order of

@@ -138,13 +138,24 @@ func (d *driven) pass(by time.Duration) Effects {
 
 func (d *driven) done(id core.LeaseID, out Outcome) Effects { return d.take(d.Done(d.now, id, out)) }
 
-// store takes what has finished through the disk.
-func (d *driven) store() Effects {
+// batch takes what has finished, if need be after its wait for company.
+func (d *driven) batch() *Batch {
 	d.t.Helper()
 	b := d.Take()
 	if b == nil {
+		d.pass(company)
+		b = d.Take()
+	}
+	if b == nil {
 		d.t.Fatal("nothing to store")
 	}
+	return b
+}
+
+// store takes what has finished through the disk.
+func (d *driven) store() Effects {
+	d.t.Helper()
+	b := d.batch()
 	fx, err := d.Committed(d.now, b, b.Commit())
 	if err != nil {
 		d.t.Fatal(err)
