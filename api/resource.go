@@ -34,7 +34,7 @@ type Offer struct {
 type Node struct {
 	ID          core.NodeID       `json:"id"`
 	Owner       core.AccountID    `json:"owner"`
-	State       string            `json:"state" enum:"up,silent,draining,revoked"`
+	State       string            `json:"state" enum:"up,silent,draining,drained,revoked"`
 	Country     string            `json:"country"`
 	Region      string            `json:"region,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`

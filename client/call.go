@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,7 +94,11 @@ func retry[T any](ctx context.Context, c *Client, k call, op func() (T, error)) 
 		}
 		return v, err
 	}
-	return backoff.Retry(ctx, try, backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(c.retryFor))
+	opts := []backoff.RetryOption{backoff.WithBackOff(newBackOff()), backoff.WithMaxElapsedTime(c.retryFor)}
+	if c.onRetry != nil {
+		opts = append(opts, backoff.WithNotify(func(err error, _ time.Duration) { c.onRetry(err) }))
+	}
+	return backoff.Retry(ctx, try, opts...)
 }
 
 func newBackOff() *backoff.ExponentialBackOff {
@@ -114,7 +119,7 @@ func passing(ctx context.Context, err error) bool {
 		}
 		return false
 	}
-	return errors.Is(err, errTransport)
+	return errors.Is(err, errTransport) && !Untrusted(err) && !errors.Is(err, http.ErrSchemeMismatch)
 }
 
 func asProblem(err error) (*api.Problem, bool) { return errors.AsType[*api.Problem](err) }
@@ -165,7 +170,13 @@ func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
 // has seen the request.
 type transportError struct{ err error }
 
-func (e *transportError) Error() string   { return "no answer from the hub: " + e.err.Error() }
+func (e *transportError) Error() string {
+	if Untrusted(e.err) {
+		return "the hub's certificate is not trusted: " + e.err.Error()
+	}
+	return "no answer from the hub: " + e.err.Error()
+}
+
 func (e *transportError) Unwrap() []error { return []error{errTransport, e.err} }
 
 // later is a refusal with a time to wait.
@@ -218,3 +229,10 @@ func readAll(res *http.Response, limit int64) ([]byte, error) {
 
 // Unreachable reports whether err says that no hub has answered.
 func Unreachable(err error) bool { return errors.Is(err, errTransport) }
+
+// Untrusted reports whether err says that something has answered with a
+// certificate that is not trusted, see Config.CACert. Asking again is no help.
+func Untrusted(err error) bool {
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	return untrusted
+}

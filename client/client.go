@@ -48,8 +48,9 @@ const (
 	maxEvent  = 1 << 20   // bytes of one event
 )
 
-// defaultRetryFor bounds how long one call goes on trying.
-const defaultRetryFor = 30 * time.Second
+// DefaultRetryFor bounds how long one call goes on trying, unless Config says
+// otherwise.
+const DefaultRetryFor = 30 * time.Second
 
 // Config says which hub to talk to.
 type Config struct {
@@ -61,8 +62,10 @@ type Config struct {
 	// HTTP replaces the tuned default. CACert cannot be given beside it.
 	HTTP *http.Client
 	// RetryFor bounds the time that one call spends on repeating what failed
-	// for a passing reason; 0: 30 s, negative: nothing is repeated.
+	// for a passing reason; 0: DefaultRetryFor, negative: nothing is repeated.
 	RetryFor time.Duration
+	// OnRetry, if set, is told of each failure after which a call is repeated.
+	OnRetry func(error)
 }
 
 // Client talks to one hub. It is safe for concurrent use.
@@ -71,6 +74,7 @@ type Client struct {
 	header   http.Header // shared by all requests, never changed
 	http     *http.Client
 	retryFor time.Duration
+	onRetry  func(error)
 }
 
 // New checks cfg and returns a client. It does not connect.
@@ -82,9 +86,9 @@ func New(cfg Config) (*Client, error) {
 	if strings.ContainsFunc(cfg.Key, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil, errors.New("the API key holds characters that no key has; was it copied whole?")
 	}
-	c := &Client{base: strings.TrimRight(u.String(), "/"), http: cfg.HTTP, retryFor: cfg.RetryFor}
+	c := &Client{base: strings.TrimRight(u.String(), "/"), http: cfg.HTTP, retryFor: cfg.RetryFor, onRetry: cfg.OnRetry}
 	if c.retryFor == 0 {
-		c.retryFor = defaultRetryFor
+		c.retryFor = DefaultRetryFor
 	}
 	c.header = http.Header{"User-Agent": {"atoll-go"}}
 	if cfg.Key != "" {

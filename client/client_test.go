@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -141,6 +142,55 @@ func TestNotRepeated(t *testing.T) {
 				t.Errorf("%d calls", n)
 			}
 		})
+	}
+}
+
+// What answers with a certificate that is not trusted, or without TLS, will do so
+// again: the caller hears of it at once.
+func TestWrongServerIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	for name, tc := range map[string]struct {
+		url       string
+		untrusted bool
+	}{
+		"unknown CA": {secure.URL, true},
+		"no TLS":     {strings.Replace(plain.URL, "http:", "https:", 1), false},
+	} {
+		again := func(err error) { t.Errorf("%s: tried again after %v", name, err) }
+		c, err := client.New(client.Config{URL: tc.url, OnRetry: again, RetryFor: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Task(t.Context(), 1)
+		if !client.Unreachable(err) || client.Untrusted(err) != tc.untrusted {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestOnRetry(t *testing.T) {
+	t.Parallel()
+	var told []error
+	calls := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if calls++; calls == 1 {
+			answer(w, 503, api.Problem{Title: "x", Detail: "starting"})
+			return
+		}
+		answer(w, 200, api.Task{ID: 1})
+	}))
+	t.Cleanup(srv.Close)
+	c, err := client.New(client.Config{URL: srv.URL, OnRetry: func(err error) { told = append(told, err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Task(t.Context(), 1); err != nil || len(told) != 1 || told[0].Error() != "starting" {
+		t.Errorf("%v, told of %v", err, told)
 	}
 }
 

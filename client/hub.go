@@ -46,6 +46,12 @@ func (c *Client) Nodes(ctx context.Context) iter.Seq2[api.Node, error] {
 	return list[api.Node](ctx, c, "/v1/nodes", nil)
 }
 
+// OwnNode returns the node whose key the client has: what a node that has joined
+// may see of itself.
+func (c *Client) OwnNode(ctx context.Context) (n api.Node, err error) {
+	return n, c.ask(ctx, get("/v1/node", nil), &n)
+}
+
 // Drain stops giving a node new leases, or resumes it.
 func (c *Client) Drain(ctx context.Context, id core.NodeID, on bool) (n api.Node, err error) {
 	k, err := post("/v1/nodes/"+url.PathEscape(string(id))+"/drain", map[string]bool{"on": on})

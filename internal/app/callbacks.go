@@ -12,6 +12,8 @@ import (
 
 	"atoll/internal/control"
 	"atoll/internal/core"
+	"atoll/internal/fetch"
+	"atoll/internal/identity"
 	"atoll/internal/store"
 	"atoll/internal/webhook"
 )
@@ -24,6 +26,29 @@ type callbacks struct {
 
 	mu  sync.Mutex
 	due map[string]store.Callback // handed to the dispatcher, by delivery ID
+}
+
+// openCallbacks makes what delivers callbacks; it begins with Run.
+func (h *Hub) openCallbacks(cc *control.Config, fetcher *fetch.Client) error {
+	private, err := identity.LoadOrCreateEd25519(h.path("keys"), "webhook")
+	if err != nil {
+		return err
+	}
+	sender, err := webhook.NewSender(webhook.SenderConfig{Client: fetcher, Key: private})
+	if err != nil {
+		return err
+	}
+	h.outbox = &callbacks{private: private}
+	h.dispatcher, err = webhook.NewDispatcher(webhook.DispatcherConfig{Outbox: h.outbox, Send: sender.Send, Log: h.cfg.Log})
+	if err != nil {
+		return err
+	}
+	cc.WakeCallbacks = h.dispatcher.Wake
+	cc.WebhookKeys = func(account core.AccountID) (secret, public string, err error) {
+		s, err := accountSecret(private, account)
+		return s.Reveal(), webhook.FormatPublicKey(private.Public().(ed25519.PublicKey)), err
+	}
+	return nil
 }
 
 // accountSecret is the shared secret with which callbacks to an account are

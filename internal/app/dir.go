@@ -8,8 +8,8 @@ import (
 )
 
 // lockDir makes a data directory, readable by its owner alone, and takes it for
-// this process. Two hubs over one directory would each believe to be the only
-// writer.
+// this process. Two hubs, or two nodes, over one directory would each believe to
+// be the only writer.
 func lockDir(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

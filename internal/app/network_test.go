@@ -2,7 +2,6 @@ package app
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -25,12 +24,7 @@ func TestMain(m *testing.M) {
 
 func startTest(t *testing.T, nodes ...NodeSpec) (*Network, *client.Client) {
 	t.Helper()
-	level := slog.LevelWarn
-	if testing.Verbose() {
-		level = slog.LevelInfo
-	}
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))
-	n, err := StartNetwork(t.Context(), HubConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: log, Tracer: noop.NewTracerProvider().Tracer(""), NoSync: true}, nodes)
+	n, err := StartNetwork(t.Context(), HubConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: testLog(t), Tracer: noop.NewTracerProvider().Tracer(""), NoSync: true}, nodes)
 	if err != nil {
 		t.Fatal(err)
 	}

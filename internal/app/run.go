@@ -31,7 +31,12 @@ func Run() int {
 	sandbox.MaybeWorker(wasm.Worker()) // does not return in a sandboxed child
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return cli.Run(ctx, cli.OSEnv(), cli.Runtime{Version: Version, Up: up, Hub: hub, NodeRun: nodeRun, StartNetwork: rehearse})
+	return cli.Run(ctx, cli.OSEnv(), cli.Runtime{Version: Version, Up: up, Hub: hub, NodeRun: nodeRun, Joined: joined, StartNetwork: rehearse})
+}
+
+func joined(dir string) (cli.NodeAccess, error) {
+	url, g, err := node.Joined(dir)
+	return cli.NodeAccess{NodeReady: cli.NodeReady{Node: g.Node, Owner: g.Owner, HubURL: url, CACert: g.CACertPEM}, Key: string(g.APIKey)}, err
 }
 
 // traced gives a role its tracer, which goes nowhere unless OTLP is configured.
@@ -125,6 +130,11 @@ func rehearse(ctx context.Context, c quickstart.NetworkConfig) (*quickstart.Netw
 
 func nodeRun(ctx context.Context, c cli.NodeConfig) error {
 	return traced(ctx, "atoll-node", func(t *telemetry.Telemetry) error {
+		unlock, err := lockDir(c.Dir)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 		cfg, err := nodeConfig(c)
 		if err != nil {
 			return err
@@ -160,10 +170,10 @@ func nodeRun(ctx context.Context, c cli.NodeConfig) error {
 func nodeConfig(c cli.NodeConfig) (node.Config, error) {
 	faults, err := agent.ParseFaults(c.Faults)
 	if err != nil {
-		return node.Config{}, err
+		return node.Config{}, core.Errorf(core.Invalid, "--inject-fault: %w", err)
 	}
 	cfg := node.Config{
-		Name: core.NodeID(c.Name), Dir: c.Dir, HubURL: c.Hub, Token: identity.Token(c.Token), Country: c.Country, Region: c.Region, Labels: c.Labels,
+		Name: core.NodeID(c.Name), Dir: c.Dir, HubURL: c.Hub, Token: identity.Token(c.Token), CACert: c.CACert, Country: c.Country, Region: c.Region, Labels: c.Labels,
 		Price: c.Price, Slots: c.Slots, CacheBytes: c.Cache, Faults: faults, Version: Version, Build: build(), Log: c.Log,
 	}
 	for _, a := range c.Accounts {

@@ -276,7 +276,11 @@ func (c *conn) up(nc *nats.Conn) {
 		close(c.connected)
 	}
 	c.current.Store(nc)
-	c.cfg.log.Info("bus connected", "name", c.cfg.name, "server", nc.ConnectedUrlRedacted())
+	server := nc.ConnectedUrlRedacted()
+	if c.cfg.InProcess != nil {
+		server = "in this process" // the library makes up an address
+	}
+	c.cfg.log.Info("bus connected", "name", c.cfg.name, "server", server)
 }
 
 // down logs a reason once, not at every attempt.

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"atoll/api"
@@ -11,9 +13,11 @@ import (
 	"atoll/internal/core"
 )
 
-// verb is a verb that talks to the hub.
-func (s *session) verb(use, short string, args cobra.PositionalArgs, run func(cmd *cobra.Command, c *client.Client, args []string) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+// verb is a verb that talks to the hub. Example is one command, or several lines of
+// them.
+func (s *session) verb(use, short, example string, args cobra.PositionalArgs, run func(cmd *cobra.Command, c *client.Client, args []string) error) *cobra.Command {
+	example = "  " + strings.ReplaceAll(example, "\n", "\n  ")
+	return &cobra.Command{Use: use, Short: short, Example: example, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
 		c, err := s.client()
 		if err != nil {
 			return err
@@ -33,13 +37,13 @@ comes back.`,
   atoll account create alice --credit 100
   atoll account statement alice`,
 	}
-	list := s.verb("list", "List balances", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
+	list := s.verb("list", "List balances", "atoll account list", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
 		return showAll(s, c.Accounts(cmd.Context()), 0, "ACCOUNT AVAILABLE HELD CREATED", func(a api.Account) []string {
 			return []string{string(a.ID), a.Available.String(), a.Held.String(), clock(a.CreatedAt)}
 		})
 	})
 	limit := 0
-	statement := s.verb("statement [ACCOUNT]", "List an account's transfers, newest first", cobra.MaximumNArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	statement := s.verb("statement [ACCOUNT]", "List an account's transfers, newest first", "atoll account statement\natoll account statement alice --limit 0 --json", cobra.MaximumNArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
 		id, err := s.whose(cmd, c, args)
 		if err != nil {
 			return err
@@ -48,7 +52,7 @@ comes back.`,
 			return []string{clock(t.Time), t.Kind, string(t.Debit), string(t.Credit), t.Amount.String(), set(t.Task != 0, t.Task), set(t.Lease != 0, t.Lease), t.Memo}
 		})
 	})
-	statement.Flags().IntVar(&limit, "limit", 50, "at most so many; 0: all")
+	statement.Flags().IntVar(&limit, "limit", 50, "`NUMBER` of transfers to show at most; 0: all")
 	create, credit := s.accountCreateCmd(), s.accountCreditCmd()
 	s.jsonFlag(list, statement, create, credit)
 	cmd.AddCommand(list, create, credit, statement)
@@ -71,15 +75,22 @@ func (s *session) whose(cmd *cobra.Command, c *client.Client, args []string) (co
 	if err != nil {
 		return "", err
 	}
-	if len(rows) != 1 {
-		return "", usagef("this key sees %d accounts: name the one that is meant", len(rows))
+	if len(rows) == 1 {
+		return rows[0].ID, nil
 	}
-	return rows[0].ID, nil
+	var names []string
+	for _, a := range rows {
+		if names = append(names, string(a.ID)); len(names) == 10 {
+			names = append(names, "…")
+			break
+		}
+	}
+	return "", usagef("this key sees %d accounts, name the one that is meant: %s", len(rows), strings.Join(names, ", "))
 }
 
 func (s *session) accountCreateCmd() *cobra.Command {
 	var amount, memo string
-	cmd := s.verb("create NAME", "Open an account (scope admin)", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	cmd := s.verb("create NAME", "Open an account (scope admin)", "atoll account create alice --credit 100 --memo 'to begin with'", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
 		m, err := money("--credit", amount)
 		if err != nil {
 			return err
@@ -87,14 +98,14 @@ func (s *session) accountCreateCmd() *cobra.Command {
 		a, err := c.CreateAccount(cmd.Context(), core.AccountID(args[0]), m, memo)
 		return s.printAccount(a, err)
 	})
-	cmd.Flags().StringVar(&amount, "credit", "0", "credits to start with")
-	cmd.Flags().StringVar(&memo, "memo", "", "what for")
+	cmd.Flags().StringVar(&amount, "credit", "0", "`CREDITS` to start with")
+	cmd.Flags().StringVar(&memo, "memo", "", "`TEXT` that says what for")
 	return cmd
 }
 
 func (s *session) accountCreditCmd() *cobra.Command {
 	var memo, key string
-	cmd := s.verb("credit NAME AMOUNT", "Issue credits to an account (scope admin)", cobra.ExactArgs(2), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	cmd := s.verb("credit NAME AMOUNT", "Issue credits to an account (scope admin)", "atoll account credit alice 25.50 --memo 'invoice 17' --idempotency-key invoice-17", cobra.ExactArgs(2), func(cmd *cobra.Command, c *client.Client, args []string) error {
 		m, err := money("amount", args[1])
 		if err != nil {
 			return err
@@ -102,8 +113,8 @@ func (s *session) accountCreditCmd() *cobra.Command {
 		a, err := c.Credit(cmd.Context(), core.AccountID(args[0]), m, key, memo)
 		return s.printAccount(a, err)
 	})
-	cmd.Flags().StringVar(&memo, "memo", "", "what for")
-	cmd.Flags().StringVar(&key, "idempotency-key", "", "issue once, however often this is run with the same key")
+	cmd.Flags().StringVar(&memo, "memo", "", "`TEXT` that says what for")
+	cmd.Flags().StringVar(&key, "idempotency-key", "", "`KEY`: issue once, however often this is run with the same one")
 	return cmd
 }
 
@@ -127,9 +138,9 @@ func (s *session) printAccount(a api.Account, err error) error {
 }
 
 func (s *session) keyCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "key", Short: "Make and revoke API keys"}
+	cmd := &cobra.Command{Use: "key", Short: "Make and revoke API keys", Example: "  atoll key create alice --scopes read"}
 	scopes := []string{"requester", "read"}
-	create := s.verb("create ACCOUNT", "Make an API key; it is shown once (scope admin)", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	create := s.verb("create ACCOUNT", "Make an API key; it is shown once (scope admin)", "atoll key create alice --scopes read\natoll context add alice --url http://127.0.0.1:8420 --key $(atoll key create alice)", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
 		k, err := c.CreateKey(cmd.Context(), core.AccountID(args[0]), scopes...)
 		if err != nil {
 			return err
@@ -141,10 +152,15 @@ func (s *session) keyCmd() *cobra.Command {
 		fmt.Fprintln(s.out, k.Secret)
 		return nil
 	})
-	create.Flags().StringSliceVar(&scopes, "scopes", scopes, "admin, requester, read")
-	create.Example = "  atoll context add mine --url http://127.0.0.1:8420 --key $(atoll key create alice)"
-	revoke := s.verb("revoke ID", "Make a key useless (scope admin)", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
-		return c.RevokeKey(cmd.Context(), args[0])
+	create.Flags().StringSliceVar(&scopes, "scopes", scopes, "`SCOPES` of the key: admin, requester, read; requester submits and manages what the account owns, read only looks")
+	create.Long = `Make an API key for an account. Its secret is printed once and stored nowhere; its
+ID, with which it is revoked, is shown with --json and on a terminal.`
+	revoke := s.verb("revoke ID", "Make a key useless (scope admin)", "atoll key revoke 3f9c2d17a04b8e65", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+		if err := c.RevokeKey(cmd.Context(), args[0]); err != nil {
+			return err
+		}
+		fmt.Fprintf(s.err, "key %s is revoked\n", clean(args[0]))
+		return nil
 	})
 	s.jsonFlag(create)
 	cmd.AddCommand(create, revoke)
@@ -152,9 +168,12 @@ func (s *session) keyCmd() *cobra.Command {
 }
 
 func (s *session) tokenCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Make join tokens, with which nodes are let in"}
+	cmd := &cobra.Command{Use: "token", Short: "Make join tokens, with which nodes are let in", Example: "  atoll token create alice"}
 	uses, ttl := 1, 24*time.Hour
-	create := s.verb("create OWNER", "Make a join token for an owner's nodes; it is shown once (scope admin)", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	create := s.verb("create OWNER", "Make a join token for an owner's nodes; it is shown once (scope admin)", "atoll token create alice --uses 5 --ttl 72h", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+		if uses < 1 || ttl <= 0 {
+			return usagef("--uses %d, --ttl %s: want at least one use, and a time to live such as 72h", uses, ttl)
+		}
 		t, err := c.CreateJoinToken(cmd.Context(), core.AccountID(args[0]), uses, ttl)
 		if err != nil {
 			return err
@@ -162,19 +181,19 @@ func (s *session) tokenCmd() *cobra.Command {
 		if s.asJSON {
 			return s.printJSON(t)
 		}
-		s.hint("for %d nodes of %s, until %s. On the machine that is to work:\n  atoll join %s TOKEN --country FR", t.Uses, t.Owner, clock(t.ExpiresAt), c.URL())
+		s.hint("for %s of %s, until %s. On the machine that is to work:\n  atoll join %s TOKEN --country FR", english.Plural(t.Uses, "node", ""), t.Owner, clock(t.ExpiresAt), c.URL())
 		fmt.Fprintln(s.out, t.Token)
 		return nil
 	})
-	create.Flags().IntVar(&uses, "uses", uses, "how many nodes may join with it")
-	create.Flags().DurationVar(&ttl, "ttl", ttl, "how long it is good")
+	create.Flags().IntVar(&uses, "uses", uses, "`NUMBER` of nodes that may join with it")
+	create.Flags().DurationVar(&ttl, "ttl", ttl, "`TIME` that it is good for, at most 8760h")
 	s.jsonFlag(create)
 	cmd.AddCommand(create)
 	return cmd
 }
 
 func (s *session) auditCmd() *cobra.Command {
-	cmd := s.verb("audit", "Check the whole ledger against its rules and the log (scope admin)", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
+	cmd := s.verb("audit", "Check the whole ledger against its rules and the log (scope admin)", "atoll audit", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
 		a, err := c.Audit(cmd.Context())
 		if err != nil {
 			return err
@@ -200,10 +219,10 @@ func (s *session) printAudit(a *api.Audit) {
 	check := func(ok bool, format string, args ...any) {
 		fmt.Fprintf(s.out, "%s %s\n", s.out.Mark(ok), fmt.Sprintf(format, args...))
 	}
-	check(a.Debits == a.Credits, "debits %s = credits %s, over %d transfers", a.Debits, a.Credits, a.Transfers)
-	check(a.DoubleCharged == 0, "%d parts or leases charged twice", a.DoubleCharged)
-	check(a.Unverified == 0, "%d payments without a verdict in a published checkpoint", a.Unverified)
-	check(a.OK, "%d problems", len(a.Problems))
+	check(a.Debits == a.Credits, "debits %s = credits %s, over %s", a.Debits, a.Credits, english.Plural(int(a.Transfers), "transfer", ""))
+	check(a.DoubleCharged == 0, "%s charged twice", english.Plural(int(a.DoubleCharged), "part or lease", "parts or leases"))
+	check(a.Unverified == 0, "%s without a verdict in a published checkpoint", english.Plural(int(a.Unverified), "payment", ""))
+	check(a.OK, "%s", english.Plural(len(a.Problems), "problem", ""))
 	for _, p := range a.Problems {
 		fmt.Fprintln(s.out, "  "+clean(p))
 	}

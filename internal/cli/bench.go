@@ -11,7 +11,7 @@ import (
 )
 
 func (s *session) benchCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "bench", Short: "Measure"}
+	cmd := &cobra.Command{Use: "bench", Short: "Measure what this machine can do", Example: "  atoll bench tasks"}
 	cmd.AddCommand(s.benchTasksCmd())
 	return cmd
 }
@@ -48,11 +48,11 @@ With --url an existing hub is measured instead, with an admin's key.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.IntVar(&cfg.Tasks, "tasks", 4000, "tasks of each round; an eighth of that one at a time")
-	fl.IntVar(&cfg.Rounds, "rounds", 3, "rounds of each setting; the median is shown")
-	fl.IntSliceVar(&cfg.InFlight, "in-flight", cfg.InFlight, "how many to have in flight")
-	fl.StringSliceVar(&cfg.Modes, "modes", cfg.Modes, "verification: none, quorum:3")
-	fl.StringVar(&cfg.Profile, "cpuprofile", "", "write a profile of the load generator")
+	fl.IntVar(&cfg.Tasks, "tasks", 4000, "`NUMBER` of tasks in each round; an eighth of that one at a time")
+	fl.IntVar(&cfg.Rounds, "rounds", 3, "`NUMBER` of rounds of each setting; the median is shown")
+	fl.IntSliceVar(&cfg.InFlight, "in-flight", cfg.InFlight, "`NUMBERS` of tasks to have in flight at once")
+	fl.StringSliceVar(&cfg.Modes, "modes", cfg.Modes, "`MODES` of verification: none, quorum:3")
+	fl.StringVar(&cfg.Profile, "cpuprofile", "", "`FILE` to write a CPU profile of the load generator to")
 	s.jsonFlag(cmd)
 	return cmd
 }

@@ -22,8 +22,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"atoll/api"
@@ -39,6 +41,8 @@ const (
 	exitNo     = 3
 )
 
+const untrustedHint = "a hub away from loopback has a CA of its own: copy keys/ca.crt from its --dir to this machine and give --ca-cert FILE, once with \"atoll context add\""
+
 // errNo means that the answer is no; what there was to say has been said.
 var errNo = errors.New("the answer is no")
 
@@ -53,8 +57,8 @@ type session struct {
 	rt       Runtime
 	out, err term.Out
 
-	url, key, context string // flags
-	asJSON            bool
+	url, key, context, caFile string // flags
+	asJSON                    bool
 }
 
 // Run runs the verb that env.Args name and returns the exit code.
@@ -81,25 +85,37 @@ func (s *session) exit(cmd *cobra.Command, err error) int {
 		fmt.Fprintln(s.err, "interrupted")
 		return exitFailed
 	}
-	fmt.Fprintf(s.err, "%s %s\n", s.err.Red("error:"), term.Clean(err.Error()))
+	text, hint := s.words(err)
+	fmt.Fprintf(s.err, "%s %s\n", s.err.Red("error:"), term.Clean(text))
 	if _, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprintf(s.err, "see: %s --help\n", cmd.CommandPath())
 		return exitUsage
 	}
-	if p, ok := errors.AsType[*api.Problem](err); ok {
-		switch p.Status {
-		case 401:
-			fmt.Fprintln(s.err, "hint: choose a context with \"atoll context use\", or give --key or ATOLL_API_KEY")
-		case 403:
-			fmt.Fprintln(s.err, "hint: this key lacks the scope; \"atoll doctor\" shows what it may do")
-		}
-		if p.RequestID != "" {
-			fmt.Fprintln(s.err, "request:", term.Clean(p.RequestID))
-		}
-	} else if client.Unreachable(err) {
-		fmt.Fprintln(s.err, "hint: is the hub running? \"atoll up\" starts one, \"atoll doctor\" looks closer")
+	if hint != "" {
+		fmt.Fprintln(s.err, "hint:", hint)
+	}
+	if p, ok := errors.AsType[*api.Problem](err); ok && p.RequestID != "" {
+		fmt.Fprintln(s.err, "request:", term.Clean(p.RequestID))
 	}
 	return exitFailed
+}
+
+// words are what a person is told of an error, and what this side can add to it.
+// What the hub refuses brings a hint of its own, all but a missing key.
+func (s *session) words(err error) (text, hint string) {
+	text = err.Error()
+	p, refused := errors.AsType[*api.Problem](err)
+	switch {
+	case refused && p.Status == 401:
+		return strings.Replace(text, " ("+p.Hint+")", "", 1), "choose a context that has a key (\"atoll context list\"), or give --key or ATOLL_API_KEY; the operator makes keys with \"atoll key create ACCOUNT\""
+	case client.Untrusted(err):
+		hint = untrustedHint
+	case errors.Is(err, http.ErrSchemeMismatch):
+		hint = "what answers there speaks plain HTTP: if it is the hub, its address begins with http://"
+	case client.Unreachable(err):
+		hint = "is the hub running? \"atoll up\" starts one, \"atoll doctor\" looks closer"
+	}
+	return inVerbs(text), hint
 }
 
 func (s *session) root() *cobra.Command {
@@ -121,9 +137,10 @@ not succeed, a receipt that was refused, a check that failed).`,
 		SilenceUsage:  true,
 	}
 	f := root.PersistentFlags()
-	f.StringVar(&s.url, "url", "", "address of the hub (or ATOLL_URL; default: the current context)")
-	f.StringVar(&s.key, "key", "", "API key (or ATOLL_API_KEY)")
-	f.StringVar(&s.context, "context", "", "client context to use (see: atoll context list)")
+	f.StringVar(&s.url, "url", "", "`ADDRESS` of the hub, such as https://hub.example:8420 (or ATOLL_URL; default: the current context)")
+	f.StringVar(&s.key, "key", "", "API `KEY` (or ATOLL_API_KEY; default: the context's)")
+	f.StringVar(&s.context, "context", "", "`NAME` of the client context to use (see: atoll context list)")
+	f.StringVar(&s.caFile, "ca-cert", "", "`FILE` with the certificate (PEM) of a hub that has its own CA (or ATOLL_CA_CERT)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, g := range [][2]string{{"start", "Start here:"}, {"work", "Submit work:"}, {"run", "Run machines:"}, {"prove", "Prove and account:"}, {"tools", "Tools:"}} {
 		root.AddGroup(&cobra.Group{ID: g[0], Title: g[1]})
@@ -151,8 +168,8 @@ func (s *session) group(root *cobra.Command, id string, cmds ...*cobra.Command) 
 func usageArgs(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return usageError{err}
+			if check(c, args) != nil {
+				return usagef("\"%s\" takes %s; it was given %s", c.CommandPath(), takes(c.Use), english.Plural(len(args), "argument", ""))
 			}
 			return nil
 		}
@@ -169,6 +186,17 @@ func usageArgs(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		usageArgs(c)
 	}
+}
+
+// takes names the arguments in a verb's line of usage, such as "URL TOKEN".
+func takes(use string) string {
+	_, rest, _ := strings.Cut(use, " ")
+	rest, _, _ = strings.Cut(rest, "--")
+	rest = strings.TrimSpace(strings.TrimSuffix(rest, "["))
+	if rest == "" {
+		return "no arguments"
+	}
+	return rest
 }
 
 func suggest(c *cobra.Command, word string) string {

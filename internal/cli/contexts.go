@@ -1,21 +1,17 @@
 package cli
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
-
-	"github.com/spf13/cobra"
+	"sync"
 
 	"atoll/client"
-	"atoll/internal/core"
 )
 
 // contexts is the file of hubs that this user talks to:
@@ -106,6 +102,28 @@ func (s *session) addContext(name string, e hubEntry) error {
 	return s.saveContexts(c)
 }
 
+// rememberHub writes a context for a hub that was just started or joined. One
+// with a key becomes the current one. Without a key it does not push aside what
+// the user works with: neither a context of the same hub nor the current one.
+func (s *session) rememberHub(name string, e hubEntry) error {
+	c, err := s.loadContexts()
+	if err != nil {
+		return err
+	}
+	if e.Key == "" {
+		for _, have := range c.Contexts {
+			if have.URL == e.URL && have.Key != "" {
+				return nil
+			}
+		}
+	}
+	c.Contexts[name] = e
+	if e.Key != "" || c.Current == "" {
+		c.Current = name
+	}
+	return s.saveContexts(c)
+}
+
 // where finds the hub to talk to: flags, then environment, then the context.
 func (s *session) where() (hubEntry, error) {
 	var e hubEntry
@@ -133,10 +151,33 @@ func (s *session) where() (hubEntry, error) {
 	} else if key := s.env.Getenv("ATOLL_API_KEY"); key != "" && s.context == "" {
 		e.Key = key
 	}
+	if err := s.readCA(&e); err != nil {
+		return e, err
+	}
 	if e.URL == "" {
 		return e, errors.New("no hub is known yet; start one with \"atoll up\", or name one with --url or ATOLL_URL")
 	}
 	return e, nil
+}
+
+// readCA takes the certificate of --ca-cert or ATOLL_CA_CERT, if one is given.
+func (s *session) readCA(e *hubEntry) error {
+	path := s.caFile
+	if path == "" && s.context == "" {
+		path = s.env.Getenv("ATOLL_CA_CERT")
+	}
+	if path == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("certificate of the hub: %w", err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return usagef("--ca-cert %s: this file holds no certificate in PEM form", path)
+	}
+	e.CACert = string(pem)
+	return nil
 }
 
 // client connects to the hub that is meant.
@@ -145,158 +186,25 @@ func (s *session) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.client()
-}
-
-func (e hubEntry) client() (*client.Client, error) { return e.clientFor(0) }
-
-// clientFor connects with the patience given; see client.Config.
-func (e hubEntry) clientFor(patience time.Duration) (*client.Client, error) {
-	cfg := client.Config{URL: e.URL, Key: e.Key, RetryFor: patience}
-	if e.CACert != "" {
-		cfg.CACert = []byte(e.CACert)
-	}
+	cfg := e.config()
+	cfg.OnRetry = s.onRetry()
 	return client.New(cfg)
 }
 
-func (s *session) contextCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "context",
-		Short: "Choose the hub that the other verbs talk to",
-		Long: `A context is a hub's address and a key for it. "atoll up" and "atoll join" write
-one, so that the next verb just works. Contexts are kept in
-$XDG_CONFIG_HOME/atoll/contexts.json, readable by you alone.
-
---url and --key, then ATOLL_URL and ATOLL_API_KEY, override the current context.`,
+// onRetry says once that the hub is waited for, so that nobody thinks that
+// nothing happens.
+func (s *session) onRetry() func(error) {
+	var once sync.Once
+	return func(err error) {
+		once.Do(func() { fmt.Fprintf(s.err, "%s; trying for up to %s\n", clean(err.Error()), client.DefaultRetryFor) })
 	}
-	cmd.AddCommand(s.contextListCmd(), s.contextUseCmd(), s.contextShowCmd(), s.contextAddCmd(), s.contextRemoveCmd())
-	return cmd
 }
 
-// contextRow is a context as shown: without its key.
-type contextRow struct {
-	Name    string `json:"name"`
-	Current bool   `json:"current"`
-	URL     string `json:"url"`
-	HasKey  bool   `json:"has_key"`
-	OwnCA   bool   `json:"own_ca"`
-}
-
-func (c *contexts) row(name string) contextRow {
-	e := c.Contexts[name]
-	return contextRow{name, name == c.Current, e.URL, e.Key != "", e.CACert != ""}
-}
-
-func (s *session) contextListCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "list", Short: "List contexts", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		c, err := s.loadContexts()
-		if err != nil {
-			return err
-		}
-		rows := []contextRow{}
-		for _, name := range slices.Sorted(maps.Keys(c.Contexts)) {
-			rows = append(rows, c.row(name))
-		}
-		return show(s, rows, "CURRENT NAME URL KEY", func(r contextRow) []string {
-			return []string{yes(r.Current, "*"), r.Name, r.URL, yes(r.HasKey, "yes")}
-		})
-	}}
-	s.jsonFlag(cmd)
-	return cmd
-}
-
-func (s *session) contextShowCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "show", Short: "Show which hub is talked to now", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
-		e, err := s.where()
-		if err != nil {
-			return err
-		}
-		c, err := s.loadContexts()
-		if err != nil {
-			return err
-		}
-		row := contextRow{URL: e.URL, HasKey: e.Key != "", OwnCA: e.CACert != ""}
-		for name, have := range c.Contexts {
-			if have == e {
-				row = c.row(name)
-			}
-		}
-		if s.asJSON {
-			return s.printJSON(row)
-		}
-		return s.out.Fields("context", row.Name, "url", row.URL, "key", yes(row.HasKey, "yes"), "own CA", yes(row.OwnCA, "yes"))
-	}}
-	s.jsonFlag(cmd)
-	return cmd
-}
-
-func (s *session) contextUseCmd() *cobra.Command {
-	return &cobra.Command{Use: "use NAME", Short: "Make a context the current one", Args: cobra.ExactArgs(1),
-		ValidArgsFunction: s.completeContexts,
-		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := s.loadContexts()
-			if err != nil {
-				return err
-			}
-			if _, ok := c.Contexts[args[0]]; !ok {
-				return usagef("there is no context %q; see: atoll context list", args[0])
-			}
-			c.Current = args[0]
-			return s.saveContexts(c)
-		}}
-}
-
-func (s *session) completeContexts(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	c, err := s.loadContexts()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
+// config is how the hub is connected to.
+func (e hubEntry) config() client.Config {
+	cfg := client.Config{URL: e.URL, Key: e.Key}
+	if e.CACert != "" {
+		cfg.CACert = []byte(e.CACert)
 	}
-	return slices.Sorted(maps.Keys(c.Contexts)), cobra.ShellCompDirectiveNoFileComp
-}
-
-func (s *session) contextAddCmd() *cobra.Command {
-	var caFile string
-	cmd := &cobra.Command{
-		Use: "add NAME --url URL [--key KEY] [--ca-cert FILE]", Short: "Add or replace a context and use it", Args: cobra.ExactArgs(1),
-		Example: "  atoll context add work --url https://hub.example:8420 --key atl_key_… --ca-cert ca.pem",
-		RunE: func(_ *cobra.Command, args []string) error {
-			if err := core.CheckName("context", args[0]); err != nil {
-				return usageError{err}
-			}
-			if s.url == "" {
-				return usagef("a context needs --url")
-			}
-			e := hubEntry{URL: strings.TrimRight(s.url, "/"), Key: s.key}
-			if caFile != "" {
-				pem, err := os.ReadFile(caFile)
-				if err != nil {
-					return err
-				}
-				e.CACert = string(pem)
-			}
-			if _, err := e.client(); err != nil {
-				return usageError{err}
-			}
-			return s.addContext(args[0], e)
-		}}
-	cmd.Flags().StringVar(&caFile, "ca-cert", "", "certificate (PEM) of a hub with its own CA")
-	return cmd
-}
-
-func (s *session) contextRemoveCmd() *cobra.Command {
-	return &cobra.Command{Use: "remove NAME", Short: "Forget a context", Args: cobra.ExactArgs(1), ValidArgsFunction: s.completeContexts,
-		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := s.loadContexts()
-			if err != nil {
-				return err
-			}
-			if _, ok := c.Contexts[args[0]]; !ok {
-				return usagef("there is no context %q; see: atoll context list", args[0])
-			}
-			delete(c.Contexts, args[0])
-			if c.Current == args[0] {
-				c.Current = ""
-			}
-			return s.saveContexts(c)
-		}}
+	return cfg
 }

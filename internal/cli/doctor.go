@@ -34,6 +34,7 @@ type finding struct {
 func (s *session) doctorCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Look whether everything is well, and say what to do", Args: cobra.NoArgs,
+		Example: "  atoll doctor\n  atoll --url https://hub.example:8420 doctor --json",
 		Long: `Check this machine (sandbox, disk) and the hub of the current context (reachable,
 clock, key, nodes, log). Exit code 3 if anything is not well.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -113,13 +114,19 @@ func (d *doctor) hub(ctx context.Context) {
 		d.say("hub", false, err.Error(), "start one: atoll up")
 		return
 	}
-	c, err := e.clientFor(-1) // what is wrong now is the question
+	cfg := e.config()
+	cfg.RetryFor = -1 // what is wrong now is the question
+	c, err := client.New(cfg)
 	if err != nil {
 		d.say("hub", false, err.Error(), "correct the context: atoll context add NAME --url URL")
 		return
 	}
 	sent := time.Now()
 	h, err := c.Ready(ctx)
+	if client.Untrusted(err) {
+		d.say("hub", false, err.Error(), untrustedHint)
+		return
+	}
 	if err != nil {
 		d.say("hub", false, err.Error(), "is it running there? atoll context show says where \"there\" is; atoll up starts one here")
 		return

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,10 +35,12 @@ type fake struct {
 }
 
 var (
-	taskID  = core.TaskID(77)
-	leaseID = core.LeaseID(1_000_000)
-	then    = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	result  = []byte("{\"label\":\"card_lost\"}\n")
+	taskID   = core.TaskID(77)
+	failedID = core.TaskID(78)
+	stuckID  = core.TaskID(79) // never ends
+	leaseID  = core.LeaseID(1_000_000)
+	then     = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	result   = []byte("{\"label\":\"card_lost\"}\n")
 )
 
 func newFake() *fake {
@@ -56,10 +59,18 @@ func (f *fake) lastBody() string {
 	return f.body
 }
 
-// guard knows one key and remembers what was posted.
+// Keys besides atl_key_test.
+const (
+	strangerKey = "atl_key_stranger" // an account without nodes, and an operator of two accounts
+	nodeKey     = "atl_key_node"     // of paris-1, which may see itself alone
+)
+
+// guard knows these keys and remembers what was posted.
 func (f *fake) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if a := r.Header.Get("Authorization"); a != "Bearer atl_key_test" {
+		switch r.Header.Get("Authorization") {
+		case "Bearer atl_key_test", "Bearer " + strangerKey, "Bearer " + nodeKey:
+		default:
 			refuse(w, 401, "the API key is not known", "")
 			return
 		}
@@ -99,7 +110,7 @@ func task(state string) api.Task {
 }
 
 func (f *fake) reads(mux *http.ServeMux) {
-	one := "/v1/tasks/" + taskID.String()
+	one, failed, stuck := "/v1/tasks/"+taskID.String(), "/v1/tasks/"+failedID.String(), "/v1/tasks/"+stuckID.String()
 	mux.HandleFunc("GET /v1/tasks", rows(task("succeeded")))
 	mux.HandleFunc("GET "+one, func(w http.ResponseWriter, _ *http.Request) { reply(w, task("succeeded")) })
 	mux.HandleFunc("GET /v1/tasks/{id}", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404, "no such task", "") })
@@ -107,6 +118,14 @@ func (f *fake) reads(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+one+"/leases", rows(api.Lease{ID: leaseID, Task: taskID, Attempt: 1, Node: "paris-1", Owner: "alice", State: "passed", Price: 30_000, Pay: 30_000, ResultDigest: core.DigestOf(result)}))
 	mux.HandleFunc("GET "+one+"/receipts", rows(api.ReceiptRef{Lease: leaseID, Node: "paris-1", State: "passed", LogIndex: 4, ResultDigest: core.DigestOf(result), Verdict: "x"}))
 	mux.HandleFunc("GET "+one+"/result", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(result) })
+	mux.HandleFunc("GET "+failed+"/result", func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, 409, "the task is failed: no two agree", "see why with GET "+failed+"/events; parts that succeeded keep their results: ask with ?part=N")
+	})
+	mux.HandleFunc("GET "+stuck+"/events", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
 	mux.HandleFunc("GET "+one+"/events", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for i, typ := range []string{"task.queued", "part.succeeded", "task.succeeded"} {
@@ -119,13 +138,31 @@ func (f *fake) reads(mux *http.ServeMux) {
 		o.Region = r.URL.Query().Get("sort") // to be seen
 		rows(o)(w, r)
 	})
-	mux.HandleFunc("GET /v1/nodes", rows(api.Node{ID: "paris-1", Owner: "alice", State: "up", Country: "FR", Price: 30_000, Engines: []string{"text"}, Platform: "linux/amd64", CPUMillis: 2000, Memory: 1 << 30,
-		Reliability: 0.83, Passed: 5, Rejected: 1, Earned: 150_000, JoinedAt: then, SeenAt: &then, PublicKey: "key", Sandbox: []string{"seccomp"}}))
+	paris := api.Node{ID: "paris-1", Owner: "alice", State: "up", Country: "FR", Price: 30_000, Engines: []string{"text"}, Platform: "linux/amd64", CPUMillis: 2000, Memory: 1 << 30,
+		Reliability: 0.83, Passed: 5, Rejected: 1, Earned: 150_000, JoinedAt: then, SeenAt: &then, PublicKey: "key", Sandbox: []string{"seccomp"}}
+	mux.HandleFunc("GET /v1/nodes", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.Header.Get("Authorization"), strangerKey) {
+			rows[api.Node]()(w, r)
+			return
+		}
+		rows(paris)(w, r)
+	})
+	mux.HandleFunc("GET /v1/node", func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.Header.Get("Authorization"), nodeKey) {
+			refuse(w, 403, "the key does not have the scope node", "")
+			return
+		}
+		reply(w, paris)
+	})
 	mux.HandleFunc("GET /v1/models", rows(api.Model{ID: "triage@1", Engine: "text", Size: 4096, OwnedBy: "acme", Reproducible: true, Digest: core.DigestOf([]byte("model")), Created: then.Unix()}))
-	mux.HandleFunc("GET /v1/accounts", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /v1/accounts", func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.Header.Get("Authorization"), strangerKey) {
+			rows(api.Account{ID: "acme"}, api.Account{ID: "alice"})(w, r)
+			return
+		}
 		_, _ = io.WriteString(w, `{"object":"list","data":[{"id":"issuer","available":"-5.00","held":"0.00","created_at":"2026-11-01T12:00:00Z"}]}`)
 	})
-	mux.HandleFunc("GET /v1/accounts/acme/statement", rows(api.Transfer{Time: then, Kind: "post", Debit: "acme", Credit: "alice", Amount: 30_000, Task: taskID, Lease: leaseID}))
+	mux.HandleFunc("GET /v1/accounts/acme/statement", rows(api.Transfer{Time: then, Kind: "post", Debit: "acme", Credit: "alice", Amount: 30_000, Task: taskID, Lease: leaseID}, api.Transfer{Time: then, Kind: "issue", Debit: "issuer", Credit: "acme", Amount: core.Credit}))
 	mux.HandleFunc("GET /v1/ledger/audit", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, api.Audit{Debits: core.Credit, Credits: core.Credit, Transfers: 9, DoubleCharged: 1, Problems: []string{"part 3 was paid twice"}})
 	})
@@ -154,6 +191,11 @@ func (f *fake) writes(mux *http.ServeMux) {
 		switch spec.Model {
 		case "missing":
 			refuse(w, 404, "no model \"missing\"", "list models with GET /v1/models")
+			return
+		case "stuck":
+			t := task("running")
+			t.ID, t.EndedAt = stuckID, nil
+			reply(w, api.SubmitReply{Task: t})
 			return
 		case "lost": // a task that cannot be done
 			t := task("expired")

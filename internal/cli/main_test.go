@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"atoll/internal/cli"
 	"atoll/internal/cli/quickstart"
+	"atoll/internal/core"
 	"atoll/internal/node/sandbox"
 )
 
@@ -38,11 +40,20 @@ var pretend = cli.Runtime{
 		return nil
 	},
 	NodeRun: func(_ context.Context, c cli.NodeConfig) error {
+		if c.Hub == "nowhere" {
+			return core.Errorf(core.Invalid, "hub URL %q: want https://host:port", c.Hub)
+		}
 		fmt.Printf("node: hub %s, token %s, country %s, price %s, labels %v, engines %v, cache %d, faults %q\n", c.Hub, c.Token, c.Country, c.Price, c.Labels, c.Engines, c.Cache, c.Faults)
 		if c.OnReady != nil {
 			return c.OnReady(cli.NodeReady{Node: "paris-1", Owner: "alice", HubURL: c.Hub})
 		}
 		return nil
+	},
+	Joined: func(dir string) (cli.NodeAccess, error) {
+		if filepath.Base(dir) != "paris" {
+			return cli.NodeAccess{}, fs.ErrNotExist
+		}
+		return cli.NodeAccess{NodeReady: cli.NodeReady{Node: "paris-1", Owner: "alice", HubURL: os.Getenv("FAKE_URL")}, Key: os.Getenv("NODE_KEY")}, nil
 	},
 	StartNetwork: func(context.Context, quickstart.NetworkConfig) (*quickstart.Network, error) {
 		return nil, errors.New("no network here")
@@ -61,6 +72,8 @@ func TestScripts(t *testing.T) {
 			env.Values["fake"] = f
 			env.Setenv("ATOLL_URL", f.url)
 			env.Setenv("ATOLL_API_KEY", "atl_key_test")
+			env.Setenv("FAKE_URL", f.url)
+			env.Setenv("NODE_KEY", nodeKey)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("TZ", "UTC")
@@ -108,13 +121,20 @@ func private(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// Every verb says what it does, and those that show something know --json.
+// Every verb says what it does, by an example, too, and what each flag takes; those
+// that show something know --json.
 func TestVerbsAreComplete(t *testing.T) {
 	t.Parallel()
 	silent := []string{"use", "add", "remove", "result", "run", "join", "up", "hub", "revoke", "completion", "help"}
 	for _, c := range cli.Verbs() {
 		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
 			t.Errorf("%s: short help %q", c.Path, c.Short)
+		}
+		if made := strings.Contains(c.Path, "completion") || c.Path == "atoll help"; c.Leaf && c.Example == "" && !made {
+			t.Errorf("%s has no example", c.Path)
+		}
+		if len(c.Unnamed) > 0 {
+			t.Errorf("%s: the help of %v does not name the value in backquotes", c.Path, c.Unnamed)
 		}
 		for line := range strings.SplitSeq(c.Example, "\n") {
 			if line != "" && !strings.Contains(line, "atoll ") {

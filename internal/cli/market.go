@@ -11,7 +11,7 @@ import (
 )
 
 func (s *session) marketCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "market", Short: "See what can be had, and for how much"}
+	cmd := &cobra.Command{Use: "market", Short: "See what can be had, and for how much", Example: "  atoll market offers"}
 	cmd.AddCommand(s.offersCmd())
 	return cmd
 }
@@ -33,22 +33,34 @@ are ranked, so that one who has hardly worked yet does not look perfect.`,
 					return err
 				}
 			}
+			if q.Country != "" {
+				if q.Country, err = country(q.Country); err != nil {
+					return err
+				}
+			}
 			c, err := s.client()
 			if err != nil {
 				return err
 			}
-			return showAll(s, c.Offers(cmd.Context(), q), 0, "NODE OWNER PRICE COUNTRY REGION ENGINES P50 P99 RELIABILITY P5 FREE", func(o api.Offer) []string {
+			offers, err := client.Collect(c.Offers(cmd.Context(), q))
+			if err != nil {
+				return err
+			}
+			if len(offers) == 0 {
+				fmt.Fprintln(s.err, "no node that fits takes work now")
+			}
+			return show(s, offers, "NODE OWNER PRICE COUNTRY REGION ENGINES P50 P99 RELIABILITY P5 FREE", func(o api.Offer) []string {
 				return []string{string(o.Node), string(o.Owner), o.Price.String(), o.Country, o.Region, strings.Join(o.Engines, ","),
 					millis(o.P50Ms), millis(o.P99Ms), share(o.Reliability), share(o.ReliabilityP5), fmt.Sprint(o.Free)}
 			})
 		},
 	}
-	cmd.Flags().StringVar(&q.Country, "country", "", "only in this country")
-	cmd.Flags().StringVar(&q.Engine, "engine", "", "only with this engine")
-	cmd.Flags().StringVar(&q.Sort, "sort", "", "price (default), p50, p99 or reliability; with - in front: descending")
-	cmd.Flags().StringVar(&q.Selector, "selector", "", "labels that nodes must have, such as 'tier in (gold), !spot'")
-	cmd.Flags().StringVar(&maxPrice, "max-price", "", "at most so many credits for each lease")
-	cmd.Flags().Float64Var(&q.MinReliability, "min-reliability", 0, "5th percentile of reliability at least, 0 to 1")
+	cmd.Flags().StringVar(&q.Country, "country", "", "`CODE` of the only country wanted, ISO 3166, such as FR")
+	cmd.Flags().StringVar(&q.Engine, "engine", "", "`ENGINE` that must be offered: text or wasm")
+	cmd.Flags().StringVar(&q.Sort, "sort", "", "`KEY` to sort by: price, p50, p99 or reliability; with - in front: descending (default: price)")
+	cmd.Flags().StringVar(&q.Selector, "selector", "", "`LABELS` that nodes must have, such as 'tier in (gold), !spot'")
+	cmd.Flags().StringVar(&maxPrice, "max-price", "", "`CREDITS` for each lease at most")
+	cmd.Flags().Float64Var(&q.MinReliability, "min-reliability", 0, "`SHARE`, 0 to 1: the 5th percentile of reliability at least")
 	s.jsonFlag(cmd)
 	return cmd
 }

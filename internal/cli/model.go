@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"atoll/api"
@@ -27,7 +28,7 @@ func (s *session) modelCmd() *cobra.Command {
   atoll model push redact.wasm --name redact
   atoll model list`,
 	}
-	list := s.verb("list", "List all versions of all models", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
+	list := s.verb("list", "List all versions of all models", "atoll model list", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
 		return showAll(s, c.Models(cmd.Context()), 0, "MODEL ENGINE SIZE OWNER REPRODUCIBLE DIGEST CREATED", func(m api.Model) []string {
 			return []string{m.ID, m.Engine, bytesOf(m.Size), string(m.OwnedBy), yes(m.Reproducible, "yes"), m.Digest.Short(), clock(time.Unix(m.Created, 0))}
 		})
@@ -57,12 +58,12 @@ equal bytes on every machine.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.train(cmd.Context(), &f) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.data, "data", "", "labelled examples, .csv or .jsonl")
-	fl.StringVar(&f.output, "output", "", "where to write the model")
-	fl.StringVar(&f.push, "push", "", "also register it with the hub, under this name")
-	fl.IntVar(&f.epochs, "epochs", 0, "passes over the examples (default 12)")
-	fl.IntVar(&f.holdout, "holdout", 0, "percent of the examples kept apart (default 10)")
-	fl.Uint64Var(&f.seed, "seed", 0, "of the order of examples")
+	fl.StringVar(&f.data, "data", "", "`FILE` of labelled examples, .csv or .jsonl (required)")
+	fl.StringVar(&f.output, "output", "", "`FILE` to write the model to")
+	fl.StringVar(&f.push, "push", "", "`NAME` under which to register it with the hub, too")
+	fl.IntVar(&f.epochs, "epochs", 12, "`NUMBER` of passes over the examples, 1 to 1000")
+	fl.IntVar(&f.holdout, "holdout", 10, "`PERCENT` of the examples kept apart to measure on, 0 to 50")
+	fl.Uint64Var(&f.seed, "seed", 0, "`NUMBER` that decides the order of examples and which are kept apart")
 	_ = cmd.MarkFlagFilename("data", "csv", "jsonl", "ndjson")
 	_ = cmd.MarkFlagFilename("output")
 	s.jsonFlag(cmd)
@@ -84,11 +85,26 @@ func (s *session) train(ctx context.Context, f *trainFlags) error {
 	if f.data == "" || f.output == "" && f.push == "" {
 		return usagef("training needs --data, and --output or --push")
 	}
+	if f.epochs < 1 || f.epochs > 1000 {
+		return usagef("--epochs %d: want 1 to 1000", f.epochs)
+	}
+	if f.holdout < 0 || f.holdout > 50 {
+		return usagef("--holdout %d: want 0 to 50 percent", f.holdout)
+	}
+	if f.push != "" {
+		if err := core.CheckName("model", f.push); err != nil {
+			return usagef("--push: %w", err)
+		}
+	}
+	holdout := f.holdout
+	if holdout == 0 {
+		holdout = -1 // in text.Options zero is the default
+	}
 	examples, err := readExamples(f.data)
 	if err != nil {
 		return err
 	}
-	m, report, err := trainModel(ctx, s.err, examples, text.Options{Epochs: f.epochs, Holdout: f.holdout, Seed: f.seed})
+	m, report, err := trainModel(ctx, s.err, examples, text.Options{Epochs: f.epochs, Holdout: holdout, Seed: f.seed})
 	if err != nil {
 		return err
 	}
@@ -121,9 +137,13 @@ func (s *session) printTrained(t *trained) error {
 	if t.Model != nil {
 		registered = t.Model.ID
 	}
-	err := s.out.Fields("examples", fmt.Sprintf("%d, of %d labels", t.Examples, t.Labels),
-		"accuracy", fmt.Sprintf("%s on %d examples kept apart (always the most frequent label: %s)", t.Report.Accuracy, t.Report.Examples, t.Report.Majority),
-		"macro F1", t.Report.MacroF1.String(), "file", yes(t.Output != "", fmt.Sprintf("%s, %s", t.Output, bytesOf(int64(t.Size)))),
+	accuracy, f1 := "not measured: no examples were kept apart", ""
+	if n := t.Report.Examples; n > 0 {
+		accuracy = fmt.Sprintf("%s on %s kept apart (always the most frequent label: %s)", t.Report.Accuracy, english.Plural(n, "example", ""), t.Report.Majority)
+		f1 = t.Report.MacroF1.String()
+	}
+	err := s.out.Fields("examples", fmt.Sprintf("%d, of %s", t.Examples, english.Plural(t.Labels, "label", "")),
+		"accuracy", accuracy, "macro F1", f1, "file", yes(t.Output != "", fmt.Sprintf("%s, %s", t.Output, bytesOf(int64(t.Size)))),
 		"digest", t.Digest.String(), "registered", registered)
 	if err == nil && t.Model == nil {
 		s.hint("register it: atoll model push %s --name NAME", t.Output)
@@ -153,7 +173,7 @@ func trainModel(ctx context.Context, out term.Out, examples []text.Example, opt 
 
 func (s *session) modelPushCmd() *cobra.Command {
 	var m client.NewModel
-	cmd := s.verb("push FILE", "Upload a model and register its next version", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	cmd := s.verb("push FILE", "Upload a model and register its next version", "atoll model push redact.wasm --name redact --description 'takes out addresses'", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
 		data, err := s.readFile(args[0], maxModel)
 		if err != nil {
 			return err
@@ -183,9 +203,9 @@ func (s *session) modelPushCmd() *cobra.Command {
 	})
 	cmd.Long = `Upload a model file and give it a name. The same bytes under the same name stay
 the same version; other bytes become the next one.`
-	cmd.Flags().StringVar(&m.Name, "name", "", "name (default: the file's, without its ending)")
-	cmd.Flags().StringVar(&m.Engine, "engine", "", "wasm or text (default: seen from the file)")
-	cmd.Flags().StringVar(&m.Description, "description", "", "what it does")
+	cmd.Flags().StringVar(&m.Name, "name", "", "`NAME` of the model (default: the file's, without its ending)")
+	cmd.Flags().StringVar(&m.Engine, "engine", "", "`ENGINE` that runs it: wasm or text (default: seen from the file)")
+	cmd.Flags().StringVar(&m.Description, "description", "", "`TEXT` that says what it does")
 	s.jsonFlag(cmd)
 	return cmd
 }

@@ -44,7 +44,7 @@ type fetched struct {
 
 func (s *session) receiptGetCmd() *cobra.Command {
 	dir := "."
-	cmd := s.verb("get LEASE", "Save a lease's receipt, verdict, result, and what they are checked with", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	cmd := s.verb("get LEASE", "Save a lease's receipt, verdict, result, and what they are checked with", "atoll receipt get lease_0c3v7k9qmbn4b --dir receipts", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
 		id, err := core.ParseLeaseID(args[0])
 		if err != nil {
 			return usageError{err}
@@ -66,7 +66,7 @@ func (s *session) receiptGetCmd() *cobra.Command {
 		}
 		return nil
 	})
-	cmd.Flags().StringVar(&dir, "dir", dir, "where to save them")
+	cmd.Flags().StringVar(&dir, "dir", dir, "`DIR` to save them in")
 	_ = cmd.MarkFlagDirname("dir")
 	s.jsonFlag(cmd)
 	return cmd
@@ -189,13 +189,13 @@ proves that nothing was changed, but not who signed.`,
 		RunE:    func(_ *cobra.Command, args []string) error { return s.verify(&f, args[0]) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.result, "result", "", "file with the result bytes: they must be what was signed for")
-	fl.StringVar(&f.root, "trusted-root", "", "the log's trusted root")
-	fl.StringVar(&f.key, "node-key", "", "public key (PEM) of the node, or of the hub for a verdict")
-	fl.StringVar(&f.lease, "lease", "", "the receipt must be for this lease")
-	fl.StringVar(&f.task, "task", "", "and of this task")
-	fl.StringVar(&f.nonce, "nonce", "", "and answer this nonce")
-	fl.StringArrayVar(&f.witness, "witness", nil, "key (C2SP vkey) of a witness that must have cosigned the log")
+	fl.StringVar(&f.result, "result", "", "`FILE` with the result: its bytes must be what was signed for")
+	fl.StringVar(&f.root, "trusted-root", "", "`FILE` with the trusted root of the log")
+	fl.StringVar(&f.key, "node-key", "", "`FILE` with the public key (PEM) of the node, or of the hub for a verdict")
+	fl.StringVar(&f.lease, "lease", "", "`LEASE` that the receipt must be for")
+	fl.StringVar(&f.task, "task", "", "`TASK` that the receipt must be for")
+	fl.StringVar(&f.nonce, "nonce", "", "`NONCE` that the receipt must answer")
+	fl.StringArrayVar(&f.witness, "witness", nil, "`KEY` (C2SP vkey) of a witness that must have cosigned the log; may be repeated")
 	for _, name := range []string{"result", "trusted-root", "node-key"} {
 		_ = cmd.MarkFlagFilename(name)
 	}
@@ -208,23 +208,31 @@ func (s *session) verify(f *verifyFlags, path string) error {
 	if err != nil {
 		return err
 	}
+	// What is no bundle needs no trusted root to be refused.
+	if r, err := receipt.Check(bundle, receipt.Want{}); errors.Is(err, receipt.ErrBundle) {
+		return s.verified(r, err)
+	}
 	want, err := f.want(s, path)
 	if err != nil {
 		return err
 	}
-	report, refused := receipt.Check(bundle, want)
-	if s.asJSON {
-		err = s.printJSON(struct {
-			OK bool `json:"ok"`
-			*receipt.Report
-		}{refused == nil, report})
-	} else {
+	return s.verified(receipt.Check(bundle, want))
+}
+
+// verified prints the outcome of all checks.
+func (s *session) verified(report *receipt.Report, refused error) error {
+	if !s.asJSON {
 		s.printReport(report, refused)
+	} else if err := s.printJSON(struct {
+		OK bool `json:"ok"`
+		*receipt.Report
+	}{refused == nil, report}); err != nil {
+		return err
 	}
-	if err == nil && refused != nil {
-		err = errNo
+	if refused != nil {
+		return errNo
 	}
-	return err
+	return nil
 }
 
 func (s *session) printReport(r *receipt.Report, refused error) {
@@ -232,6 +240,9 @@ func (s *session) printReport(r *receipt.Report, refused error) {
 		mark := s.out.Mark(step.OK)
 		if step.Skipped {
 			mark = "-"
+			if !r.Steps[0].OK {
+				continue // of what is no bundle there is no more to say
+			}
 		}
 		fmt.Fprintf(s.out, "%s %-11s %s\n", mark, step.Name, clean(step.Detail))
 	}

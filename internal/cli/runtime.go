@@ -13,10 +13,13 @@ import (
 // Runtime is what the verbs need of the parts that package app wires together.
 // Each function runs until ctx ends or something fails for good.
 type Runtime struct {
-	Version      string
-	Up           func(ctx context.Context, cfg UpConfig) error
-	Hub          func(ctx context.Context, cfg HubConfig) error
-	NodeRun      func(ctx context.Context, cfg NodeConfig) error
+	Version string
+	Up      func(ctx context.Context, cfg UpConfig) error
+	Hub     func(ctx context.Context, cfg HubConfig) error
+	NodeRun func(ctx context.Context, cfg NodeConfig) error
+	// Joined reads how the node of a directory was let in; fs.ErrNotExist if it
+	// has not joined yet.
+	Joined       func(dir string) (NodeAccess, error)
 	StartNetwork func(ctx context.Context, cfg quickstart.NetworkConfig) (*quickstart.Network, error)
 }
 
@@ -86,6 +89,13 @@ type NodeReady struct {
 	Owner  core.AccountID
 	HubURL string
 	CACert string
+}
+
+// NodeAccess is how a node that has joined speaks to its hub.
+type NodeAccess struct {
+	NodeReady
+
+	Key string // of the node alone: it sees itself with it, and nothing of its owner
 }
 
 // Env is what a process gets from outside.

@@ -15,11 +15,11 @@ type hubFlags struct {
 
 func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.cfg.Dir, "dir", s.dataDir(role), "where keys, database, blobs and log are kept")
-	fl.StringVar(&f.cfg.Listen, "listen", "127.0.0.1:8420", "address of the HTTP API; away from loopback the hub uses TLS with its own CA")
-	fl.StringVar(&f.cfg.Advertise, "advertise", "", "URL under which nodes and clients reach it")
-	fl.StringVar(&f.cfg.ReadyFile, "ready-file", "", `when the API answers, write {"url","admin_key","nodes"} to this file`)
-	fl.BoolVar(&f.cfg.Private, "allow-private", false, "let data pointers and callbacks go to private addresses")
+	fl.StringVar(&f.cfg.Dir, "dir", s.dataDir(role), "`DIR` in which keys, database, blobs and log are kept")
+	fl.StringVar(&f.cfg.Listen, "listen", "127.0.0.1:8420", "`HOST:PORT` of the HTTP API, port 0 is a free one; away from loopback the hub uses TLS with its own CA")
+	fl.StringVar(&f.cfg.Advertise, "advertise", "", "`URL` under which nodes and clients reach it (default: the address listened on)")
+	fl.StringVar(&f.cfg.ReadyFile, "ready-file", "", "`FILE` to write when the API answers: JSON with url, admin_key and nodes")
+	fl.BoolVar(&f.cfg.Private, "allow-private", false, "let data pointers and callbacks go to private addresses, such as 10.0.0.0/8")
 	logFlags(cmd, &f.level, &f.logForm)
 	_ = cmd.MarkFlagDirname("dir")
 	_ = cmd.MarkFlagFilename("ready-file")
@@ -52,7 +52,7 @@ func (f *hubFlags) config(s *session, contextName string) (HubConfig, error) {
 
 func (s *session) upCmd() *cobra.Command {
 	f := hubFlags{}
-	nodes, country, noContext := 3, "FR", false
+	nodes, place, noContext := 3, "FR", false
 	cmd := &cobra.Command{
 		Use: "up", Short: "Start a hub and three nodes on this machine", Args: cobra.NoArgs,
 		Long: `Start everything in one process on loopback: a hub with its database and log, and
@@ -65,6 +65,10 @@ survives a restart over the same --dir.`,
 			if nodes < 0 || nodes > 64 {
 				return usagef("--nodes %d: want 0 to 64", nodes)
 			}
+			place, err := country(place)
+			if err != nil {
+				return err
+			}
 			name := "up"
 			if noContext {
 				name = ""
@@ -73,12 +77,12 @@ survives a restart over the same --dir.`,
 			if err != nil {
 				return err
 			}
-			return s.rt.Up(cmd.Context(), UpConfig{Hub: hub, Nodes: nodes, Country: country})
+			return s.rt.Up(cmd.Context(), UpConfig{Hub: hub, Nodes: nodes, Country: place})
 		},
 	}
 	f.register(s, cmd, "up")
-	cmd.Flags().IntVar(&nodes, "nodes", nodes, "how many nodes, each with an owner of its own")
-	cmd.Flags().StringVar(&country, "country", country, "where the nodes say they stand")
+	cmd.Flags().IntVar(&nodes, "nodes", nodes, "`NUMBER` of nodes, 0 to 64, each with an owner of its own")
+	cmd.Flags().StringVar(&place, "country", place, "`CODE` of the country where the nodes say they stand, ISO 3166")
 	cmd.Flags().BoolVar(&noContext, "no-context", false, "do not write a client context")
 	return cmd
 }
@@ -104,16 +108,16 @@ that is to work: atoll join URL TOKEN.`,
 	}
 	f.register(s, cmd, "hub")
 	fl := cmd.Flags()
-	fl.IntVar(&f.cfg.NATSPort, "nats-port", 0, "port of the embedded NATS (default: a free one, kept)")
-	fl.StringSliceVar(&f.nats.URLs, "nats", nil, "use this NATS instead, such as nats://a:4222,nats://b:4222")
-	fl.StringVar(&f.nats.Creds, "nats-creds", "", "credentials file of the hub's user there")
-	fl.StringVar(&f.nats.Account, "nats-account", "", "public key of the account there")
-	fl.StringVar(&f.nats.Seed, "nats-signing-key", "", "file with a signing key of that account, with which nodes are let in")
+	fl.IntVar(&f.cfg.NATSPort, "nats-port", 0, "`PORT` of the embedded NATS, which nodes must be able to reach (default: a free one, kept in --dir)")
+	fl.StringSliceVar(&f.nats.URLs, "nats", nil, "`URLS` of a NATS to use instead of the embedded one, such as nats://a:4222,nats://b:4222")
+	fl.StringVar(&f.nats.Creds, "nats-creds", "", "`FILE` with the credentials of the hub's user in that NATS")
+	fl.StringVar(&f.nats.Account, "nats-account", "", "public `KEY` of the account in that NATS")
+	fl.StringVar(&f.nats.Seed, "nats-signing-key", "", "`FILE` with a signing key of that account, with which nodes are let in")
 	return cmd
 }
 
 func (s *session) versionCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+	cmd := &cobra.Command{Use: "version", Short: "Print the version", Example: "  atoll version", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
 		if s.asJSON {
 			return s.printJSON(map[string]string{"version": s.rt.Version})
 		}

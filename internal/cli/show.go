@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -30,13 +31,26 @@ func show[T any](s *session, rows []T, header string, cells func(T) []string) er
 	return s.out.Table(header, table)
 }
 
-// showAll prints at most limit rows of an iterator; 0: all.
+// showAll prints at most limit rows of an iterator, and says if there are more; 0:
+// all.
 func showAll[T any](s *session, seq iter.Seq2[T, error], limit int, header string, cells func(T) []string) error {
-	rows, err := client.Collect(first(seq, limit))
+	most := limit
+	if limit > 0 {
+		most = limit + 1
+	}
+	rows, err := client.Collect(first(seq, most))
 	if err != nil {
 		return err
 	}
-	return show(s, rows, header, cells)
+	more := limit > 0 && len(rows) > limit
+	if more {
+		rows = rows[:limit]
+	}
+	if err := show(s, rows, header, cells); err != nil || !more {
+		return err
+	}
+	fmt.Fprintf(s.err, "there are more than these %d; --limit 0 shows all\n", limit)
+	return nil
 }
 
 // first ends an iteration after n pairs; 0: never.

@@ -45,13 +45,13 @@ func (s *session) readSpec(cmd *cobra.Command, f *submitFlags, c *client.Client)
 		spec.Input = append(spec.Input, p)
 	}
 	if err := spec.Validate(); err != nil {
-		return nil, flagError(err)
+		return nil, wrongSpec(inFlags(err))
 	}
 	return spec, nil
 }
 
-// flagError turns a field of the API into the flag that set it.
-func flagError(err error) error {
+// wrongSpec is a usage error with the hint that goes with it.
+func wrongSpec(err error) error {
 	e, ok := errors.AsType[*core.Error](err)
 	if !ok {
 		return usageError{err}
@@ -69,6 +69,9 @@ func (s *session) loadSpec(path string) (*api.TaskSpec, error) {
 	if err != nil {
 		return nil, err
 	}
+	if path == "-" {
+		path = "standard input"
+	}
 	body, err := yaml.YAMLToJSONStrict(data) // JSON is YAML
 	if err != nil {
 		return nil, usagef("%s: %w", path, err)
@@ -78,7 +81,7 @@ func (s *session) loadSpec(path string) (*api.TaskSpec, error) {
 		err = spec.Validate()
 	}
 	if err != nil {
-		return nil, usagef("%s: %w", path, flagError(err))
+		return nil, usagef("%s: %w", path, wrongSpec(err))
 	}
 	return spec, nil
 }
@@ -92,7 +95,7 @@ func (s *session) pointer(ctx context.Context, c *client.Client, in string) (api
 	}
 	data, err := s.readFile(in, maxInput)
 	if err != nil {
-		return api.DataPointer{}, err
+		return api.DataPointer{}, fmt.Errorf("--input: %w", err)
 	}
 	if len(data) <= inlineInput {
 		return client.Inline(data), nil

@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strconv"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"atoll/api"
@@ -44,7 +48,7 @@ type submitFlags struct {
 }
 
 // reporting flags go with --spec; all others are fields of the specification.
-var reportingFlags = map[string]bool{"spec": true, "idempotency-key": true, "watch": true, "wait": true, "output": true, "json": true, "url": true, "key": true, "context": true}
+var reportingFlags = map[string]bool{"spec": true, "idempotency-key": true, "watch": true, "wait": true, "output": true, "json": true, "url": true, "key": true, "context": true, "ca-cert": true}
 
 func (s *session) submitCmd() *cobra.Command {
 	var f submitFlags
@@ -74,33 +78,34 @@ account when the task is accepted; what is not used comes back.`,
 
 func (f *submitFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.specFile, "spec", "", "the whole specification as YAML or JSON, - for standard input (fields: /openapi.json)")
-	fl.StringVar(&f.model, "model", "", "name@version, name, or sha256:… with --engine")
-	fl.StringVar(&f.engine, "engine", "", "engine of a model given as a digest")
-	fl.StringArrayVar(&f.inputs, "input", nil, "file, - or data pointer; several are joined")
-	fl.IntVar(&f.split, "split", 0, "lines of each part (default: one part)")
-	fl.StringArrayVar(&f.params, "param", nil, "NAME=VALUE for the engine; the value is JSON or plain text")
-	fl.StringVar(&f.verify, "verify", "", "none, or quorum:REPLICAS:AGREE such as quorum:3:2")
-	fl.StringVar(&f.maxCost, "max-cost", "", "credits that the task may cost at most, such as 2.50")
-	fl.StringSliceVar(&f.residency, "residency", nil, "countries (FR) or groups (EU, EEA) that it may run in")
-	fl.StringSliceVar(&f.regions, "region", nil, "regions that it may run in")
-	fl.StringVar(&f.selector, "selector", "", "labels that nodes must have, such as 'tier in (gold), !spot'")
-	fl.StringVar(&f.cpu, "cpu", "", "processor of each lease, such as 500m or 2")
-	fl.StringVar(&f.memory, "memory", "", "memory of each lease, such as 512Mi")
-	fl.DurationVar(&f.queue, "timeout-queue", 0, "longest wait of a part for a node")
-	fl.DurationVar(&f.execution, "timeout-execution", 0, "longest run of a lease")
-	fl.DurationVar(&f.total, "timeout-total", 0, "longest life of the task")
-	fl.IntVar(&f.attempts, "attempts", 0, "leases of each part and replica at most")
-	fl.DurationVar(&f.lostAfter, "lost-after", 0, "silence after which a node's leases go elsewhere")
-	fl.DurationVar(&f.latency, "latency", 0, "promised time of each lease")
-	fl.StringVar(&f.penalty, "penalty", "", "share of the price that a later lease loses, such as 20%")
-	fl.StringVar(&f.deadline, "deadline", "", "end of the task, such as 2026-12-01T00:00:00Z")
-	fl.Float64Var(&f.minReliability, "min-reliability", 0, "0 to 1; nodes below are not used")
-	fl.StringVar(&f.callback, "callback", "", "URL that is told when the task has ended")
-	fl.StringVar(&f.idempotencyKey, "idempotency-key", "", "submit once, however often this is run with the same key")
+	d := (&api.TaskSpec{}).WithDefaults()
+	fl.StringVar(&f.specFile, "spec", "", "`FILE` with the whole specification as YAML or JSON, - for standard input (fields: see the hub's /openapi.json)")
+	fl.StringVar(&f.model, "model", "", "`MODEL` as name@version, name, or sha256:… with --engine (required)")
+	fl.StringVar(&f.engine, "engine", "", "`ENGINE` of a model given as a digest: text or wasm")
+	fl.StringArrayVar(&f.inputs, "input", nil, "`FILE`, - or data pointer; may be repeated, they are joined (required)")
+	fl.IntVar(&f.split, "split", 0, "`LINES` of each part (default: one part)")
+	fl.StringArrayVar(&f.params, "param", nil, "`NAME=VALUE` for the engine; the value is JSON or plain text")
+	fl.StringVar(&f.verify, "verify", "", "`METHOD`: none, or quorum:REPLICAS:AGREE such as quorum:3:2 (default: none)")
+	fl.StringVar(&f.maxCost, "max-cost", "", "`CREDITS` that the task may cost at most, such as 2.50 (default: "+d.Budget.MaxCost.String()+")")
+	fl.StringSliceVar(&f.residency, "residency", nil, "`PLACES` that it may run in: countries (FR) or groups (EU, EEA)")
+	fl.StringSliceVar(&f.regions, "region", nil, "`REGIONS` that it may run in, as nodes name them")
+	fl.StringVar(&f.selector, "selector", "", "`LABELS` that nodes must have, such as 'tier in (gold), !spot'")
+	fl.StringVar(&f.cpu, "cpu", "", "`CORES` for each lease, such as 2 or 500m for half a core")
+	fl.StringVar(&f.memory, "memory", "", "`BYTES` of memory for each lease, such as 512Mi")
+	fl.DurationVar(&f.queue, "timeout-queue", 0, "`TIME` that a part waits for a node at most (default: "+d.Timeout.Queue.Std().String()+")")
+	fl.DurationVar(&f.execution, "timeout-execution", 0, "`TIME` that a lease runs at most (default: "+d.Timeout.Execution.Std().String()+")")
+	fl.DurationVar(&f.total, "timeout-total", 0, "`TIME` that the task lives at most (default: "+d.Timeout.Total.Std().String()+")")
+	fl.IntVar(&f.attempts, "attempts", 0, "`NUMBER` of leases of each part and replica at most (default: "+strconv.Itoa(d.Retry.MaxAttempts)+")")
+	fl.DurationVar(&f.lostAfter, "lost-after", 0, "`TIME` of silence after which a node's leases go elsewhere (default: "+d.Disconnect.LostAfter.Std().String()+")")
+	fl.DurationVar(&f.latency, "latency", 0, "`TIME` within which each lease must be reported, or pay is cut by --penalty; such as 2s")
+	fl.StringVar(&f.penalty, "penalty", "", "`SHARE` of its price that a later lease loses, such as 20%")
+	fl.StringVar(&f.deadline, "deadline", "", "`MOMENT` at which the task expires, such as 2026-12-01T00:00:00Z")
+	fl.Float64Var(&f.minReliability, "min-reliability", 0, "`SHARE`, 0 to 1: nodes whose reliability is below are not used")
+	fl.StringVar(&f.callback, "callback", "", "`URL` that is told when the task has ended")
+	fl.StringVar(&f.idempotencyKey, "idempotency-key", "", "`KEY`: submit once, however often this is run with the same one")
 	fl.BoolVar(&f.watch, "watch", false, "follow the task to its end and print its result")
-	fl.DurationVar(&f.wait, "wait", 0, "let the hub answer when the task has ended, after so long at the latest")
-	fl.StringVar(&f.output, "output", "", "write the result to this file (implies --watch)")
+	fl.DurationVar(&f.wait, "wait", 0, "`TIME`: let the hub answer when the task has ended, after so long at the latest, such as 30s")
+	fl.StringVar(&f.output, "output", "", "`FILE` to write the result to (implies --watch)")
 	_ = cmd.MarkFlagFilename("spec", "yaml", "yml", "json")
 	_ = cmd.MarkFlagFilename("input")
 	_ = cmd.MarkFlagFilename("output")
@@ -108,6 +113,9 @@ func (f *submitFlags) register(cmd *cobra.Command) {
 
 func (s *session) submit(cmd *cobra.Command, f *submitFlags) error {
 	f.watch = f.watch || f.output != ""
+	if _, err := os.Stat(filepath.Dir(f.output)); f.output != "" && err != nil {
+		return usagef("--output: %w", err) // said before anything is paid for
+	}
 	c, err := s.client()
 	if err != nil {
 		return err
@@ -118,6 +126,12 @@ func (s *session) submit(cmd *cobra.Command, f *submitFlags) error {
 	}
 	ctx := cmd.Context()
 	reply, err := c.Submit(ctx, spec, client.SubmitOptions{Key: f.idempotencyKey, Wait: f.wait})
+	if ctx.Err() != nil {
+		fmt.Fprintln(s.err, "the task may have been submitted already; see: atoll task list")
+	}
+	if err != nil && f.specFile == "" {
+		err = inFlags(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -130,6 +144,7 @@ func (s *session) submit(cmd *cobra.Command, f *submitFlags) error {
 	fmt.Fprintln(s.err, "task", reply.ID)
 	t, err := s.watch(ctx, c, reply.ID)
 	if err != nil {
+		fmt.Fprintf(s.err, "no longer watched; the task goes on. To see it again: atoll task events %[1]s, its result: atoll task result %[1]s, to stop it: atoll task cancel %[1]s\n", reply.ID)
 		return err
 	}
 	if err := s.ended(t); err != nil {
@@ -156,7 +171,7 @@ func (s *session) submitted(reply *api.SubmitReply) error {
 	if reply.Ended() {
 		return s.ended(&reply.Task)
 	}
-	s.hint("%s, %d parts, up to %s held. Follow it: atoll task events %s", reply.State, reply.Parts.Total, reply.Cost.Max, reply.ID)
+	s.hint("%s, %s, up to %s held. Follow it: atoll task events %s", reply.State, english.Plural(reply.Parts.Total, "part", ""), reply.Cost.Max, reply.ID)
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"atoll/api"
@@ -16,7 +17,7 @@ import (
 
 // taskVerb is a verb about one task.
 func (s *session) taskVerb(use, short string, run func(cmd *cobra.Command, c *client.Client, id core.TaskID) error) *cobra.Command {
-	return &cobra.Command{Use: use + " TASK", Short: short, Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	return &cobra.Command{Use: use + " TASK", Short: short, Example: "  atoll task " + use + " task_0c3v7k9qmbn4a", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		id, err := core.ParseTaskID(args[0])
 		if err != nil {
 			return usageError{err}
@@ -88,7 +89,7 @@ func digest(d core.Digest) string {
 func (s *session) taskListCmd() *cobra.Command {
 	var state string
 	var limit int
-	cmd := &cobra.Command{Use: "list", Short: "List tasks, newest first", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+	cmd := &cobra.Command{Use: "list", Short: "List tasks, newest first", Example: "  atoll task list --state running", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		c, err := s.client()
 		if err != nil {
 			return err
@@ -97,8 +98,8 @@ func (s *session) taskListCmd() *cobra.Command {
 			return []string{t.ID.String(), t.State, t.Model, fmt.Sprintf("%d/%d", t.Parts.Succeeded, t.Parts.Total), (t.Cost.Paid + t.Cost.Pending).String(), t.Cost.Max.String(), clock(t.CreatedAt), t.Reason}
 		})
 	}}
-	cmd.Flags().StringVar(&state, "state", "", "only tasks in this state: running, succeeded, …")
-	cmd.Flags().IntVar(&limit, "limit", 50, "at most so many; 0: all")
+	cmd.Flags().StringVar(&state, "state", "", "`STATE`: only tasks that are queued, placing, running, verifying, succeeded, failed, cancelled or expired")
+	cmd.Flags().IntVar(&limit, "limit", 50, "`NUMBER` of tasks to show at most; 0: all")
 	s.jsonFlag(cmd)
 	return cmd
 }
@@ -112,7 +113,7 @@ func (s *session) describe(t *api.Task) error {
 	err := s.out.Fields(
 		"task", t.ID.String(), "state", t.State+": "+t.Reason, "model", t.Model+" ("+t.ModelDigest.Short()+")", "account", string(t.Account),
 		"created", clock(t.CreatedAt), "ended", ended,
-		"parts", fmt.Sprintf("%d of %d done, %d failed, %d running, %d waiting, %d leases moved", t.Parts.Succeeded, t.Parts.Total, t.Parts.Failed, t.Parts.Running, t.Parts.Waiting, t.Parts.Moved),
+		"parts", fmt.Sprintf("%d of %d done, %d failed, %d running, %d waiting, %s moved", t.Parts.Succeeded, t.Parts.Total, t.Parts.Failed, t.Parts.Running, t.Parts.Waiting, english.Plural(t.Parts.Moved, "lease", "")),
 		"cost", fmt.Sprintf("%s paid, %s verified and pending, %s refunded, of at most %s", t.Cost.Paid, t.Cost.Pending, t.Cost.Refunded, t.Cost.Max),
 		"trace", t.TraceID,
 	)
@@ -146,7 +147,8 @@ func (s *session) taskEventsCmd() *cobra.Command {
 	})
 	cmd.Long = `Print what has happened to a task and what happens, until it has ended. A broken
 connection is resumed where it broke. With --json each line is one event.`
-	cmd.Flags().Int64Var(&after, "after", 0, "only events with greater numbers")
+	cmd.Example += "\n  atoll task events task_0c3v7k9qmbn4a --past --json"
+	cmd.Flags().Int64Var(&after, "after", 0, "`NUMBER`: only events with greater numbers")
 	cmd.Flags().BoolVar(&past, "past", false, "print what has happened so far, and stop")
 	s.jsonFlag(cmd)
 	return cmd
@@ -178,7 +180,8 @@ func (s *session) taskResultCmd() *cobra.Command {
 	})
 	cmd.Long = `Print the results of all parts, in order, once the task has succeeded. --part
 gives the result of one part as soon as it is verified.`
-	cmd.Flags().IntVar(&part, "part", -1, "only this part, counted from 0")
-	cmd.Flags().StringVar(&output, "output", "", "write to this file")
+	cmd.Example = "  atoll task result task_0c3v7k9qmbn4a > answers.jsonl\n  atoll task result task_0c3v7k9qmbn4a --part 0"
+	cmd.Flags().IntVar(&part, "part", -1, "`NUMBER` of the only part that is wanted, counted from 0")
+	cmd.Flags().StringVar(&output, "output", "", "`FILE` to write to (default: standard output)")
 	return cmd
 }

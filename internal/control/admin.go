@@ -125,6 +125,12 @@ func (c *Control) Statement(ctx context.Context, v request.Viewer, id core.Accou
 	if !v.Admin && v.Account != id {
 		return nil, "", core.Errorf(core.NotFound, "no account %s", id)
 	}
+	c.mu.Lock()
+	known := c.accounts[id] != nil
+	c.mu.Unlock()
+	if !known {
+		return nil, "", core.Errorf(core.NotFound, "no account %s", id)
+	}
 	before := core.TransferID(1<<63 - 1)
 	if p.Cursor != "" {
 		if err := before.UnmarshalText([]byte(p.Cursor)); err != nil {
@@ -172,8 +178,16 @@ func (b *batch) newKey(account core.AccountID, node core.NodeID, scopes []string
 	return api.APIKey{ID: d.ID, Account: account, Scopes: scopes, CreatedAt: moment(b.now), Secret: string(secret)}
 }
 
-// RevokeKey makes a key useless.
+// RevokeKey makes a key useless. A mistyped ID is an error: nobody shall believe
+// that a lost key is void when it is not.
 func (c *Control) RevokeKey(ctx context.Context, id string) error {
+	keys, err := store.Docs[keyDoc](ctx, c.store, "keys")
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(keys, func(k *keyDoc) bool { return k.ID == id }) {
+		return core.Errorf(core.NotFound, "no key has the ID %.80q", id).WithHint("the ID was in the answer that held the key")
+	}
 	return c.job(ctx, func(b *batch) error {
 		b.tx.DeleteKey(id)
 		return nil

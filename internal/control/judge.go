@@ -52,7 +52,7 @@ func (b *batch) advanceWith(t *task, p *part, last bool) {
 		t.timedOut = t.timedOut || p.TimedOut
 		b.event(t, "part.failed", &p.Part, nil, "%s", j.Failure)
 	} else {
-		p.State, p.Result, p.Reason = lifecycle.PartSucceeded, j.Result, ""
+		p.State, p.Result, p.Reason = lifecycle.PartSucceeded, j.Result, j.Note
 		t.Succeeded++
 		if t.Parts > 1 {
 			b.event(t, "part.succeeded", &p.Part, nil, "%d of %d", t.Succeeded+t.Failed, t.Parts)

@@ -1,11 +1,14 @@
 package control
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"atoll/internal/core"
+)
 
 // Metrics are what the hub counts, economic figures included.
 type Metrics struct {
 	Submitted   prometheus.Counter
-	Paid        prometheus.Counter
 	BadMessages prometheus.Counter
 }
 
@@ -13,10 +16,9 @@ type Metrics struct {
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		Submitted:   prometheus.NewCounter(prometheus.CounterOpts{Name: "atoll_tasks_submitted_total", Help: "Tasks durably accepted."}),
-		Paid:        prometheus.NewCounter(prometheus.CounterOpts{Name: "atoll_paid_credits_total", Help: "Credits paid for verified work."}),
 		BadMessages: prometheus.NewCounter(prometheus.CounterOpts{Name: "atoll_node_messages_refused_total", Help: "Messages of nodes that were malformed, forged or unknown."}),
 	}
-	r.MustRegister(m.Submitted, m.Paid, m.BadMessages)
+	r.MustRegister(m.Submitted, m.BadMessages)
 	return m
 }
 
@@ -42,6 +44,8 @@ func (c *Control) Register(r prometheus.Registerer) {
 	counter("atoll_leases_passed_total", "Leases whose result was verified.", locked(func() int64 { return c.stats.passed }))
 	counter("atoll_leases_rejected_total", "Leases whose result was refused.", locked(func() int64 { return c.stats.rejected }))
 	counter("atoll_leases_lost_total", "Leases whose node was lost or too slow.", locked(func() int64 { return c.stats.lost }))
+	// Summed as whole micro-credits and divided once: a sum of fractions drifts.
+	counter("atoll_paid_credits_total", "Credits paid for verified work.", func() float64 { return locked(func() int64 { return int64(c.stats.paid) })() / float64(core.Credit) })
 	gauge("atoll_tasks_open", "Tasks not ended, or not settled.", locked(func() int64 { return int64(len(c.tasks)) }))
 	gauge("atoll_leases_out", "Leases that nodes hold.", locked(func() int64 { return int64(len(c.leases)) }))
 	gauge("atoll_payouts_waiting", "Verified payments that wait for a checkpoint.", locked(func() int64 { return int64(len(c.payouts)) }))

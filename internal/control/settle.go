@@ -164,7 +164,6 @@ func (b *batch) pay(p payout) {
 	b.span(t, "lease.payment", attribute.String("lease", l.ID.String()), attribute.String("amount", l.Pay.String()))
 	t.Paid += l.Pay
 	c.stats.paid += l.Pay
-	c.cfg.Metrics.Paid.Add(float64(l.Pay) / float64(core.Credit))
 	if n := c.nodes[l.Node]; n != nil {
 		n.doc.Earned += l.Pay
 		b.touchNode(n)

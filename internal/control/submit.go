@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"atoll/api"
@@ -102,7 +103,7 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 	c.stats.submitted++
 	t.isNew = true
 	t.State, t.Reason = lifecycle.Queued, "accepted"
-	b.event(t, "task.queued", nil, nil, "%d parts, up to %s held", t.Parts, t.Terms.MaxCost)
+	b.event(t, "task.queued", nil, nil, "%s, up to %s held", english.Plural(t.Parts, "part", ""), t.Terms.MaxCost)
 	for _, p := range t.parts {
 		p.SinceMs = b.now
 		b.touchPart(t, p)

@@ -246,7 +246,11 @@ func (c *Control) Result(ctx context.Context, v request.Viewer, id core.TaskID, 
 		return err
 	}
 	if t.State != lifecycle.Succeeded {
-		return core.Errorf(core.Conflict, "the task is %s: %s", t.State, t.Reason).WithHint("ask for one part with ?part=N, or wait for the task to succeed")
+		hint := "ask for one part with ?part=N, or wait for the task to succeed"
+		if t.Ended() {
+			hint = "see why with GET /v1/tasks/" + id.String() + "/events; parts that succeeded keep their results: ask with ?part=N"
+		}
+		return core.Errorf(core.Conflict, "the task is %s: %s", t.State, t.Reason).WithHint(hint)
 	}
 	const page = 256
 	for first := 0; first < t.Parts; first += page {
@@ -424,6 +428,8 @@ func (n *node) view() api.Node {
 	switch {
 	case n.doc.Revoked:
 		out.State = "revoked"
+	case o.Draining && o.InFlight == 0:
+		out.State = "drained" // whether it has left already or not
 	case !o.Up:
 		out.State = "silent"
 	case o.Draining:

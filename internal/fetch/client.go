@@ -193,7 +193,7 @@ func (c *Client) get(ctx context.Context, uri string) (*http.Response, error) {
 		// The address is not told: strangers are not to map the inside by asking.
 		return nil, &core.Error{
 			Kind: core.Forbidden, Message: "the address or port of " + u.Host + " may not be fetched from", Err: err,
-			Hint: "only public addresses are fetched from, unless the operator allows more",
+			Hint: "only public addresses at port 443 are reached, unless the operator runs the hub with --allow-private",
 		}
 	case err != nil:
 		return nil, core.Errorf(core.Unavailable, "%s could not be fetched from: %w", u.Host, err)

@@ -126,6 +126,9 @@ func TestNamesOfInnerAddresses(t *testing.T) {
 		if !errors.Is(err, ErrRefused) || core.KindOf(err) != core.Forbidden || strings.Contains(err.Error(), "prohibited") {
 			t.Errorf("%s: %v", host, err)
 		}
+		if e, ok := errors.AsType[*core.Error](err); !ok || !strings.Contains(e.Hint, "--allow-private") {
+			t.Errorf("%s: the hint does not say how it can be allowed: %+v", host, e)
+		}
 	}
 	for _, host := range []string{"2130706433", "0x7f000001", "0177.0.0.1", "127.1", "127.0.0.1."} {
 		if _, err := ParsePointer("http://"+host+":"+port+"/", core.Digest{}); core.KindOf(err) != core.Invalid {

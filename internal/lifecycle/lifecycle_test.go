@@ -79,6 +79,14 @@ func TestCheck(t *testing.T) {
 
 func TestTaskEnd(t *testing.T) {
 	t.Parallel()
+	one := Task{Parts: 1}
+	if s, why := one.End(false, ""); s != Succeeded || why != "done" {
+		t.Errorf("its only part is done: %s, %q", s, why)
+	}
+	one.Failed = 1
+	if s, why := one.End(false, "boom"); s != Failed || why != "boom" {
+		t.Errorf("its only part failed: %s, %q", s, why)
+	}
 	task := Task{Parts: 3}
 	if s, _ := task.End(false, ""); s != Succeeded {
 		t.Errorf("no failure: %s", s)

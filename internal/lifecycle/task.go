@@ -101,6 +101,12 @@ func (t *Task) DueMs() int64 {
 // with the reason. timedOut says that some part waited too long for a node.
 func (t *Task) End(timedOut bool, partReason string) (TaskState, string) {
 	switch {
+	case t.Parts == 1 && t.Failed == 0:
+		return Succeeded, "done"
+	case t.Parts == 1 && timedOut:
+		return Expired, "no node in time: " + partReason
+	case t.Parts == 1:
+		return Failed, partReason
 	case t.Failed == 0:
 		return Succeeded, fmt.Sprintf("all %d parts done", t.Parts)
 	case timedOut:

@@ -26,6 +26,10 @@ import (
 // ErrJoin means that the hub does not let this node in.
 var ErrJoin = errors.New("the hub refuses this node")
 
+// ErrUntrusted means that what answers at the hub's address has a certificate
+// that this node does not trust.
+var ErrUntrusted = errors.New("the hub's certificate is not trusted")
+
 const (
 	maxGrant     = 64 << 10 // bytes
 	joinTime     = 10 * time.Second
@@ -62,7 +66,7 @@ func (n *Node) grant(ctx context.Context) (*identity.JoinGrant, error) {
 func (n *Node) join(ctx context.Context, path string) (*identity.JoinGrant, error) {
 	token, err := identity.ParseToken(identity.JoinToken, string(n.cfg.Token))
 	if err != nil {
-		return nil, fmt.Errorf("this node has not joined the hub at %s yet and needs a join token: %w", n.cfg.HubURL, err)
+		return nil, core.Errorf(core.Invalid, "this node has not joined the hub at %s yet and needs a join token (--token): %w", n.cfg.HubURL, err)
 	}
 	nkey, err := n.nkey.PublicKey()
 	if err != nil {
@@ -80,18 +84,17 @@ func (n *Node) join(ctx context.Context, path string) (*identity.JoinGrant, erro
 	}
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
 	defer transport.CloseIdleConnections()
-	u, err := url.Parse(n.cfg.HubURL)
-	if err != nil {
+	if transport.TLSClientConfig, err = n.joinTLS(token); err != nil {
 		return nil, err
-	}
-	if pin := token.Pin(); !pin.IsZero() && u.Scheme == "https" {
-		transport.TLSClientConfig = identity.ClientTLSPinned(u.Hostname(), pin)
 	}
 	client := &http.Client{Transport: transport, Timeout: joinTime,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	grant, err := n.ask(ctx, client, body)
 	if err != nil {
 		return nil, err
+	}
+	if grant.CACertPEM == "" {
+		grant.CACertPEM = string(n.cfg.CACert) // for the next start
 	}
 	if err := writeGrant(path, stored{n.cfg.HubURL, *grant}); err != nil {
 		return nil, fmt.Errorf("keep the hub's grant: %w", err)
@@ -100,11 +103,29 @@ func (n *Node) join(ctx context.Context, path string) (*identity.JoinGrant, erro
 	return grant, nil
 }
 
+// joinTLS trusts the certificate given, else the CA that the token pins, else
+// what the system trusts.
+func (n *Node) joinTLS(token identity.Token) (*tls.Config, error) {
+	u, err := url.Parse(n.cfg.HubURL)
+	if err != nil {
+		return nil, err
+	}
+	switch pin := token.Pin(); {
+	case u.Scheme != "https":
+		return nil, nil
+	case len(n.cfg.CACert) > 0:
+		return identity.ClientTLS(n.cfg.CACert, nil)
+	case !pin.IsZero():
+		return identity.ClientTLSPinned(u.Hostname(), pin), nil
+	}
+	return nil, nil
+}
+
 func (n *Node) ask(ctx context.Context, client *http.Client, body []byte) (*identity.JoinGrant, error) {
 	pause := &backoff.ExponentialBackOff{InitialInterval: joinRetryMin, MaxInterval: joinRetryMax, Multiplier: 2, RandomizationFactor: 0.5}
 	return backoff.Retry(ctx, func() (*identity.JoinGrant, error) {
 		grant, err := n.askOnce(ctx, client, body)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrJoin) {
+		if _, final := errors.AsType[*backoff.PermanentError](err); err != nil && !final && ctx.Err() == nil {
 			n.cfg.Log.Warn("the hub does not answer yet, trying again", "hub", n.cfg.HubURL, "error", err)
 		}
 		return grant, err
@@ -119,10 +140,7 @@ func (n *Node) askOnce(ctx context.Context, client *http.Client, body []byte) (*
 	req.Header.Set("Content-Type", "application/json")
 	res, err := client.Do(req)
 	if err != nil {
-		if errors.Is(err, identity.ErrCertificate) { // somebody else's hub: waiting will not make it ours
-			err = backoff.Permanent(fmt.Errorf("%w: %w", ErrJoin, err))
-		}
-		return nil, err
+		return nil, n.unanswered(err)
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, maxGrant+1))
@@ -141,6 +159,20 @@ func (n *Node) askOnce(ctx context.Context, client *http.Client, body []byte) (*
 		return nil, fmt.Errorf("the hub answered %s: %s", res.Status, problem(answer))
 	}
 	return nil, backoff.Permanent(err)
+}
+
+// unanswered marks failures that waiting will not mend.
+func (n *Node) unanswered(err error) error {
+	_, unknown := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case errors.Is(err, identity.ErrCertificate): // somebody else's hub
+		return backoff.Permanent(fmt.Errorf("%w: %w", ErrUntrusted, err))
+	case unknown:
+		return backoff.Permanent(fmt.Errorf("%w: %w; if the hub has a CA of its own, give its certificate with --ca-cert FILE, or a join token made by that hub, which pins it", ErrUntrusted, err))
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return backoff.Permanent(fmt.Errorf("%s does not speak TLS: use http:// for a hub on this machine", n.cfg.HubURL))
+	}
+	return err
 }
 
 // problem takes the words for people out of a problem document.

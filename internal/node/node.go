@@ -58,6 +58,7 @@ type Config struct {
 	Dir     string
 	HubURL  string
 	Token   identity.Token // needed only to join, the first time
+	CACert  []byte         // PEM, trusted to join in place of what token or system trust; optional
 	Country string         // where the node stands, ISO 3166-1 alpha-2
 	Region  string         // optional, the provider's own word
 	Labels  map[string]string
@@ -100,6 +101,8 @@ type Node struct {
 	cancel   context.CancelFunc // of a Run that has no agent yet
 	draining bool
 
+	web *http.Client // to the hub, set by start
+
 	up    chan struct{} // closed when agent and conn are set
 	ended chan struct{} // closed when Run has returned
 	once  sync.Once
@@ -138,11 +141,11 @@ func (c *Config) complete() error {
 	case c.Dir == "" || c.Log == nil || len(c.Engines) == 0:
 		return errors.New("node: directory, log or engines are missing")
 	case !policy.IsCountry(c.Country):
-		return fmt.Errorf("country %.20q: want a code of ISO 3166-1 in two capital letters, such as FR", c.Country)
+		return core.Errorf(core.Invalid, "country %.20q: want a code of ISO 3166-1 in two capital letters, such as FR", c.Country)
 	case c.Price < 0 || c.Price > core.MaxMoney:
-		return fmt.Errorf("price %s: want 0 to %s", c.Price, core.MaxMoney)
+		return core.Errorf(core.Invalid, "price %s: want 0 to %s", c.Price, core.MaxMoney)
 	case min(int64(c.Slots), int64(c.Queue), c.CPUMillis, c.Memory, c.CacheBytes, c.MaxInput) < 0:
-		return errors.New("node: a limit is negative")
+		return errors.New("node: one of slots, queue, processor, memory, cache and input is negative")
 	case c.Listen != "" && c.Gather == nil:
 		return errors.New("node: metrics are to be served, but none are given")
 	}
@@ -170,10 +173,10 @@ func (c *Config) complete() error {
 func checkHubURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil {
-		return fmt.Errorf("hub URL %.120q: want https://host:port, or http://host:port on this machine", text)
+		return core.Errorf(core.Invalid, "hub URL %.120q: want https://host:port, or http://host:port on this machine", text)
 	}
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
-		return fmt.Errorf("hub URL %.120q: without TLS anybody on the way could read the node's key; use https", text)
+		return core.Errorf(core.Invalid, "hub URL %.120q: without TLS anybody on the way could read the node's key; use https", text)
 	}
 	return nil
 }
@@ -186,7 +189,8 @@ func isLoopback(host string) bool {
 // Run joins the hub if need be and works until ctx ends, or Drain has finished.
 // It is called once. When ctx ends first, running parts are left undone; reports
 // already stored are sent by the next Run over the same directory. It returns
-// agent.ErrDied after the fault crash-after.
+// agent.ErrDied after the fault crash-after, and ErrDisowned when the hub has
+// locked the node out.
 func (n *Node) Run(ctx context.Context) (err error) {
 	defer n.once.Do(func() { close(n.ended) })
 	ctx, cancel := context.WithCancel(ctx)
@@ -219,7 +223,26 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		}
 		defer server.close()
 	}
-	return n.agent.Run(ctx, conn)
+	return n.work(ctx, grant, conn)
+}
+
+// work runs the agent for as long as the hub knows this node.
+func (n *Node) work(ctx context.Context, grant *identity.JoinGrant, conn *bus.NodeConn) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		if err := n.untilDisowned(ctx, grant, conn); err != nil {
+			stop(err)
+		}
+	})
+	err := n.agent.Run(ctx, conn)
+	disowned := context.Cause(ctx)
+	stop(nil)
+	watching.Wait()
+	if errors.Is(disowned, ErrDisowned) {
+		return errors.Join(disowned, err)
+	}
+	return err
 }
 
 // unlessDrained takes the sting out of an error that Drain has caused.
@@ -242,9 +265,9 @@ func (n *Node) start(ctx context.Context, grant *identity.JoinGrant, out *outbox
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: n.cfg.Slots, IdleConnTimeout: time.Minute,
+	n.web = &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: n.cfg.Slots, IdleConnTimeout: time.Minute,
 		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 30 * time.Second, Proxy: http.ProxyFromEnvironment}}
-	if cfg.HTTP, err = agent.NewHubHTTP(n.cfg.HubURL, grant.APIKey, client); err != nil {
+	if cfg.HTTP, err = agent.NewHubHTTP(n.cfg.HubURL, grant.APIKey, n.web); err != nil {
 		return nil, err
 	}
 	a, err := agent.New(cfg)

@@ -50,6 +50,8 @@ type hub struct {
 	busy  int // requests to answer with 503 first
 	no    string
 	spoil func(*identity.JoinGrant)
+	// disowns: the hub no longer knows the node's key.
+	disowns bool
 
 	inbox chan bus.Inbound
 }
@@ -103,6 +105,10 @@ func (h *hub) serve(w http.ResponseWriter, req *http.Request) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if req.URL.Path == "/v1/node" && h.disowns {
+		http.Error(w, "the API key is not known", http.StatusUnauthorized)
+		return
+	}
 	var r identity.JoinRequest
 	if req.Method != http.MethodPost || req.URL.Path != "/v1/nodes/join" || json.NewDecoder(req.Body).Decode(&r) != nil {
 		http.NotFound(w, req)
@@ -326,6 +332,14 @@ func TestNodeIsNotLetIn(t *testing.T) {
 			c.HubURL = stranger.web.URL
 			c.Token = identity.NewJoinToken(core.DigestOf(nil))
 		}, "not of the hub that gave out this token"},
+		"CA of nobody": {func(_ *hub, c *Config) {
+			c.HubURL = stranger.web.URL
+			c.Token = identity.NewJoinToken(core.Digest{})
+		}, "--ca-cert"},
+		"another's CA": {func(h *hub, c *Config) {
+			c.HubURL, c.Token, c.CACert = stranger.web.URL, stranger.token, otherCA(h.t)
+		}, "--ca-cert"},
+		"no TLS there": {func(h *hub, c *Config) { c.HubURL = strings.Replace(h.web.URL, "http:", "https:", 1) }, "does not speak TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -30,6 +30,9 @@ type Judgement struct {
 	Decided bool
 	Result  core.Digest
 	Failure string
+	// Note, if not empty, is what a reader of the result must know: that it rests
+	// on less than the task asks for.
+	Note string
 	// Verdicts may come before the decision.
 	Verdicts []Verdict
 	// Need is how many more leases must be placed before anything can be
@@ -115,8 +118,12 @@ func agreed(t *lifecycle.Terms, reported []*lifecycle.Lease) (*lifecycle.Lease, 
 func decide(t *lifecycle.Terms, reported []*lifecycle.Lease, win *lifecycle.Lease) Judgement {
 	j := Judgement{Decided: true, Result: win.Result}
 	agree := count(reported, win)
+	short := shortOf(t, len(reported))
+	if short != "" {
+		j.Note = fmt.Sprintf("%d of %d owners agree%s", agree, len(reported), short)
+	}
 	if win.Failure != "" {
-		j.Result, j.Failure = core.Digest{}, fmt.Sprintf("%d of %d owners report: %s", agree, len(reported), win.Failure)
+		j.Result, j.Failure = core.Digest{}, fmt.Sprintf("%d of %d owners report: %s%s", agree, len(reported), win.Failure, short)
 	}
 	paid := 0
 	for _, l := range reported {
@@ -125,7 +132,7 @@ func decide(t *lifecycle.Terms, reported []*lifecycle.Lease, win *lifecycle.Leas
 		case !same(l, win) && l.Failure != "":
 			v.Wrong, v.Reason = true, "run failed where others succeeded: "+l.Failure
 		case !same(l, win):
-			v.Wrong, v.Reason = true, fmt.Sprintf("result %s differs from %s, on which %d of %d owners agree", l.Result.Short(), win.Result.Short(), agree, len(reported))
+			v.Wrong, v.Reason = true, fmt.Sprintf("result %s differs from %s, on which %d of %d owners agree%s", l.Result.Short(), win.Result.Short(), agree, len(reported), short)
 		case l.Failure != "":
 			v.Reason = "the part's own failure, as agreed: " + l.Failure
 		case paid == t.Replicas:
@@ -135,7 +142,7 @@ func decide(t *lifecycle.Terms, reported []*lifecycle.Lease, win *lifecycle.Leas
 			v.Pass = true
 			v.Pay, v.Reason = pay(t, l)
 			if t.Replicas > 1 {
-				v.Reason = fmt.Sprintf("%d of %d owners agree%s", agree, len(reported), v.Reason)
+				v.Reason = fmt.Sprintf("%d of %d owners agree%s%s", agree, len(reported), short, v.Reason)
 			} else {
 				v.Reason = "accepted without verification, as the task asks" + v.Reason
 			}
@@ -143,6 +150,15 @@ func decide(t *lifecycle.Terms, reported []*lifecycle.Lease, win *lifecycle.Leas
 		j.Verdicts = append(j.Verdicts, v)
 	}
 	return j
+}
+
+// shortOf says that fewer owners have reported than the task asks for: those who
+// read the verdict shall not take less evidence for all of it.
+func shortOf(t *lifecycle.Terms, reported int) string {
+	if reported >= t.Replicas {
+		return ""
+	}
+	return fmt.Sprintf("; %d were asked for, and no more could be had", t.Replicas)
 }
 
 // pay is the quoted price, less the penalty when the report came later than the

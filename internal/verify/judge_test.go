@@ -177,6 +177,30 @@ func TestPenalty(t *testing.T) {
 	}
 }
 
+// A verdict on fewer owners than were asked for says so, and only such a one.
+func TestVerdictTellsOfMissingOwners(t *testing.T) {
+	t.Parallel()
+	terms := lifecycle.Terms{Replicas: 3, Agree: 2, MaxAttempts: 2}
+	for leases, want := range map[string]string{
+		"a:r=x b:r=x":             "2 of 2 owners agree; 3 were asked for, and no more could be had",
+		"a:r=x b:r=x c:r=x":       "3 of 3 owners agree",
+		"a:r=x b:r=x c:r=y":       "2 of 3 owners agree",
+		"a:r=x b:r=x c:r=x d:r=x": "4 of 4 owners agree",
+	} {
+		j := Judge(&terms, part(t, leases), true)
+		if len(j.Verdicts) == 0 || !j.Verdicts[0].Pass || j.Verdicts[0].Reason != want {
+			t.Errorf("%s: %+v, want %q", leases, j.Verdicts, want)
+		}
+		if short := strings.Contains(want, "asked for"); (j.Note == want) != short || (j.Note == "") == short {
+			t.Errorf("%s: note %q", leases, j.Note)
+		}
+	}
+	j := Judge(&terms, part(t, "a:f=boom b:f=boom"), true)
+	if want := "2 of 2 owners report: boom; 3 were asked for, and no more could be had"; j.Failure != want {
+		t.Errorf("%q, want %q", j.Failure, want)
+	}
+}
+
 func TestReputation(t *testing.T) {
 	t.Parallel()
 	var newcomer, good, liar Reputation

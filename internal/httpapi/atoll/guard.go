@@ -41,7 +41,7 @@ func (s *server) guard(scope string, h handler) http.HandlerFunc {
 			return
 		}
 		if !p.Has(scope) || (scope == auth.Node && p.Node == "") {
-			s.fail(w, r, core.Errorf(core.Forbidden, "the key does not have the scope %s", scope).WithHint("ask the operator for a key with that scope"))
+			s.fail(w, r, core.Errorf(core.Forbidden, "the key does not have the scope %s", scope).WithHint("ask the operator for a key with that scope; \"atoll doctor\" shows which ones this key has"))
 			return
 		}
 		h(w, r, p)

@@ -66,7 +66,24 @@ func (s *server) addNodes() {
 			s.forgetNode(in.Node) // a node that joins again gets another key
 			return replyOf(g, err)
 		})
+	add(s, route{method: "GET", path: "/v1/node", id: "get-own-node", tag: tag, scope: auth.Node, summary: "See oneself as the hub does", about: "With the key that a node was given when it joined: its state, its record and what it has earned. 401 once the node is revoked."},
+		func(ctx context.Context, _ *none) (*reply[api.Node], error) {
+			return replyOf(s.ownNode(ctx, callOf(ctx).p.Node))
+		})
 	s.addNodeData()
+}
+
+func (s *server) ownNode(ctx context.Context, id core.NodeID) (api.Node, error) {
+	rows, err := s.hub.Nodes(ctx)
+	if err != nil {
+		return api.Node{}, err
+	}
+	for i := range rows {
+		if rows[i].ID == id {
+			return rows[i], nil
+		}
+	}
+	return api.Node{}, core.Errorf(core.NotFound, "no node %.80s", id)
 }
 
 // addNodeData registers what nodes themselves use. Bytes are streamed.

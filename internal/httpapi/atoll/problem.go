@@ -3,6 +3,7 @@ package atoll
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -96,7 +97,11 @@ func (s *server) prepare(w http.ResponseWriter, r *http.Request, err error) *api
 		}
 	}
 	if p.Status >= http.StatusInternalServerError && r.Context().Err() == nil {
-		s.cfg.Log.ErrorContext(r.Context(), "request failed", "request_id", p.RequestID, "path", r.URL.Path, "err", err, "cause", errors.Unwrap(err))
+		level := slog.LevelError
+		if p.Status == http.StatusServiceUnavailable {
+			level = levelRequest // "not yet" is part of the protocol: a receipt before its checkpoint, a hub that starts
+		}
+		s.cfg.Log.Log(r.Context(), level, "request failed", "request_id", p.RequestID, "path", r.URL.Path, "err", err, "cause", errors.Unwrap(err))
 	}
 	return &p
 }

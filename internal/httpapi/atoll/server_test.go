@@ -236,15 +236,20 @@ func TestProblems(t *testing.T) {
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
+	alarms := func() int { return strings.Count(b.log.String(), "level=ERROR") }
 	for kind, status := range map[core.Kind]int{
 		core.Invalid: 400, core.Unauthorized: 401, core.Insufficient: 402, core.Forbidden: 403, core.NotFound: 404, core.Conflict: 409,
 		core.TooLarge: 413, core.Mismatch: 422, core.Unsupported: 422, core.Throttled: 429, core.Internal: 500, core.Unavailable: 503,
 	} {
+		before := alarms()
 		b.hub.explode = core.Errorf(kind, "said so").At("some.field").WithHint("do something")
 		res, data := b.do("GET", "/v1/tasks/"+core.TaskID(1).String(), "ann-key", "")
 		p := wantProblem(t, res, data, status, string(kind))
 		if p.Detail != "said so" || p.Field != "some.field" || p.Hint != "do something" {
 			t.Errorf("%s: %s", kind, data)
+		}
+		if alarm := alarms() > before; alarm != (kind == core.Internal) {
+			t.Errorf("%s: logged as an error of the hub: %v", kind, alarm)
 		}
 	}
 	for _, err := range []error{errors.New("dial tcp 10.1.2.3: password=hunter2"), fmt.Errorf("x: %w", context.DeadlineExceeded), core.Errorf("newkind", "odd")} {
