@@ -64,6 +64,7 @@ func up(ctx context.Context, c cli.UpConfig) error {
 		for i := range c.Nodes {
 			nodes = append(nodes, NodeSpec{
 				Name: core.NodeID(fmt.Sprintf("node-%d", i+1)), Owner: core.AccountID(fmt.Sprintf("owner-%d", i+1)), Country: c.Country, Price: core.Credit / 100,
+				Slots: max(1, runtime.GOMAXPROCS(0)/c.Nodes), // they share this machine's cores
 			})
 		}
 		n, err := StartNetwork(ctx, hubConfig(c.Hub, t), nodes)
