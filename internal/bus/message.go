@@ -28,10 +28,13 @@ const InlineLimit = 128 << 10
 // LeaseBatch is what the hub seals and sends as KindLease: one signature for
 // all leases that go to one node at one time.
 type LeaseBatch struct {
-	Hub      string      `json:"hub"` // the sealing hub's ID
-	Node     core.NodeID `json:"node"`
-	IssuedMs int64       `json:"issued_ms"`
-	Leases   []Lease     `json:"leases"`
+	Hub  string      `json:"hub"` // the sealing hub's ID
+	Node core.NodeID `json:"node"`
+	// Boot is the life of the node, as its heartbeats name it, that is meant: a
+	// later one has forgotten what the earlier one has done.
+	Boot     string  `json:"boot"`
+	IssuedMs int64   `json:"issued_ms"`
+	Leases   []Lease `json:"leases"`
 }
 
 // Lease is one offer: do this part, for this price, before this moment.
@@ -115,7 +118,7 @@ type GPU struct {
 }
 
 // Status is the coalesced progress of a node's leases: at most one message in
-// 20 ms. A report implies that the lease was accepted and started.
+// 100 ms. A report implies that the lease was accepted and started.
 type Status struct {
 	Accepted []core.LeaseID `json:"accepted,omitempty"`
 	Started  []core.LeaseID `json:"started,omitempty"`

@@ -256,8 +256,8 @@ func (b *batch) restate(t *task) {
 func (b *batch) messages() (out []func()) {
 	c := b.c
 	for _, n := range c.offers { // node order, for replay
-		id := n.Node
-		if refs := b.offers[id]; len(refs) > 0 {
+		id, boot := n.Node, c.nodes[n.Node].bootID
+		if refs := b.offers[id]; len(refs) > 0 && boot != "" { // else its first heartbeat brings them back
 			leases := make([]bus.Lease, 0, len(refs))
 			for _, r := range refs {
 				if l := r.lease(); l != nil && l.Live() {
@@ -265,7 +265,7 @@ func (b *batch) messages() (out []func()) {
 				}
 			}
 			if len(leases) > 0 {
-				out = append(out, func() { c.sendLeases(id, b.now, leases) })
+				out = append(out, func() { c.sendLeases(id, boot, b.now, leases) })
 			}
 		}
 		if a := b.acks[id]; a != nil {
@@ -301,14 +301,14 @@ func (c *Control) wire(r *leaseRef, l *lifecycle.Lease, now int64) bus.Lease {
 // maxLeaseMessage keeps sealed batches well under the bus's payload limit.
 const maxLeaseMessage = 512 << 10
 
-func (c *Control) sendLeases(id core.NodeID, now int64, leases []bus.Lease) {
+func (c *Control) sendLeases(id core.NodeID, boot string, now int64, leases []bus.Lease) {
 	for len(leases) > 0 {
 		n, size := 0, 0
 		for n < len(leases) && (n == 0 || size+len(leases[n].Data) < maxLeaseMessage) {
 			size += len(leases[n].Data) + 1024
 			n++
 		}
-		payload, err := json.Marshal(bus.LeaseBatch{Hub: c.cfg.HubID, Node: id, IssuedMs: now, Leases: leases[:n]})
+		payload, err := json.Marshal(bus.LeaseBatch{Hub: c.cfg.HubID, Node: id, Boot: boot, IssuedMs: now, Leases: leases[:n]})
 		if err == nil {
 			var sealed identity.Sealed
 			if sealed, err = identity.Seal(bus.LeasePayloadType, payload, c.cfg.Key); err == nil {

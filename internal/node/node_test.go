@@ -44,6 +44,7 @@ type hub struct {
 	key   *identity.Key
 	ca    *identity.CA
 	token identity.Token
+	boot  string // of the node, as last heard
 
 	mu    sync.Mutex // guards what follows
 	joins int
@@ -146,6 +147,21 @@ func (h *hub) serve(w http.ResponseWriter, req *http.Request) {
 }
 
 // next returns the next message of a kind.
+// hear notes which life of the node is the present one.
+func (h *hub) hear(heartbeat []byte) {
+	h.t.Helper()
+	var m bus.Heartbeat
+	if err := json.Unmarshal(heartbeat, &m); err != nil {
+		h.t.Fatal(err)
+	}
+	h.boot = m.Boot
+}
+
+func (h *hub) offer(leases []bus.Lease) {
+	h.t.Helper()
+	h.send(bus.KindLease, bus.LeaseBatch{Hub: "hub-1", Node: "paris-1", Boot: h.boot, IssuedMs: time.Now().UnixMilli(), Leases: leases})
+}
+
 func (h *hub) next(kind string) []byte {
 	h.t.Helper()
 	return h.nextWhile(kind, nil, nil)
@@ -161,6 +177,9 @@ func (h *hub) nextWhile(kind string, tick <-chan time.Time, do func()) []byte {
 		case <-tick:
 			do()
 		case m := <-h.inbox:
+			if m.Kind == bus.KindHeartbeat {
+				h.hear(m.Data)
+			}
 			if m.Kind == kind && m.Node == "paris-1" {
 				return m.Data
 			}
@@ -241,15 +260,15 @@ func running(t *testing.T, cfg Config) (n *Node, end func() error) {
 func work(t *testing.T, h *hub, id core.LeaseID) {
 	t.Helper()
 	data := []byte("hello")
-	batch := bus.LeaseBatch{Hub: "hub-1", Node: "paris-1", IssuedMs: time.Now().UnixMilli(), Leases: []bus.Lease{{
+	leases := []bus.Lease{{
 		ID: id, Task: 1, Account: "alice", Engine: "text", Model: model(), ModelSize: 5, Input: core.DigestOf(data), InputSize: 5, Data: data,
 		Nonce: "n", Price: 30_000, ExecutionMs: 10_000, ExpiresMs: time.Now().Add(time.Minute).UnixMilli(), Residency: []string{"EU"},
-	}}}
-	h.send(bus.KindLease, batch)
+	}}
+	h.offer(leases)
 	again := time.NewTicker(200 * time.Millisecond) // the node may not have subscribed yet
 	defer again.Stop()
 	var r bus.Report
-	if err := json.Unmarshal(h.nextWhile(bus.KindReport, again.C, func() { h.send(bus.KindLease, batch) }), &r); err != nil {
+	if err := json.Unmarshal(h.nextWhile(bus.KindReport, again.C, func() { h.offer(leases) }), &r); err != nil {
 		t.Fatal(err)
 	}
 	e, err := receipt.ParseExecution(r.Envelope)
@@ -489,10 +508,10 @@ func TestRehearsalEnds(t *testing.T) {
 	go func() { done <- n.Run(t.Context()) }()
 	h.next(bus.KindHeartbeat)
 	data := []byte("x")
-	h.send(bus.KindLease, bus.LeaseBatch{Hub: "hub-1", Node: "paris-1", IssuedMs: time.Now().UnixMilli(), Leases: []bus.Lease{{
+	h.offer([]bus.Lease{{
 		ID: 1, Task: 1, Account: "alice", Engine: "text", Model: model(), ModelSize: 5, Input: core.DigestOf(data), InputSize: 1, Data: data,
 		Nonce: "n", Price: 30_000, ExecutionMs: 10_000, ExpiresMs: time.Now().Add(time.Minute).UnixMilli(),
-	}}})
+	}})
 	if err := <-done; !errors.Is(err, agent.ErrDied) {
 		t.Errorf("%v", err)
 	}

@@ -56,6 +56,8 @@ CREATE INDEX callbacks_due ON callbacks (due) WHERE state = 'due';
 
 // statements of the writer, prepared once.
 const (
+	sqlBegin           = `BEGIN IMMEDIATE`
+	sqlCommit          = `COMMIT`
 	sqlInsertTask      = `INSERT INTO tasks (id, account, state, open, doc, spec, input) VALUES (?,?,?,?,?,?,?)`
 	sqlUpdateTask      = `UPDATE tasks SET state=?, open=?, doc=? WHERE id=?`
 	sqlPutPart         = `INSERT INTO parts (task, idx, doc) VALUES (?,?,?) ON CONFLICT DO UPDATE SET doc=excluded.doc`

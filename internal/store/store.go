@@ -141,7 +141,7 @@ func (s *Store) init() error {
 	default:
 		return fmt.Errorf("schema version %d is newer than this program knows (1): use a newer atoll", version)
 	}
-	for _, q := range []string{sqlInsertTask, sqlUpdateTask, sqlPutPart, sqlPutResult, sqlPutReported, sqlPutEvents, sqlPutIdempotency,
+	for _, q := range []string{sqlBegin, sqlCommit, sqlInsertTask, sqlUpdateTask, sqlPutPart, sqlPutResult, sqlPutReported, sqlPutEvents, sqlPutIdempotency,
 		sqlFindIdempotency, sqlPutAccount, sqlPutTransfer, sqlPutLeaf, sqlPutCheckpoint, sqlPutNode, sqlPutKey, sqlDeleteKey,
 		sqlPutToken, sqlPutModel, sqlPutCallback, sqlPutMeta} {
 		if s.stmts[q], err = conn.PrepareContext(ctx, q); err != nil {
@@ -264,7 +264,7 @@ func (s *Store) commit(tx *Tx, batch []*job) error {
 		return err
 	}
 	leaves := s.leaves
-	tx.exec0("BEGIN IMMEDIATE")
+	tx.exec(sqlBegin)
 	for _, j := range batch {
 		if tx.err != nil {
 			break
@@ -282,7 +282,7 @@ func (s *Store) commit(tx *Tx, batch []*job) error {
 		_, _ = s.conn.ExecContext(context.Background(), "ROLLBACK")
 		return fmt.Errorf("store: transaction given up, nothing of it was kept: %w", tx.err)
 	}
-	if tx.exec0("COMMIT"); tx.err != nil {
+	if tx.exec(sqlCommit); tx.err != nil {
 		return fmt.Errorf("store: outcome of a commit is unknown: %w", tx.err)
 	}
 	s.commits.Add(1)

@@ -36,12 +36,6 @@ func (tx *Tx) Fail(err error) {
 	}
 }
 
-func (tx *Tx) exec0(q string) {
-	if _, err := tx.s.conn.ExecContext(context.Background(), q); err != nil {
-		tx.Fail(fmt.Errorf("%s: %w", q, err))
-	}
-}
-
 func (tx *Tx) exec(q string, args ...any) {
 	if tx.err != nil {
 		return

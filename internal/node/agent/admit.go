@@ -20,6 +20,7 @@ var (
 	ErrBatch     = errors.New("lease batch not understood")
 	ErrOtherHub  = errors.New("lease batch of another hub")
 	ErrOtherNode = errors.New("lease batch for another node")
+	ErrOtherLife = errors.New("lease batch for another life of this node")
 )
 
 const shuttingDown = "the node is shutting down"
@@ -39,6 +40,10 @@ func (c *Core) open(sealed []byte) (*bus.LeaseBatch, error) {
 		return nil, fmt.Errorf("%w: %.80q, and this node has joined %q", ErrOtherHub, b.Hub, c.cfg.Hub)
 	case b.Node != c.cfg.Node:
 		return nil, fmt.Errorf("%w: %.80q", ErrOtherNode, b.Node)
+	case b.Boot != c.cfg.Boot:
+		// A late copy, perhaps of what that life has done and reported. The hub
+		// offers anew what is still wanted once it hears of this life.
+		return nil, ErrOtherLife
 	case b.IssuedMs <= 0:
 		return nil, fmt.Errorf("%w: it has no date", ErrBatch)
 	}

@@ -260,7 +260,7 @@ func (r *rig) must(err error) {
 }
 
 func (r *rig) offer(leases ...bus.Lease) {
-	r.agent.Handle(bus.Inbound{Kind: bus.KindLease, Data: sealLeases(r.t, time.Now(), leases...)})
+	r.agent.Handle(bus.Inbound{Kind: bus.KindLease, Data: sealLeases(r.t, r.agent.cfg.Core.Boot, time.Now(), leases...)})
 }
 
 // look reads what the hub knows.

@@ -67,7 +67,7 @@ func benchmarkLease(b *testing.B, batch int, sign, disk bool) {
 			leases[i], ids[i] = testLease(next), next
 			leases[i].Traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 		}
-		sealed := sealLeases(b, now, leases...)
+		sealed := sealLeases(b, testBoot, now, leases...)
 		b.StartTimer()
 		fx, err := c.Lease(now, sealed)
 		if err != nil || len(fx.Start) != batch {
@@ -151,7 +151,7 @@ func BenchmarkAgent(b *testing.B) {
 			next++
 			leases[i] = r.lease(next, "upper", "hello")
 		}
-		a.Handle(bus.Inbound{Kind: bus.KindLease, Data: sealLeases(b, time.Now(), leases...)})
+		a.Handle(bus.Inbound{Kind: bus.KindLease, Data: sealLeases(b, a.cfg.Core.Boot, time.Now(), leases...)})
 		for open += batch; open > ahead; {
 			open -= <-link.done
 		}

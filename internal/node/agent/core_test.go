@@ -84,7 +84,7 @@ func TestBatchesOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := bus.LeaseBatch{Hub: testHub, Node: testNode, IssuedMs: start.UnixMilli(), Leases: []bus.Lease{testLease(1)}}
+	good := bus.LeaseBatch{Hub: testHub, Node: testNode, Boot: testBoot, IssuedMs: start.UnixMilli(), Leases: []bus.Lease{testLease(1)}}
 	change := func(f func(*bus.LeaseBatch)) []byte { b := good; f(&b); return seal(t, hubKey(), b) }
 	forged := seal(t, hubKey(), good)
 	forged[len(forged)-2] ^= 1
@@ -107,6 +107,8 @@ func TestBatchesOfOthers(t *testing.T) {
 		"garbage":         {garbage, ErrBatch},
 		"other hub":       {change(func(b *bus.LeaseBatch) { b.Hub = "hub-2" }), ErrOtherHub},
 		"other node":      {change(func(b *bus.LeaseBatch) { b.Node = "rome-1" }), ErrOtherNode},
+		"other life":      {change(func(b *bus.LeaseBatch) { b.Boot = "boot-0" }), ErrOtherLife},
+		"no life":         {change(func(b *bus.LeaseBatch) { b.Boot = "" }), ErrOtherLife},
 		"no date":         {change(func(b *bus.LeaseBatch) { b.IssuedMs = 0 }), ErrBatch},
 	} {
 		d := drive(t, nil)
@@ -528,7 +530,7 @@ func TestHubClock(t *testing.T) {
 		for i := range 6 {
 			l := testLease(core.LeaseID(i + 1))
 			l.ExpiresMs = hub.Add(time.Minute).UnixMilli()
-			fx, err := d.Lease(d.now, sealLeases(t, hub, l))
+			fx, err := d.Lease(d.now, sealLeases(t, testBoot, hub, l))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -542,7 +544,7 @@ func TestHubClock(t *testing.T) {
 		late := testLease(99)
 		late.ExpiresMs = hub.Add(-2 * time.Second).UnixMilli()
 		before := d.counts.Refused
-		if _, err := d.Lease(d.now, sealLeases(t, hub.Add(-time.Minute), late)); err != nil {
+		if _, err := d.Lease(d.now, sealLeases(t, testBoot, hub.Add(-time.Minute), late)); err != nil {
 			t.Fatal(err)
 		}
 		if d.counts.Refused != before+1 {
@@ -565,7 +567,7 @@ func TestHeartbeat(t *testing.T) {
 		t.Errorf("%d heartbeats in 10 s", len(beats))
 	}
 	for i, b := range beats {
-		if b.Boot != "boot-1" || b.Seq != uint64(i+1) || b.Offer.Price != 30_000 {
+		if b.Boot != testBoot || b.Seq != uint64(i+1) || b.Offer.Price != 30_000 {
 			t.Fatalf("%+v", b)
 		}
 	}

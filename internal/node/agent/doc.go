@@ -32,12 +32,11 @@
 //
 //   - A lease is run at most once in one life of an agent, however often it is
 //     offered. After a restart the agent has forgotten what it had not stored,
-//     and the hub, which sees a new boot ID, offers it again.
+//     and the hub, which sees a new boot ID, offers it again. An offer names the
+//     life that it is for, so that late copies do nothing.
 //   - A report is sent only after it is stored, so as long as the hub has not
 //     acknowledged a lease there are no two receipts of it that it could have
-//     seen. (A copy of an offer that comes after the acknowledgement, a restart
-//     and before its expiry is run again; the hub, which knows the lease to be
-//     over, does not want that report.)
+//     seen.
 //   - A stored report is sent until it is acknowledged, and not after.
 //   - The same offer gets the same answer.
 //

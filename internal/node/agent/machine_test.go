@@ -3,6 +3,8 @@ package agent
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -31,10 +33,11 @@ type machine struct {
 	started map[core.LeaseID]bool
 	batch   *Batch
 	commit  bool // batch has been through Commit
-	oldMail [][]byte
 
-	toHub  []Message
-	offers map[core.LeaseID]bus.Lease
+	life    int
+	oldMail []mail // of all lives
+	toHub   []Message
+	offers  map[core.LeaseID]bus.Lease
 	// What the hub has durably: reports and refusals, and what it called off.
 	reported map[core.LeaseID]string
 	refused  map[core.LeaseID]bool
@@ -55,8 +58,9 @@ func newMachine(tb testing.TB, t *rapid.T) *machine {
 }
 
 func (m *machine) boot() {
+	m.life++
 	cfg := testConfig(m.disk)
-	cfg.Signer = m.signer
+	cfg.Signer, cfg.Boot = m.signer, m.bootID()
 	c, err := NewCore(m.now, cfg)
 	if err != nil {
 		m.t.Fatal(err)
@@ -70,7 +74,7 @@ func (m *machine) boot() {
 			delete(m.acked, id)
 		}
 	}
-	m.core, m.batch, m.commit, m.oldMail = c, nil, false, nil
+	m.core, m.batch, m.commit = c, nil, false
 	m.runs, m.uploads, m.started = map[core.LeaseID]Start{}, map[core.LeaseID]bool{}, map[core.LeaseID]bool{}
 	m.effects(c.Connected(m.now))
 }
@@ -169,15 +173,23 @@ func (m *machine) wanted() (list []bus.Lease) {
 }
 
 func (m *machine) offer(t *rapid.T, leases ...bus.Lease) {
-	sealed := sealLeases(m.tb, m.now, leases...)
-	m.oldMail = append(m.oldMail, sealed)
-	m.receive(t, sealed)
+	mail := mail{m.life, sealLeases(m.tb, m.bootID(), m.now, leases...)}
+	m.oldMail = append(m.oldMail, mail)
+	m.receive(t, mail)
 }
 
-func (m *machine) receive(t *rapid.T, sealed []byte) {
-	fx, err := m.core.Lease(m.now, sealed)
-	if err != nil {
-		t.Fatal(err)
+// mail is a sealed batch, and the life of the node that it is for.
+type mail struct {
+	life   int
+	sealed []byte
+}
+
+func (m *machine) bootID() string { return fmt.Sprint("boot-", m.life) }
+
+func (m *machine) receive(t *rapid.T, b mail) {
+	fx, err := m.core.Lease(m.now, b.sealed)
+	if b.life == m.life && err != nil || b.life != m.life && (!errors.Is(err, ErrOtherLife) || len(fx.Start) > 0) {
+		t.Fatalf("mail for life %d, in life %d: %v, starts %v", b.life, m.life, err, fx.Start)
 	}
 	m.effects(fx)
 }

@@ -16,6 +16,7 @@ import (
 const (
 	testHub  = "hub-1"
 	testNode = core.NodeID("paris-1")
+	testBoot = "boot-1"
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -54,7 +55,7 @@ func (s *jsonSigner) Sign(account core.AccountID, done []Finished) (json.RawMess
 
 func testConfig(disk Outbox) CoreConfig {
 	return CoreConfig{
-		Node: testNode, Hub: testHub, HubKey: hubKey().Public(), Boot: "boot-1",
+		Node: testNode, Hub: testHub, HubKey: hubKey().Public(), Boot: testBoot,
 		Offer: bus.NodeOffer{
 			Price: 30_000, Country: "FR", Labels: map[string]string{"tier": "gold"}, Engines: []string{"text", "wasm"},
 			Slots: 2, Queue: 8, CPUMillis: 2000, Memory: 1 << 30,
@@ -86,9 +87,9 @@ func seal(t testing.TB, key *identity.Key, b bus.LeaseBatch) []byte {
 	return sealed
 }
 
-func sealLeases(t testing.TB, now time.Time, leases ...bus.Lease) []byte {
+func sealLeases(t testing.TB, boot string, now time.Time, leases ...bus.Lease) []byte {
 	t.Helper()
-	return seal(t, hubKey(), bus.LeaseBatch{Hub: testHub, Node: testNode, IssuedMs: now.UnixMilli(), Leases: leases})
+	return seal(t, hubKey(), bus.LeaseBatch{Hub: testHub, Node: testNode, Boot: boot, IssuedMs: now.UnixMilli(), Leases: leases})
 }
 
 // driven is a Core with its disk and a clock to push.
@@ -124,7 +125,7 @@ func (d *driven) take(fx Effects) Effects {
 
 func (d *driven) offers(leases ...bus.Lease) Effects {
 	d.t.Helper()
-	fx, err := d.Lease(d.now, sealLeases(d.t, d.now, leases...))
+	fx, err := d.Lease(d.now, sealLeases(d.t, testBoot, d.now, leases...))
 	if err != nil {
 		d.t.Fatal(err)
 	}
