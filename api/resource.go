@@ -144,7 +144,8 @@ type WebhookKeys struct {
 type APIKey struct {
 	ID        string         `json:"id"`
 	Account   core.AccountID `json:"account"`
-	Scopes    []string       `json:"scopes" doc:"admin, requester, read"`
+	Node      core.NodeID    `json:"node,omitempty" doc:"whose key it is, if a node's"`
+	Scopes    []string       `json:"scopes" doc:"admin, requester, read; node for a node's own"`
 	CreatedAt time.Time      `json:"created_at"`
 	Secret    string         `json:"secret,omitempty"`
 }

@@ -221,6 +221,11 @@ func (c *Client) Statement(ctx context.Context, id core.AccountID) iter.Seq2[api
 	return list[api.Transfer](ctx, c, "/v1/accounts/"+url.PathEscape(string(id))+"/statement", nil)
 }
 
+// Keys lists the hub's API keys, without their secrets.
+func (c *Client) Keys(ctx context.Context) iter.Seq2[api.APIKey, error] {
+	return list[api.APIKey](ctx, c, "/v1/keys", nil)
+}
+
 // CreateKey makes an API key; its secret is in the answer and nowhere else.
 func (c *Client) CreateKey(ctx context.Context, account core.AccountID, scopes ...string) (out api.APIKey, err error) {
 	in := struct {

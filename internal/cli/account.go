@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -138,7 +139,12 @@ func (s *session) printAccount(a api.Account, err error) error {
 }
 
 func (s *session) keyCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "key", Short: "Make and revoke API keys", Example: "  atoll key create alice --scopes read"}
+	cmd := &cobra.Command{Use: "key", Short: "Make, list and revoke API keys", Example: "  atoll key create alice --scopes read"}
+	list := s.verb("list", "List API keys by their IDs (scope admin)", "atoll key list", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
+		return showAll(s, c.Keys(cmd.Context()), 0, "ID ACCOUNT NODE SCOPES CREATED", func(k api.APIKey) []string {
+			return []string{k.ID, string(k.Account), cmp.Or(string(k.Node), "-"), strings.Join(k.Scopes, ","), clock(k.CreatedAt)}
+		})
+	})
 	scopes := []string{"requester", "read"}
 	create := s.verb("create ACCOUNT", "Make an API key; it is shown once (scope admin)", "atoll key create alice --scopes read\natoll context add alice --url http://127.0.0.1:8420 --key $(atoll key create alice)", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
 		k, err := c.CreateKey(cmd.Context(), core.AccountID(args[0]), scopes...)
@@ -162,8 +168,8 @@ ID, with which it is revoked, is shown with --json and on a terminal.`
 		fmt.Fprintf(s.err, "key %s is revoked\n", clean(args[0]))
 		return nil
 	})
-	s.jsonFlag(create)
-	cmd.AddCommand(create, revoke)
+	s.jsonFlag(create, list)
+	cmd.AddCommand(create, list, revoke)
 	return cmd
 }
 

@@ -231,6 +231,7 @@ func (f *fake) writes(mux *http.ServeMux) {
 		}
 		reply(w, api.APIKey{ID: "k1", Account: "alice", Secret: "atl_key_new"})
 	})
+	mux.HandleFunc("GET /v1/keys", rows(api.APIKey{ID: "k1", Account: "alice", Scopes: []string{"requester", "read"}, CreatedAt: then}, api.APIKey{ID: "k2", Account: "olga", Node: "paris-1", Scopes: []string{"node"}, CreatedAt: then}))
 	mux.HandleFunc("DELETE /v1/keys/k1", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("POST /v1/join-tokens", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, api.JoinToken{Token: "atl_join_new", Owner: "alice", Uses: 1})

@@ -17,6 +17,7 @@ var routeWords = []struct {
 	said *regexp.Regexp
 	here string
 }{
+	{regexp.MustCompile(`GET /v1/keys lists them`), `list them with: atoll key list`},
 	{regexp.MustCompile(`list models with GET /v1/models`), `list models with: atoll model list`},
 	{regexp.MustCompile(`upload them first with POST /v1/blobs`), `name a file instead: "atoll submit --input FILE" and "atoll model push FILE" upload it`},
 	{regexp.MustCompile(`upload large data with POST /v1/blobs and point to it`), `put the input into a file and name that with --input`},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"atoll/api"
@@ -178,6 +179,17 @@ func (b *batch) newKey(account core.AccountID, node core.NodeID, scopes []string
 	return api.APIKey{ID: d.ID, Account: account, Scopes: scopes, CreatedAt: moment(b.now), Secret: string(secret)}
 }
 
+// Keys lists all API keys by ID, without their secrets.
+func (c *Control) Keys(ctx context.Context) ([]api.APIKey, error) {
+	rows, err := store.Docs[keyDoc](ctx, c.store, "keys")
+	out := make([]api.APIKey, 0, len(rows))
+	for _, d := range rows {
+		out = append(out, api.APIKey{ID: d.ID, Account: d.Account, Node: d.Node, Scopes: d.Scopes, CreatedAt: moment(d.CreatedMs)})
+	}
+	slices.SortFunc(out, func(a, b api.APIKey) int { return strings.Compare(a.ID, b.ID) })
+	return out, err
+}
+
 // RevokeKey makes a key useless. A mistyped ID is an error: nobody shall believe
 // that a lost key is void when it is not.
 func (c *Control) RevokeKey(ctx context.Context, id string) error {
@@ -186,7 +198,7 @@ func (c *Control) RevokeKey(ctx context.Context, id string) error {
 		return err
 	}
 	if !slices.ContainsFunc(keys, func(k *keyDoc) bool { return k.ID == id }) {
-		return core.Errorf(core.NotFound, "no key has the ID %.80q", id).WithHint("the ID was in the answer that held the key")
+		return core.Errorf(core.NotFound, "no key has the ID %.80q", id).WithHint("GET /v1/keys lists them")
 	}
 	return c.job(ctx, func(b *batch) error {
 		b.tx.DeleteKey(id)

@@ -76,6 +76,14 @@ func (s *server) addAccounts() {
 		})
 	add(s, route{method: "GET", path: "/v1/ledger/audit", id: "audit-ledger", tag: tag, scope: auth.Admin, summary: "Check the ledger's invariants over all of it"},
 		func(ctx context.Context, _ *none) (*reply[api.Audit], error) { return replyOf(s.hub.Audit(ctx)) })
+	add(s, route{method: "GET", path: "/v1/keys", id: "list-keys", tag: tag, scope: auth.Admin, summary: "List API keys", about: "Without their secrets, which nobody has kept."},
+		func(ctx context.Context, in *Paging) (*list[api.APIKey], error) {
+			rows, err := s.hub.Keys(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return pageOf(rows, *in, func(k *api.APIKey) string { return k.ID })
+		})
 	addBody(s, route{method: "POST", path: "/v1/keys", id: "create-key", tag: tag, scope: auth.Admin, status: http.StatusCreated, summary: "Make an API key", about: "Its secret is in the answer and nowhere else."},
 		func(ctx context.Context, _ *none, in *newKey) (*reply[api.APIKey], error) {
 			return replyOf(s.hub.CreateKey(ctx, in.Account, in.Scopes))

@@ -459,6 +459,16 @@ func (h *fakeHub) Statement(_ context.Context, v atoll.Viewer, id core.AccountID
 
 func (h *fakeHub) Audit(context.Context) (api.Audit, error) { return api.Audit{OK: true}, nil }
 
+func (h *fakeHub) Keys(context.Context) ([]api.APIKey, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	keys := []api.APIKey{}
+	for _, p := range h.keys {
+		keys = append(keys, api.APIKey{ID: p.KeyID, Account: p.Account, Scopes: p.Scopes})
+	}
+	return keys, nil
+}
+
 func (h *fakeHub) CreateKey(_ context.Context, account core.AccountID, scopes []string) (api.APIKey, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -63,6 +63,8 @@ type Hub interface {
 	Audit(ctx context.Context) (api.Audit, error)
 	// WebhookKeys returns what the viewer's callbacks are verified with.
 	WebhookKeys(ctx context.Context, v Viewer) (api.WebhookKeys, error)
+	// Keys lists all API keys, by ID, without their secrets.
+	Keys(ctx context.Context) ([]api.APIKey, error)
 	CreateKey(ctx context.Context, account core.AccountID, scopes []string) (api.APIKey, error)
 	RevokeKey(ctx context.Context, id string) error
 	CreateJoinToken(ctx context.Context, owner core.AccountID, uses int, ttl api.Duration) (api.JoinToken, error)

@@ -74,6 +74,7 @@ var routes = []struct {
 	{"get-webhook-keys", "GET", "/v1/webhook-keys", "", [6]int{401, 403, 200, 200, 403, 200}},
 	{"get-statement", "GET", "/v1/accounts/ann/statement", "", [6]int{401, 200, 200, 404, 403, 200}},
 	{"audit-ledger", "GET", "/v1/ledger/audit", "", [6]int{401, 403, 403, 403, 403, 200}},
+	{"list-keys", "GET", "/v1/keys", "", [6]int{401, 403, 403, 403, 403, 200}},
 	{"create-key", "POST", "/v1/keys", `{"account":"ann","scopes":["read"]}`, [6]int{401, 403, 403, 403, 403, 201}},
 	{"revoke-key", "DELETE", "/v1/keys/k-none", "", [6]int{401, 403, 403, 403, 403, 204}},
 	{"create-join-token", "POST", "/v1/join-tokens", `{"owner":"ann","uses":2,"ttl":"1h"}`, [6]int{401, 403, 403, 403, 403, 201}},
