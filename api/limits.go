@@ -34,7 +34,7 @@ const (
 	defaultExecution = Duration(30 * time.Second)
 	defaultTotal     = Duration(5 * time.Minute)
 	defaultAttempts  = 3
-	defaultLostAfter = Duration(3 * time.Second)
+	defaultLostAfter = Duration(2500 * time.Millisecond)
 	defaultReplicas  = 3
 	defaultMaxCost   = core.Credit
 )

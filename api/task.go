@@ -85,7 +85,7 @@ type Retry struct {
 
 // Disconnect says what happens to leases of a node that has gone silent.
 type Disconnect struct {
-	LostAfter Duration `json:"lost_after,omitzero" doc:"silence after which a lease is lost; default 3s, at least 1s"`
+	LostAfter Duration `json:"lost_after,omitzero" doc:"silence after which a lease is lost; default 2.5s, at least 1s"`
 	Replace   *bool    `json:"replace,omitempty" doc:"true (default): the part goes elsewhere and a late result is not paid; false: wait for the node, and pay its late result"`
 }
 

@@ -244,7 +244,7 @@ func TestWithDefaults(t *testing.T) {
 	}
 	d := s.WithDefaults()
 	got := fmt.Sprintf("%v %v %v %v %v %v %q", *d.Timeout, *d.Retry, d.Disconnect.LostAfter.Std(), *d.Disconnect.Replace, *d.Verification, d.Budget.MaxCost, d.Pricing)
-	want := fmt.Sprintf("%v {3} 3s true %v 1.00 %q", api.Timeout{Queue: api.Duration(time.Minute), Execution: api.Duration(30 * time.Second), Total: api.Duration(5 * time.Minute)},
+	want := fmt.Sprintf("%v {3} 2.5s true %v 1.00 %q", api.Timeout{Queue: api.Duration(time.Minute), Execution: api.Duration(30 * time.Second), Total: api.Duration(5 * time.Minute)},
 		api.Verification{Method: "none", Replicas: 1, Agree: 1}, "posted")
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -261,7 +261,7 @@ func TestWithDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = s.WithDefaults()
-	if d.Verification.Agree != 3 || d.Timeout.Total.Std() != 11*time.Minute || *d.Disconnect.Replace || d.Disconnect.LostAfter.Std() != 3*time.Second {
+	if d.Verification.Agree != 3 || d.Timeout.Total.Std() != 11*time.Minute || *d.Disconnect.Replace || d.Disconnect.LostAfter.Std() != 2500*time.Millisecond {
 		t.Errorf("got %+v %+v %+v", *d.Verification, *d.Timeout, *d.Disconnect)
 	}
 	d.Timeout.Total = 1

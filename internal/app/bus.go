@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -32,6 +33,7 @@ func (h *Hub) startBus(ctx context.Context, grant *identity.JoinGrant) (err erro
 		if sc.TLS, err = h.ca.ServerTLS(h.hosts()...); err != nil {
 			return err
 		}
+		grant.NatsCAPEM = h.CACert()
 	}
 	if sc.Revoked, err = h.revoked(ctx); err != nil {
 		return err
@@ -118,7 +120,18 @@ func (h *Hub) joinNATS(ctx context.Context, x *ExternalNATS, grant *identity.Joi
 	}
 	h.admit = externalAdmit{issuer, h.cfg.Log}
 	grant.NatsURLs = x.URLs
-	if h.link, err = bus.ConnectHub(ctx, bus.HubConfig{Endpoint: bus.Endpoint{URLs: x.URLs, UserJWT: userJWT, Nkey: nkey}, Logger: h.cfg.Log}); err != nil {
+	at := bus.Endpoint{URLs: x.URLs, UserJWT: userJWT, Nkey: nkey}
+	if x.CA != "" {
+		pem, err := os.ReadFile(x.CA)
+		if err != nil {
+			return err
+		}
+		if at.TLS, err = identity.ClientTLS(pem, nil); err != nil {
+			return fmt.Errorf("--nats-ca %s: %w", x.CA, err)
+		}
+		grant.NatsCAPEM = string(pem)
+	}
+	if h.link, err = bus.ConnectHub(ctx, bus.HubConfig{Endpoint: at, Logger: h.cfg.Log}); err != nil {
 		return err
 	}
 	h.close = append(h.close, func() error { h.link.Close(); return nil })

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
@@ -12,6 +13,7 @@ import (
 
 	"atoll/internal/bus"
 	"atoll/internal/cli"
+	"atoll/internal/identity"
 )
 
 // foreignNATS is a NATS that somebody else runs, in operator mode. Atoll has an
@@ -22,7 +24,7 @@ type foreignNATS struct {
 	config  cli.NATSConfig // what the operator hands to the hub
 }
 
-func startForeignNATS(t *testing.T) *foreignNATS {
+func startForeignNATS(t *testing.T, ca *identity.CA) *foreignNATS {
 	t.Helper()
 	operator, account := newNkey(t, nkeys.PrefixByteOperator), newNkey(t, nkeys.PrefixByteAccount)
 	signing, user := newNkey(t, nkeys.PrefixByteAccount), newNkey(t, nkeys.PrefixByteUser)
@@ -44,6 +46,15 @@ func startForeignNATS(t *testing.T) *foreignNATS {
 	}
 	for path, data := range map[string][]byte{n.config.Creds: creds, n.config.Seed: append(signing.seed, '\n')} {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ca != nil {
+		if n.options.TLSConfig, err = ca.ServerTLS("127.0.0.1"); err != nil {
+			t.Fatal(err)
+		}
+		n.options.TLS, n.config.CA = true, filepath.Join(dir, "nats.crt")
+		if err := os.WriteFile(n.config.CA, ca.PEM(), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -108,7 +119,7 @@ func signed(t *testing.T, claims jwt.Claims, by nkey) string {
 // again: a task goes the whole way each time.
 func TestOverForeignNATS(t *testing.T) {
 	t.Parallel()
-	foreign := startForeignNATS(t)
+	foreign := startForeignNATS(t, nil)
 	dir := t.TempDir()
 	hub := startHub(t, cli.HubConfig{Dir: dir, NATS: &foreign.config})
 	c := operator(t, hub)
@@ -126,4 +137,34 @@ func TestOverForeignNATS(t *testing.T) {
 	foreign.stop()
 	foreign.start(t)
 	echo(t, c, model, "once it is back")
+}
+
+// TLS of the hub and TLS of a NATS that it does not run are two things, each
+// with a CA of its own or without.
+func TestForeignTLS(t *testing.T) {
+	t.Parallel()
+	ca, err := identity.LoadOrCreateCA(t.TempDir(), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		wide bool // the hub has TLS
+		ca   *identity.CA
+	}{"hub only": {true, nil}, "NATS only": {false, ca}, "both": {true, ca}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			foreign := startForeignNATS(t, c.ca)
+			cfg := cli.HubConfig{NATS: &foreign.config}
+			if c.wide {
+				cfg = wide(t, cfg)
+			}
+			hub := startHub(t, cfg)
+			c := operator(t, hub)
+			model := pushEcho(t, c)
+			if _, err := startNode(t, cli.NodeConfig{Dir: filepath.Join(t.TempDir(), "node"), Name: "paris-1", Hub: hub.URL, Token: joinToken(t, c, "alice")}); err != nil {
+				t.Fatal(err)
+			}
+			echo(t, c, model, "over somebody else's NATS")
+		})
+	}
 }

@@ -56,6 +56,7 @@ type ExternalNATS struct {
 	Creds   string // path of the hub user's credentials file
 	Account string // public key of the account
 	Seed    string // path of a plain signing key of the account
+	CA      string // path of its CA's certificate; empty: one that systems trust, or none on loopback
 }
 
 // Hub is a running hub.

@@ -1,7 +1,9 @@
 package bus
 
 import (
+	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -304,5 +306,40 @@ func TestRevoke(t *testing.T) {
 	lenient := startServer(t, func(c *ServerConfig) { c.Dir = dir })
 	if _, err := rawConn(t, lenient.URL(), cfg.UserJWT, cfg.Nkey); err != nil {
 		t.Errorf("credentials do not outlive a restart: %v", err)
+	}
+}
+
+// A NATS with its stock max_payload of 1 MiB would swallow large reports without
+// a word to anybody: it is refused at once.
+func TestSmallMessagesAreRefused(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	stock := options(ServerConfig{Host: "127.0.0.1", Logger: quiet()}, s.authority, s.resolver)
+	stock.MaxPayload = 1 << 20
+	small, err := server.NewServer(stock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small.Start()
+	t.Cleanup(small.Shutdown)
+	if !small.ReadyForConnections(patience) {
+		t.Fatal("no NATS")
+	}
+	userJWT, nkey, err := s.authority.issueHub()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	c, err := newConn(connConfig{Endpoint: Endpoint{URLs: []string{small.ClientURL()}, UserJWT: userJWT, Nkey: nkey}, name: "hub", subject: outSubject("*", "*"), log: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	for c.snapshot().Err == nil {
+		runtime.Gosched()
+	}
+	cancel(nil)
+	if err := c.wait(ctx); !errors.Is(err, ErrTooLarge) || c.snapshot().Connects != 0 {
+		t.Errorf("%v after %d connections, want %v", err, c.snapshot().Connects, ErrTooLarge)
 	}
 }

@@ -149,6 +149,9 @@ func (c *conn) session(ctx context.Context) error {
 		nc.Close()
 		<-closed
 	}()
+	if most := nc.MaxPayload(); most < MaxMessage {
+		return fmt.Errorf("%w: the NATS at %s takes %d bytes in a message, Atoll needs %d: raise its max_payload", ErrTooLarge, nc.ConnectedUrlRedacted(), most, MaxMessage)
+	}
 	c.up(nc)
 	select {
 	case <-c.subscribed:

@@ -12,7 +12,7 @@ import (
 
 func (s *session) benchCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure what this machine can do", Example: "  atoll bench tasks"}
-	cmd.AddCommand(s.benchTasksCmd())
+	cmd.AddCommand(s.benchTasksCmd(), s.benchLossCmd())
 	return cmd
 }
 
@@ -53,6 +53,39 @@ With --url an existing hub is measured instead, with an admin's key.`,
 	fl.IntSliceVar(&cfg.InFlight, "in-flight", cfg.InFlight, "`NUMBERS` of tasks to have in flight at once")
 	fl.StringSliceVar(&cfg.Modes, "modes", cfg.Modes, "`MODES` of verification: none, quorum:3")
 	fl.StringVar(&cfg.Profile, "cpuprofile", "", "`FILE` to write a CPU profile of the load generator to")
+	s.jsonFlag(cmd)
+	return cmd
+}
+
+func (s *session) benchLossCmd() *cobra.Command {
+	nodes, rounds := 3, 5
+	cmd := &cobra.Command{
+		Use: "node-loss", Short: "Measure how soon a dead node's work goes on elsewhere", Args: cobra.NoArgs,
+		Long: `Start a hub and nodes, each in a process of its own, and kill (SIGKILL) the node
+that runs a part just then, round after round. Times are counted from the kill,
+by the task's own events:
+
+  noticed     the lease is lost
+  elsewhere   the part runs on another node
+  done        its verified result is there; each run takes 2 s`,
+		Example: "  atoll bench node-loss\n  atoll bench node-loss --rounds 20 --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := bench.Loss(cmd.Context(), nodes, rounds, s.err)
+			if err != nil {
+				return err
+			}
+			if s.asJSON {
+				return s.printJSON(r)
+			}
+			rows := make([][]string, 0, len(r.Rounds))
+			for _, x := range r.Rounds {
+				rows = append(rows, []string{string(x.Killed), string(x.Spare), fmt.Sprintf("%d ms", x.NoticedMs), fmt.Sprintf("%d ms", x.ElsewhereMs), fmt.Sprintf("%d ms", x.DoneMs)})
+			}
+			return s.out.Table("KILLED SPARE NOTICED ELSEWHERE DONE", rows)
+		},
+	}
+	cmd.Flags().IntVar(&nodes, "nodes", nodes, "start `N` nodes, each with an owner of its own")
+	cmd.Flags().IntVar(&rounds, "rounds", rounds, "kill `N` nodes, one after the other")
 	s.jsonFlag(cmd)
 	return cmd
 }

@@ -42,6 +42,7 @@ type NATSConfig struct {
 	Creds   string // path of the hub user's credentials
 	Account string // public key of the account
 	Seed    string // path of a signing key of the account
+	CA      string // path of its CA's certificate; empty: one that systems trust, or none on loopback
 }
 
 // Ready is what a hub says when its API answers.

@@ -113,6 +113,8 @@ that is to work: atoll join URL TOKEN.`,
 	fl.StringVar(&f.nats.Creds, "nats-creds", "", "`FILE` with the credentials of the hub's user in that NATS")
 	fl.StringVar(&f.nats.Account, "nats-account", "", "public `KEY` of the account in that NATS")
 	fl.StringVar(&f.nats.Seed, "nats-signing-key", "", "`FILE` with a signing key of that account, with which nodes are let in")
+	fl.StringVar(&f.nats.CA, "nats-ca", "", "`FILE` with the certificate (PEM) of that NATS's own CA; hub and nodes then trust it there")
+	_ = cmd.MarkFlagFilename("nats-ca")
 	return cmd
 }
 

@@ -6,303 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nkeys"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"atoll/api"
-	"atoll/internal/blob"
 	"atoll/internal/bus"
 	"atoll/internal/core"
-	"atoll/internal/fetch"
-	"atoll/internal/identity"
-	"atoll/internal/ledger"
 	"atoll/internal/receipt"
 	"atoll/internal/request"
 	"atoll/internal/store"
 )
-
-// world is a hub without a network: what it sends is kept, and nodes are
-// functions of the test.
-type world struct {
-	t     *testing.T
-	dir   string
-	now   time.Time
-	hub   *Control
-	key   *identity.Key
-	crash func(store.Point) bool
-	nodes map[core.NodeID]*testNode
-	sent  []message
-	model api.Model
-}
-
-type message struct {
-	node core.NodeID
-	kind string
-	data []byte
-}
-
-type testNode struct {
-	id      core.NodeID
-	owner   core.AccountID
-	key     *identity.Key
-	signer  *receipt.Signer
-	country string
-	price   core.Money
-}
-
-func (w *world) Send(node core.NodeID, kind string, data []byte, _ string) error {
-	w.sent = append(w.sent, message{node, kind, data})
-	return nil
-}
-
-type admitAll struct{}
-
-func (admitAll) IssueNode(core.NodeID, string) (string, error) { return "jwt", nil }
-func (admitAll) Revoke(string, time.Time) error                { return nil }
-
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	key, err := identity.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, dir: t.TempDir(), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), key: key, nodes: map[core.NodeID]*testNode{}}
-	w.open()
-	t.Cleanup(func() { w.hub.Close() })
-	must(t, func() error { _, err := w.hub.CreateAccount(t.Context(), "demo", 100*core.Credit, "start"); return err })
-	v := request.Viewer{Account: "demo"}
-	d, _, err := w.hub.PutBlob(t.Context(), v, strings.NewReader("a model"), core.Digest{}, 1000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if w.model, err = w.hub.RegisterModel(t.Context(), v, request.ModelUpload{Name: "echo", Engine: "test", Digest: d}); err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
-
-// open starts the hub over the world's directory, also after a crash.
-func (w *world) open() {
-	w.t.Helper()
-	logKey, err := identity.LoadOrCreateEd25519(w.dir, "log")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	log, err := NewLog(LogConfig{Dir: filepath.Join(w.dir, "log"), Origin: "hub.test", Key: logKey})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	blobs, err := blob.Open(filepath.Join(w.dir, "blobs"), blob.Options{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	fetcher, err := fetch.New(fetch.Config{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.hub, err = New(w.t.Context(), Config{
-		HubID: "hub", Path: filepath.Join(w.dir, "db"), Key: w.key, Log: log, Blobs: blobs, Fetch: fetcher, Send: w, Admit: admitAll{},
-		Models: func(string, string) (ModelFacts, error) { return ModelFacts{Reproducible: true}, nil },
-		Tracer: noop.NewTracerProvider().Tracer(""), Now: func() time.Time { return w.now }, Inline: true, NoSync: true,
-		Metrics: NewMetrics(prometheus.NewRegistry()), Crash: func(p store.Point) bool { return w.crash != nil && w.crash(p) },
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if err := w.hub.Resume(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) reopen() {
-	w.hub.Close()
-	w.crash = nil
-	w.open()
-	for _, n := range w.nodes {
-		w.beat(n)
-	}
-}
-
-func must(t *testing.T, f func() error) {
-	t.Helper()
-	if err := f(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (w *world) join(id core.NodeID, owner core.AccountID, country string, price core.Money) *testNode {
-	w.t.Helper()
-	_, err := w.hub.CreateAccount(w.t.Context(), owner, 0, "")
-	if err != nil && core.KindOf(err) != core.Conflict {
-		w.t.Fatal(err)
-	}
-	tok, err := w.hub.CreateJoinToken(w.t.Context(), owner, 1, api.Duration(time.Hour))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	key, err := identity.Generate()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	signer, err := receipt.NewSigner(key.Signer())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	user, err := nkeys.CreateUser()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	public, _ := user.PublicKey()
-	req, err := identity.SignJoin(identity.JoinRequest{Token: identity.Token(tok.Token), Node: id, NkeyPublic: public, Version: "1", Country: country}, key)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	grant, err := w.hub.Join(w.t.Context(), req)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if grant.Owner != owner {
-		w.t.Fatalf("the hub entered owner %s for a token of %s", grant.Owner, owner)
-	}
-	n := &testNode{id, owner, key, signer, country, price}
-	w.nodes[id] = n
-	w.beat(n)
-	return n
-}
-
-func (w *world) beat(n *testNode) {
-	data, _ := json.Marshal(bus.Heartbeat{Boot: "1", Offer: bus.NodeOffer{Price: n.price, Country: n.country, Engines: []string{"test"}, Arch: "amd64", OS: "linux", Slots: 2, Queue: 8, CPUMillis: 2000, Memory: 1 << 30}})
-	w.hub.Inbound(n.id, bus.KindHeartbeat, data)
-}
-
-// leases returns the leases sent to a node since the last call.
-func (w *world) leases(id core.NodeID) (out []bus.Lease) {
-	w.t.Helper()
-	w.sent = slices.DeleteFunc(w.sent, func(m message) bool {
-		if m.node != id || m.kind != bus.KindLease {
-			return false
-		}
-		payload, err := identity.Open(m.data, bus.LeasePayloadType, w.key.Public())
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		var b bus.LeaseBatch
-		if err := json.Unmarshal(payload, &b); err != nil {
-			w.t.Fatal(err)
-		}
-		out = append(out, b.Leases...)
-		return true
-	})
-	return out
-}
-
-func (w *world) acked(id core.NodeID, l core.LeaseID) bool {
-	for _, m := range w.sent {
-		var a bus.Ack
-		if m.node == id && m.kind == bus.KindAck && json.Unmarshal(m.data, &a) == nil && slices.Contains(a.Leases, l) {
-			return true
-		}
-	}
-	return false
-}
-
-// report has a node answer a lease. edit may spoil the receipt.
-func (w *world) report(n *testNode, l bus.Lease, result string, edit func(*receipt.ExecutedLease)) {
-	w.t.Helper()
-	e := receipt.ExecutedLease{
-		Lease: l.ID, Task: l.Task, Part: l.Part, Attempt: l.Attempt, Input: l.Input, Model: l.Model, Params: l.ParamsHash, Result: core.DigestOf([]byte(result)),
-		Engine: l.Engine, Nonce: l.Nonce, Outcome: receipt.OK, StartedMs: 1, FinishedMs: 2, PriceMicro: int64(l.Price), RegionDeclared: n.country,
-	}
-	if why, failed := strings.CutPrefix(result, "fail:"); failed {
-		e.Outcome, e.Error, e.Result = receipt.Failed, why, core.DigestOf([]byte(why))
-		result = why
-	}
-	if edit != nil {
-		edit(&e)
-	}
-	s, err := n.signer.Execution(&receipt.Execution{Hub: "hub", Node: n.id, Owner: n.owner, Account: l.Account, Leases: []receipt.ExecutedLease{e}})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	data, _ := json.Marshal(bus.Report{Envelope: s.Envelope, Results: []bus.Result{{Lease: e.Lease, Data: []byte(result)}}})
-	w.hub.Inbound(n.id, bus.KindReport, data)
-}
-
-func (w *world) submit(key string, edit func(*api.TaskSpec)) (api.SubmitReply, error) {
-	spec := &api.TaskSpec{Model: "echo", Input: []api.DataPointer{{URI: "data:text/plain;base64,aGVsbG8="}}}
-	if edit != nil {
-		edit(spec)
-	}
-	if err := spec.Validate(); err != nil {
-		w.t.Fatal(err)
-	}
-	full := spec.WithDefaults()
-	body, _ := json.Marshal(spec)
-	return w.hub.Submit(w.t.Context(), request.Submission{Account: "demo", Key: key, Body: core.DigestOf(body), Spec: &full})
-}
-
-func (w *world) task(id core.TaskID) api.Task {
-	w.t.Helper()
-	t, err := w.hub.Task(w.t.Context(), request.Viewer{Account: "demo"}, id)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return t
-}
-
-func (w *world) settle() {
-	w.t.Helper()
-	for range 3 {
-		must(w.t, func() error { return w.hub.Checkpoint(w.t.Context()) })
-	}
-}
-
-func (w *world) pass(d time.Duration) {
-	for end := w.now.Add(d); w.now.Before(end); {
-		w.now = w.now.Add(250 * time.Millisecond)
-		w.hub.Sweep()
-	}
-}
-
-func (w *world) audit() {
-	w.t.Helper()
-	a, err := w.hub.Audit(w.t.Context())
-	if err != nil || !a.OK {
-		w.t.Fatalf("audit: %+v, %v", a, err)
-	}
-}
-
-func (w *world) balance(id core.AccountID) ledger.Account {
-	w.t.Helper()
-	all, err := w.hub.store.Accounts(w.t.Context())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, a := range all {
-		if a.ID == id {
-			return a
-		}
-	}
-	return ledger.Account{}
-}
-
-func quorum(s *api.TaskSpec) { s.Verification = &api.Verification{Method: "quorum"} }
 
 func TestQuorumPaysWhoAgrees(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	a, b, c := w.join("a-1", "alice", "FR", 30_000), w.join("b-1", "bob", "IT", 40_000), w.join("c-1", "carol", "DE", 20_000)
 	us := w.join("o-1", "erin", "US", 1)
-	r, err := w.submit("", func(s *api.TaskSpec) { quorum(s); s.Residency = []string{"EU"} })
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := w.mustSubmit(func(s *api.TaskSpec) { quorum(s); s.Residency = []string{"EU"} })
 	if got := w.balance("demo"); got.Held != core.Credit || got.Available != 99*core.Credit {
 		t.Fatalf("after submit: %+v", got)
 	}
@@ -377,10 +100,7 @@ func TestBadReports(t *testing.T) {
 	w := newWorld(t)
 	a := w.join("a-1", "alice", "FR", 10_000)
 	b := w.join("b-1", "bob", "FR", 10_000)
-	r, err := w.submit("", func(s *api.TaskSpec) { s.Placement = &api.Placement{Selector: ""} })
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := w.mustSubmit(func(s *api.TaskSpec) { s.Placement = &api.Placement{Selector: ""} })
 	owner, other := a, b
 	ls := w.leases(a.id)
 	if len(ls) == 0 {
@@ -427,13 +147,10 @@ func TestLostNodeIsReplacedAndNotPaidLate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	a := w.join("a-1", "alice", "FR", 10_000)
-	r, err := w.submit("", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := w.mustSubmit(nil)
 	l := w.leases(a.id)[0]
 	b := w.join("b-1", "bob", "FR", 10_000)
-	for range 14 { // 3.5 s: a is silent, b is not
+	for range 11 { // 2.75 s: a is silent, b is not
 		w.pass(250 * time.Millisecond)
 		w.beat(b)
 	}
@@ -462,10 +179,7 @@ func TestDisconnectWithoutReplace(t *testing.T) {
 	w := newWorld(t)
 	a := w.join("a-1", "alice", "FR", 10_000)
 	no := false
-	r, err := w.submit("", func(s *api.TaskSpec) { s.Disconnect = &api.Disconnect{Replace: &no} })
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := w.mustSubmit(func(s *api.TaskSpec) { s.Disconnect = &api.Disconnect{Replace: &no} })
 	l := w.leases(a.id)[0]
 	status, _ := json.Marshal(bus.Status{Accepted: []core.LeaseID{l.ID}, Started: []core.LeaseID{l.ID}})
 	w.hub.Inbound(a.id, bus.KindStatus, status)
@@ -481,18 +195,13 @@ func TestDisconnectWithoutReplace(t *testing.T) {
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	r, err := w.submit("", nil) // no node at all
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := w.mustSubmit(nil) // no node at all
 	w.pass(62 * time.Second)
 	if s := w.task(r.ID); s.State != "expired" || s.Cost.Refunded != core.Credit {
 		t.Fatalf("queue timeout: %+v", s)
 	}
 	a := w.join("a-1", "alice", "FR", 10_000)
-	if r, err = w.submit("", func(s *api.TaskSpec) { s.Timeout = &api.Timeout{Total: api.Duration(10 * time.Second)} }); err != nil {
-		t.Fatal(err)
-	}
+	r = w.mustSubmit(func(s *api.TaskSpec) { s.Timeout = &api.Timeout{Total: api.Duration(10 * time.Second)} })
 	for range 44 {
 		w.beat(a)
 		w.pass(250 * time.Millisecond)
@@ -510,10 +219,7 @@ func TestFailureIsRetriedThenFinal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	a := w.join("a-1", "alice", "FR", 10_000)
-	r, err := w.submit("", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := w.mustSubmit(nil)
 	for i := range 3 {
 		ls := w.leases(a.id)
 		if len(ls) != 1 {
@@ -532,10 +238,7 @@ func TestCancel(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	a := w.join("a-1", "alice", "FR", 10_000)
-	r, err := w.submit("", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := w.mustSubmit(nil)
 	l := w.leases(a.id)[0]
 	s, err := w.hub.Cancel(t.Context(), request.Viewer{Account: "demo"}, r.ID)
 	if err != nil || s.State != "cancelled" {
@@ -559,10 +262,7 @@ func TestBudget(t *testing.T) {
 	if _, err := w.submit("", func(s *api.TaskSpec) { s.Budget = &api.Budget{MaxCost: 101 * core.Credit} }); core.KindOf(err) != core.Insufficient {
 		t.Fatalf("more than the account has: %v", err)
 	}
-	r, err := w.submit("", func(s *api.TaskSpec) { s.Budget = &api.Budget{MaxCost: 9_999} })
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := w.mustSubmit(func(s *api.TaskSpec) { s.Budget = &api.Budget{MaxCost: 9_999} })
 	s := w.task(r.ID)
 	if s.State != "placing" || len(s.NotChosen) != 1 || !strings.Contains(s.NotChosen[0].Reason, "budget") {
 		t.Fatalf("%+v", s)
@@ -628,9 +328,7 @@ func TestStartRefusesAnOlderDatabase(t *testing.T) {
 	w := newWorld(t)
 	a := w.join("a-1", "alice", "FR", 10_000)
 	for range 3 {
-		if _, err := w.submit("", nil); err != nil {
-			t.Fatal(err)
-		}
+		w.mustSubmit(nil)
 		w.report(a, w.leases(a.id)[0], "result", nil)
 	}
 	w.settle()
@@ -670,13 +368,10 @@ func TestLargeInputAndResultOfManyParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := w.submit("", func(s *api.TaskSpec) {
+	r := w.mustSubmit(func(s *api.TaskSpec) {
 		s.Input = []api.DataPointer{{URI: "blob:" + d.String()}}
 		s.Split = &api.Split{Lines: 70}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if r.Parts.Total != 43 {
 		t.Fatalf("%d parts, want 43", r.Parts.Total)
 	}

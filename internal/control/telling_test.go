@@ -33,9 +33,7 @@ func TestDrainedIsNotSilent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	a, b := w.join("a-1", "alice", "FR", 10_000), w.join("b-1", "bob", "FR", 20_000)
-	if _, err := w.submit("", nil); err != nil {
-		t.Fatal(err)
-	}
+	w.mustSubmit(nil)
 	held := w.leases(a.id)[0]
 	if n, err := w.hub.Drain(t.Context(), a.id, true); err != nil || n.State != "draining" {
 		t.Errorf("with a lease out: %s, %v", n.State, err)
@@ -63,9 +61,7 @@ func TestPaidMetricIsExact(t *testing.T) {
 	r := prometheus.NewRegistry()
 	w.hub.Register(r)
 	for range 3 { // 0.1 + 0.1 + 0.1 is not 0.3 in floating point
-		if _, err := w.submit("", nil); err != nil {
-			t.Fatal(err)
-		}
+		w.mustSubmit(nil)
 		w.report(n, w.leases(n.id)[0], "done", nil)
 	}
 	w.settle()
@@ -88,10 +84,7 @@ func TestPaidMetricIsExact(t *testing.T) {
 func TestNoResult(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	r, err := w.submit("", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := w.mustSubmit(nil)
 	v := request.Viewer{Account: "demo"}
 	for _, cancelled := range []bool{false, true} {
 		want := "ask for one part with ?part=N, or wait for the task to succeed"

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"atoll/client"
@@ -19,6 +20,7 @@ const (
 	// startWithin bounds the start of a process, and its coming back.
 	startWithin = 60 * time.Second
 	pollEvery   = 20 * time.Millisecond
+	anyPort     = "127.0.0.1:0"
 	purse       = 1_000_000 * core.Credit
 )
 
@@ -32,7 +34,8 @@ type Config struct {
 	Nodes    int      // each of another owner
 	NodeArgs []string // for each node, beside what makes it join
 	// Output returns where a process's words go; nil: nowhere.
-	Output func(process string) io.Writer
+	Output   func(process string) io.Writer
+	LogLevel string // how much they say; empty: what is usual
 }
 
 // Network is a hub and some nodes on loopback.
@@ -48,7 +51,7 @@ type Network struct {
 func Start(ctx context.Context, cfg Config) (_ *Network, err error) {
 	ready := filepath.Join(cfg.Dir, "ready.json")
 	n := &Network{}
-	n.Hub = cfg.process("hub", "hub", "--dir", filepath.Join(cfg.Dir, "hub"), "--ready-file", ready, "--listen", "127.0.0.1:0")
+	n.Hub = cfg.process("hub", "hub", "--dir", filepath.Join(cfg.Dir, "hub"), "--ready-file", ready, "--listen", anyPort)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -65,7 +68,7 @@ func Start(ctx context.Context, cfg Config) (_ *Network, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n.Hub.Args[len(n.Hub.Args)-1] = u.Host // next time where clients and nodes know it to be
+	n.Hub.Args[slices.Index(n.Hub.Args, anyPort)] = u.Host // next time where clients and nodes know it to be
 	c, err := n.Client()
 	if err != nil {
 		return nil, err
@@ -86,6 +89,9 @@ func (cfg *Config) process(name string, args ...string) *Process {
 	out := io.Discard
 	if cfg.Output != nil {
 		out = cfg.Output(name)
+	}
+	if cfg.LogLevel != "" {
+		args = append(args, "--log-level", cfg.LogLevel)
 	}
 	return &Process{Name: name, Args: args, binary: cfg.Binary, home: filepath.Join(cfg.Dir, "home"), out: out}
 }

@@ -141,37 +141,27 @@ func TestNamesOfInnerAddresses(t *testing.T) {
 }
 
 // TestRebinding lets a name answer with an allowed address first and with inner
-// ones afterwards. 127.0.0.2 stands for the public address.
+// ones afterwards.
 func TestRebinding(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.2:0")
+	port, err := fetchtest.Serve(t, fetchtest.Outside+":0", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "public") })
 	if err != nil {
-		t.Skip("this system has no 127.0.0.2:", err)
+		t.Skip("this system cannot stand for the outside:", err)
 	}
-	outer := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "public") }))
-	outer.Listener.Close()
-	outer.Listener = ln
-	outer.Start()
-	defer outer.Close()
-	port := ln.Addr().(*net.TCPAddr).AddrPort().Port()
 	var hits atomic.Int32
-	if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-		inner := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
-		inner.Listener.Close()
-		inner.Listener = ln
-		inner.Start()
-		defer inner.Close()
+	if _, err := fetchtest.Serve(t, fmt.Sprintf("127.0.0.1:%d", port), func(http.ResponseWriter, *http.Request) { hits.Add(1) }); err != nil {
+		t.Log("nothing listens inside; the guard's own refusal must do:", err)
 	}
 	var answer atomic.Pointer[netip.Addr]
 	c := client(t, Config{
-		AllowHTTP: true, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}, Ports: []uint16{port},
+		AllowHTTP: true, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix(fetchtest.Outside + "/32")}, Ports: []uint16{port},
 		Resolver: fetchtest.Resolver(func(string) []netip.Addr { return []netip.Addr{*answer.Load()} }),
 	})
-	for i, a := range []string{"127.0.0.2", "127.0.0.1", "169.254.169.254", "10.0.0.1", "::1", "::ffff:127.0.0.1", "127.0.0.2"} {
+	for i, a := range []string{fetchtest.Outside, "127.0.0.1", "169.254.169.254", "10.0.0.1", "::1", "::ffff:127.0.0.1", fetchtest.Outside} {
 		addr := netip.MustParseAddr(a)
 		answer.Store(&addr)
 		got, err := get(t, c, fmt.Sprintf("http://rebind.example:%d/", port), 100)
-		if a == "127.0.0.2" {
+		if a == fetchtest.Outside {
 			if err != nil || string(got) != "public" {
 				t.Errorf("answer %d: %q, %v", i, got, err)
 			}

@@ -45,7 +45,8 @@ type JoinGrant struct {
 	LogVKey    string         `json:"log_vkey"`
 	NatsURLs   []string       `json:"nats_urls,omitempty"`
 	UserJWT    string         `json:"user_jwt"`
-	CACertPEM  string         `json:"ca_cert,omitempty"`   // empty on loopback
+	CACertPEM  string         `json:"ca_cert,omitempty"`   // of the hub; empty on loopback
+	NatsCAPEM  string         `json:"nats_ca,omitempty"`   // of the bus; empty: on loopback, or trusted by systems
 	NodeCert   string         `json:"node_cert,omitempty"` // PEM, for mutual TLS; empty on loopback
 	APIKey     Token          `json:"api_key"`             // for blobs and results over HTTP
 	ServerTime int64          `json:"server_time_ms"`      // hub clock, Unix milliseconds

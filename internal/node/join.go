@@ -209,7 +209,10 @@ func (n *Node) parseGrant(body []byte) (*identity.JoinGrant, error) {
 	if _, err := identity.ParsePublicKey(g.HubKeyPEM); err != nil {
 		return nil, err
 	}
-	_, err := n.clientTLS(&g)
+	if _, err := n.clientTLS(&g); err != nil {
+		return nil, err
+	}
+	_, err := n.busTLS(&g)
 	return &g, err
 }
 
@@ -238,6 +241,19 @@ func (n *Node) clientTLS(g *identity.JoinGrant) (*tls.Config, error) {
 		return cert, nil
 	}
 	return cfg, nil
+}
+
+// busTLS trusts the bus's CA: the hub's, whose embedded bus it is, or that of a
+// NATS run by somebody else, to which the node's certificate would mean nothing.
+// nil leaves it to the bus's addresses: tls://, or plain on loopback.
+func (n *Node) busTLS(g *identity.JoinGrant) (*tls.Config, error) {
+	switch g.NatsCAPEM {
+	case "":
+		return nil, nil
+	case g.CACertPEM:
+		return n.clientTLS(g)
+	}
+	return identity.ClientTLS([]byte(g.NatsCAPEM), nil)
 }
 
 func readGrant(path string) (s stored, err error) {

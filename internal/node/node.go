@@ -261,6 +261,10 @@ func (n *Node) start(ctx context.Context, grant *identity.JoinGrant, out *outbox
 	if err != nil {
 		return nil, err
 	}
+	busTLS, err := n.busTLS(grant)
+	if err != nil {
+		return nil, err
+	}
 	cfg, err := n.agentConfig(ctx, grant, out)
 	if err != nil {
 		return nil, err
@@ -275,7 +279,7 @@ func (n *Node) start(ctx context.Context, grant *identity.JoinGrant, out *outbox
 		return nil, err
 	}
 	conn, err := bus.ConnectNode(bus.NodeConfig{
-		Endpoint: bus.Endpoint{URLs: grant.NatsURLs, InProcess: n.cfg.Bus, TLS: tlsConfig, UserJWT: grant.UserJWT, Nkey: n.nkey},
+		Endpoint: bus.Endpoint{URLs: grant.NatsURLs, InProcess: n.cfg.Bus, TLS: busTLS, UserJWT: grant.UserJWT, Nkey: n.nkey},
 		Node:     n.cfg.Name, OnConnect: a.Connected, Logger: n.cfg.Log,
 	})
 	if err != nil {

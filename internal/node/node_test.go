@@ -138,7 +138,7 @@ func (h *hub) serve(w http.ResponseWriter, req *http.Request) {
 		if err != nil {
 			h.t.Error(err)
 		}
-		g.CACertPEM, g.NodeCert = string(h.ca.PEM()), string(cert)
+		g.CACertPEM, g.NatsCAPEM, g.NodeCert = string(h.ca.PEM()), string(h.ca.PEM()), string(cert)
 	}
 	if h.spoil != nil {
 		h.spoil(&g)

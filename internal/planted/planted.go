@@ -6,6 +6,7 @@
 //
 //	plant_dedupe   submit ignores an idempotency key seen before
 //	plant_ack      the hub acknowledges a report before it is durable
+//	plant_commit   a request is answered before its transaction is committed
 //	plant_pay      a verdict is paid before a checkpoint covers it
 //	plant_spread   replicas of one part may share an owner
 //	plant_send     a node sends a report before it has stored it

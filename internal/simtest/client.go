@@ -50,15 +50,17 @@ const askAgain = 1200 * time.Millisecond
 
 // call is a request to the hub and its answer, either of which may be lost, late
 // or doubled. ask is what the hub does; it returns what the client does when the
-// answer arrives. A hub that crashes in between gives no answer.
-func (c *client) call(what string, ask func(*control.Control) (answered func())) {
+// answer arrives. A hub that crashes meanwhile gives no answer, unless it had the
+// answer yes before: that may be on its way.
+func (c *client) call(what string, ask func(*control.Control) (answered func(), err error)) {
 	c.w.carry(&c.link, what, func() {
 		var answered func()
+		err := errors.New("not asked")
 		_, alive := c.w.hub.serve(func(hub *control.Control) error {
-			answered = ask(hub)
+			answered, err = ask(hub)
 			return nil
 		})
-		if alive {
+		if alive || err == nil {
 			c.w.carry(&c.link, "the answer to "+what, answered)
 		}
 	})
@@ -71,9 +73,9 @@ func (j *job) submit() {
 		return
 	}
 	j.tries++
-	c.call("submit "+j.name(), func(hub *control.Control) func() {
+	c.call("submit "+j.name(), func(hub *control.Control) (func(), error) {
 		reply, err := hub.Submit(context.Background(), atoll.Submission{Account: c.account, Key: j.key, Body: j.body, Spec: j.spec})
-		return func() { j.answered(reply, err) }
+		return func() { j.answered(reply, err) }, err
 	})
 	c.w.after(askAgain, j.submit)
 }
@@ -120,13 +122,13 @@ func (j *job) look() {
 	}
 	c := j.client
 	v := atoll.Viewer{Account: c.account}
-	c.call("look at "+j.name(), func(hub *control.Control) func() {
+	c.call("look at "+j.name(), func(hub *control.Control) (func(), error) {
 		var result []byte
 		t, err := hub.Task(context.Background(), v, j.task)
 		if err == nil && t.State == "succeeded" {
 			result, err = readResult(hub, v, j.task)
 		}
-		return func() { j.saw(t, result, err) }
+		return func() { j.saw(t, result, err) }, err
 	})
 	c.w.after(c.w.between(askAgain, 2*askAgain), j.look)
 }
@@ -152,9 +154,9 @@ func (j *job) cancel() {
 	}
 	j.cancelled = true
 	c := j.client
-	c.call("cancel "+j.name(), func(hub *control.Control) func() {
+	c.call("cancel "+j.name(), func(hub *control.Control) (func(), error) {
 		_, err := hub.Cancel(context.Background(), atoll.Viewer{Account: c.account}, j.task)
-		return func() { c.w.say("client %s: cancel: %v", j.name(), err) }
+		return func() { c.w.say("client %s: cancel: %v", j.name(), err) }, err
 	})
 }
 
@@ -165,13 +167,13 @@ func (j *job) misuse() {
 	}
 	c := j.client
 	other := core.DigestOf([]byte("another body"))
-	c.call("misuse the key of "+j.name(), func(hub *control.Control) func() {
+	c.call("misuse the key of "+j.name(), func(hub *control.Control) (func(), error) {
 		reply, err := hub.Submit(context.Background(), atoll.Submission{Account: c.account, Key: j.key, Body: other, Spec: j.spec})
 		return func() {
 			if err == nil {
 				c.w.violation("the key of %s served for another request: %s", j.name(), reply.ID)
 			}
-		}
+		}, err
 	})
 }
 

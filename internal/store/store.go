@@ -25,6 +25,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
+
+	"atoll/internal/planted"
 )
 
 // ErrStopped is returned for every job once the store has failed or is closed.
@@ -245,16 +247,18 @@ func (s *Store) runBatch(batch []*job) {
 	s.mu.Unlock()
 	if err != nil {
 		s.fail(err)
-		for _, j := range batch {
-			j.err = s.Err()
-			close(j.done)
-		}
-		return
+		tx.after = nil
 	}
 	for _, f := range tx.after {
 		f()
 	}
+	if planted.Commit {
+		return // all were answered before
+	}
 	for _, j := range batch {
+		if err != nil {
+			j.err = s.Err()
+		}
 		close(j.done)
 	}
 }
@@ -273,6 +277,11 @@ func (s *Store) commit(tx *Tx, batch []*job) error {
 	}
 	if s.cfg.Finish != nil && tx.err == nil {
 		s.cfg.Finish(tx)
+	}
+	if planted.Commit {
+		for _, j := range batch {
+			close(j.done)
+		}
 	}
 	if tx.err == nil && s.cfg.Crash != nil && s.cfg.Crash(BeforeCommit) {
 		tx.err = errors.New("crash before commit")

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -118,24 +117,18 @@ func TestSendToHostileReceivers(t *testing.T) {
 }
 
 // TestSendAfterRebinding: the name was public when the task was submitted and
-// answers with an inner address at the dial. 127.0.0.2 stands for the public one.
+// answers with an inner address at the dial.
 func TestSendAfterRebinding(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.2:0")
-	if err != nil {
-		t.Skip("this system has no 127.0.0.2:", err)
-	}
 	var hits atomic.Int32
-	srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }), ReadHeaderTimeout: time.Second}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
-	defer func() { srv.Close(); <-served }()
-	port := ln.Addr().(*net.TCPAddr).AddrPort().Port()
-
-	answers := []string{"127.0.0.2", "127.0.0.1", "169.254.169.254", "::1", "10.0.0.8"}
+	port, err := fetchtest.Serve(t, fetchtest.Outside+":0", func(http.ResponseWriter, *http.Request) { hits.Add(1) })
+	if err != nil {
+		t.Skip("this system cannot stand for the outside:", err)
+	}
+	answers := []string{fetchtest.Outside, "127.0.0.1", "169.254.169.254", "::1", "10.0.0.8"}
 	var at atomic.Int32
 	s := sender(t, fetch.Config{
-		AllowHTTP: true, Ports: []uint16{port}, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")},
+		AllowHTTP: true, Ports: []uint16{port}, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix(fetchtest.Outside + "/32")},
 		Resolver: fetchtest.Resolver(func(string) []netip.Addr { return []netip.Addr{netip.MustParseAddr(answers[at.Load()])} }),
 	}, 0)
 	for i, a := range answers {

@@ -157,12 +157,7 @@ func TestEventStream(t *testing.T) {
 	b := start(t, nil)
 	task := b.task("")
 	id := task.task.ID.String()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/v1/tasks/"+id+"/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer ann-key")
-	res, err := http.DefaultClient.Do(req)
+	res, err := b.send("GET", "/v1/tasks/"+id+"/events", "ann-key", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,12 +240,7 @@ func TestHeartbeat(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *atoll.Config) { c.Heartbeat = time.Millisecond })
 	task := b.task("")
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+"/v1/tasks/"+task.task.ID.String()+"/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer ann-key")
-	res, err := http.DefaultClient.Do(req)
+	res, err := b.send("GET", "/v1/tasks/"+task.task.ID.String()+"/events", "ann-key", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,12 +287,8 @@ func TestResult(t *testing.T) {
 
 	// A result that breaks off must not look whole.
 	task.parts, task.cut = [][]byte{[]byte("half")}, true
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer ann-key")
-	if res, err = http.DefaultClient.Do(req); err == nil {
+	res, err := b.send("GET", path, "ann-key", "")
+	if err == nil {
 		_, err = io.ReadAll(res.Body)
 		res.Body.Close()
 	}

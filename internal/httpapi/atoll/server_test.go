@@ -82,6 +82,21 @@ func start(t testing.TB, edit func(*atoll.Config)) *bench {
 // do sends a request with "Name: value" headers and returns the answer, read.
 func (b *bench) do(method, path, key, body string, headers ...string) (*http.Response, []byte) {
 	b.t.Helper()
+	res, err := b.send(method, path, key, body, headers...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return res, data
+}
+
+// send is do for answers that the caller reads, and closes, itself.
+func (b *bench) send(method, path, key, body string, headers ...string) (*http.Response, error) {
+	b.t.Helper()
 	var r io.Reader
 	if body != "" {
 		r = strings.NewReader(body)
@@ -97,16 +112,7 @@ func (b *bench) do(method, path, key, body string, headers ...string) (*http.Res
 		name, value, _ := strings.Cut(h, ": ")
 		req.Header.Set(name, value)
 	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	data, err := io.ReadAll(res.Body)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return res, data
+	return http.DefaultClient.Do(req)
 }
 
 // get decodes a successful answer.

@@ -1,0 +1,6 @@
+//go:build plant_commit
+
+package planted
+
+// Commit is planted.
+const Commit = true
