@@ -24,7 +24,7 @@ func NewActivations(k, max int) (*Activations, error) {
 	if err := checkColumns(k); err != nil {
 		return nil, fmt.Errorf("activations: %w", err)
 	}
-	if max < 1 || max > 1<<24 || max*k > 1<<40 {
+	if max < 1 || max > 1<<24 || max*k > maxValues {
 		return nil, fmt.Errorf("activations: room for %d vectors of %d: want 1 to 2^24, at most 2^40 values", max, k)
 	}
 	nb := k / BlockSize

@@ -80,8 +80,8 @@ type FloatMatrix struct {
 
 // NewFloatMatrix returns a matrix of zeros to be filled by SetRow.
 func NewFloatMatrix(rows, cols int, format Format) (*FloatMatrix, error) {
-	if rows < 1 || rows > maxRows || cols < 1 || cols > 1<<24 {
-		return nil, fmt.Errorf("matrix of %d×%d: want 1 to %d rows and 1 to %d columns", rows, cols, maxRows, 1<<24)
+	if rows < 1 || rows > maxRows || cols < 1 || cols > 1<<24 || rows*cols > maxValues || format > F16 {
+		return nil, fmt.Errorf("matrix of %d×%d in format %d: want 1 to %d rows, 1 to %d columns, at most %d values, a known format", rows, cols, format, maxRows, 1<<24, maxValues)
 	}
 	n := (rows + panelRows - 1) / panelRows * panelRows * cols
 	return &FloatMatrix{rows: rows, cols: cols, format: format, w: newStore(format, n)}, nil

@@ -20,8 +20,8 @@ type KV struct {
 
 // NewKV returns pages of zeros for heads of dim elements.
 func NewKV(heads, dim, pages int, format Format) (*KV, error) {
-	if heads < 1 || heads > 1<<12 || dim < 1 || dim > maxHeadDim || pages < 1 || pages > 1<<24 || format > F16 {
-		return nil, fmt.Errorf("KV cache of %d pages of %d heads of %d in format %d: want 1 to 2^24 pages, 1 to 2^12 heads, 1 to %d elements, a known format", pages, heads, dim, format, maxHeadDim)
+	if heads < 1 || heads > 1<<12 || dim < 1 || dim > maxHeadDim || pages < 1 || pages > 1<<24 || pages*heads*dim > maxValues/PagePositions || format > F16 {
+		return nil, fmt.Errorf("KV cache of %d pages of %d heads of %d in format %d: want 1 to 2^24 pages, 1 to 2^12 heads, 1 to %d elements, at most 2^40 in all, a known format", pages, heads, dim, format, maxHeadDim)
 	}
 	kv := &KV{heads: heads, dim: dim, pages: pages, format: format}
 	kv.k = newStore(format, pages*heads*dim*PagePositions)

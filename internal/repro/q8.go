@@ -9,8 +9,9 @@ const (
 	// MaxColumns bounds the length of a row. The kernels cannot be preempted, and
 	// the longest call of one takes under 100 µs with this.
 	MaxColumns = 1 << 16
-	// maxRows keeps all sizes far from overflow.
-	maxRows = 1 << 28
+	// maxRows and maxValues keep all sizes far from overflow.
+	maxRows   = 1 << 28
+	maxValues = 1 << 40
 
 	groupRows  = 16                    // rows that are computed together
 	groupBytes = groupRows * BlockSize // a block of each of them
@@ -41,8 +42,8 @@ func NewMatrix(rows, cols int) (*Matrix, error) {
 	if err := checkColumns(cols); err != nil {
 		return nil, fmt.Errorf("matrix: %w", err)
 	}
-	if rows < 1 || rows > maxRows {
-		return nil, fmt.Errorf("matrix: %d rows: want 1 to %d", rows, maxRows)
+	if rows < 1 || rows > maxRows || rows*cols > maxValues {
+		return nil, fmt.Errorf("matrix of %d×%d: want 1 to %d rows, at most %d values", rows, cols, maxRows, maxValues)
 	}
 	groups := (rows + groupRows - 1) / groupRows
 	nb := cols / BlockSize

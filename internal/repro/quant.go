@@ -100,7 +100,7 @@ func QuantizeWeights(dst []byte, x []float32) error {
 		d := am / 127
 		half := ToFloat16(d)
 		if !half.IsFinite() {
-			return fmt.Errorf("quantize weights: block %d reaches %g: its scale exceeds binary16", b, am)
+			return fmt.Errorf("quantize weights: block %d reaches %g, too large for a scale in binary16: %w", b, am, ErrNotFinite)
 		}
 		clear(out)
 		binary.LittleEndian.PutUint16(out, uint16(half))
