@@ -28,9 +28,9 @@ type store struct {
 
 func newStore(f Format, n int) store {
 	if f == F16 {
-		return store{f16: make([]Float16, n)}
+		return store{f16: largeSlice[Float16](n)}
 	}
-	return store{f32: make([]float32, n)}
+	return store{f32: largeSlice[float32](n)}
 }
 
 func (s store) from(i int) store {

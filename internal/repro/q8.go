@@ -47,7 +47,7 @@ func NewMatrix(rows, cols int) (*Matrix, error) {
 	}
 	groups := (rows + groupRows - 1) / groupRows
 	nb := cols / BlockSize
-	return &Matrix{rows: rows, cols: cols, q: make([]int8, groups*nb*groupBytes), scale: make([]Float16, groups*nb*groupRows)}, nil
+	return &Matrix{rows: rows, cols: cols, q: largeSlice[int8](groups * nb * groupBytes), scale: largeSlice[Float16](groups * nb * groupRows)}, nil
 }
 
 // Rows returns the length of a product.

@@ -17,7 +17,7 @@ import (
 const q8Signature = "func(w *int8, ws *uint16, x *int8, bias *int32, d *float32, xstep int, dstep int, out *float32, ld int, blocks int, groups int)"
 
 // ahead is how far before its use memory is asked for, in bytes.
-const ahead = 4096
+const ahead = 8192
 
 type q8 struct {
 	w, ws, x, bias, d, xstep, dstep, out, blocks reg.Register
