@@ -218,7 +218,7 @@ func (t *attentionTile) score(scores []float32, n, firstPage, endPage int) {
 	a, step := query, 1
 	if t.rows > 1 {
 		a, step = packed, tileRows
-		packTile(packed, query, dim, t.rows, dim)
+		packTile(t.isa, packed, query, dim, t.rows, dim)
 	}
 	clear(scores)
 	for p := firstPage; p < endPage; p++ {
@@ -251,7 +251,7 @@ func (t *attentionTile) gather(weights []float32, n, firstPage, endPage int) {
 	a, step := weights, 1
 	if t.rows > 1 {
 		a, step = t.scratch.packed[:n*tileRows], tileRows
-		packTile(a, weights, n, t.rows, n)
+		packTile(t.isa, a, weights, n, t.rows, n)
 	}
 	dim := t.a.c.Dim
 	var out [tileRows * panelRows]float32

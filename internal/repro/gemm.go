@@ -163,7 +163,7 @@ func (j *panelsJob) piece(isa ISA, _, i int) {
 			a, step := j.x[c*m.cols+k:], 1
 			if rows > 1 {
 				a, step = packed[:], tileRows
-				packTile(a, j.x[c*m.cols+k:], m.cols, rows, kn)
+				packTile(isa, a, j.x[c*m.cols+k:], m.cols, rows, kn)
 			}
 			for p := lo; p < hi; p++ {
 				j.panel(isa, a, step, p, k, kn, c, rows)
@@ -192,9 +192,9 @@ func (j *panelsJob) panel(isa ISA, a []float32, step, p, k, kn, c, rows int) {
 	}
 }
 
-// packTile writes rows vectors of n values, ld apart in x, to dst so that element
-// k of vector r is at k·8 + r.
-func packTile(dst, x []float32, ld, rows, n int) {
+// packTilePortable writes rows vectors of n values, ld apart in x, to dst so that
+// element k of vector r is at k·8 + r.
+func packTilePortable(dst, x []float32, ld, rows, n int) {
 	for r := range rows {
 		row := x[r*ld : r*ld+n]
 		d := dst[r : r+(n-1)*tileRows+1]

@@ -98,6 +98,8 @@ func mulPanel(isa ISA, rows int, a []float32, step int, b store, n int, out []fl
 
 func quantizeColumn(_ ISA, t tile, c int, x []float32) uint32 { return quantizeColumnPortable(t, c, x) }
 
+func packTile(_ ISA, dst, x []float32, ld, rows, n int) { packTilePortable(dst, x, ld, rows, n) }
+
 func addSquares(_ ISA, l *laneSum, x []float32, m float32) { l.addSquares(x, m) }
 
 func expSum(_ ISA, l *laneSum, x []float32, top float32) { l.expSum(x, top) }

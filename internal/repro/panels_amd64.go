@@ -1,5 +1,20 @@
 package repro
 
+// packTile is packTilePortable; the kernel does 8 rows and multiples of 8 columns.
+func packTile(isa ISA, dst, x []float32, ld, rows, n int) {
+	done := 0
+	if isa != Portable && rows == tileRows {
+		for done = 0; done < n&^7; {
+			step := min(callElements, n&^7-done)
+			packAVX2(&dst[done*tileRows], &x[done], ld*4, step)
+			done += step
+		}
+	}
+	if done < n {
+		packTilePortable(dst[done*tileRows:], x[done:], ld, rows, n-done)
+	}
+}
+
 // mulPanel is rule 3 for a panel: for rows values of i and 32 of c, out[i·ld+c] is
 // continued with the products a[k·step+i]·b[k·32+c], k ascending.
 func mulPanel(isa ISA, rows int, a []float32, step int, b store, n int, out []float32, ld int) {

@@ -74,6 +74,9 @@ func panelAVX2x2half(a *float32, astep int, b *uint16, c *float32, ld int, n int
 func panelAVX2x4half(a *float32, astep int, b *uint16, c *float32, ld int, n int)
 
 //go:noescape
+func packAVX2(dst *float32, x *float32, ld int, n int)
+
+//go:noescape
 func addSquaresAVX2(l *float32, x *float32, m float32, n int)
 
 //go:noescape

@@ -51,6 +51,7 @@ func main() {
 		panel("AVX2", y, 8, 2, 2, half)
 		panel("AVX2", y, 8, 4, 2, half)
 	}
+	pack()
 	addSquares()
 	expSum()
 	divide()
