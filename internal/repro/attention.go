@@ -155,6 +155,10 @@ func (j *attentionJob) piece(isa ISA, slot, i int) {
 		t.head, t.firstRow = i/tiles, i%tiles*tileRows
 		t.group = j.a.c.Heads / j.a.c.KVHeads
 		t.rows = min(tileRows, s.N*t.group-t.firstRow)
+		t.padded = t.rows
+		for isa != Portable && t.padded&(t.padded-1) != 0 {
+			t.padded++
+		}
 		t.queries = first
 		if !t.run() {
 			j.refused.Store(true)
@@ -172,6 +176,7 @@ type attentionTile struct {
 	scratch        *attentionScratch
 	head, group    int
 	firstRow, rows int
+	padded         int // rows, with rows of zeros up to what a kernel does at once
 	queries        int // queries before this span
 }
 
@@ -196,7 +201,7 @@ func (t *attentionTile) run() bool {
 	_, hi := t.sees(t.rows - 1)
 	firstPage, endPage := lo/PagePositions, pages(hi)
 	n := (endPage - firstPage) * PagePositions
-	scores := t.scratch.scores[:t.rows*n]
+	scores := t.scratch.scores[:t.padded*n]
 	t.score(scores, n, firstPage, endPage)
 	for r := range t.rows {
 		if !t.weigh(scores[r*n:(r+1)*n], r, firstPage*PagePositions) {
@@ -215,15 +220,16 @@ func (t *attentionTile) score(scores []float32, n, firstPage, endPage int) {
 		at := t.at(r)
 		copy(query[r*dim:(r+1)*dim], t.q[at:at+dim])
 	}
+	clear(query[t.rows*dim:])
 	a, step := query, 1
 	if t.rows > 1 {
 		a, step = packed, tileRows
-		packTile(t.isa, packed, query, dim, t.rows, dim)
+		packTile(t.isa, packed, query, dim, t.padded, dim)
 	}
 	clear(scores)
 	for p := firstPage; p < endPage; p++ {
 		keys := t.kv.k.from(t.kv.key(int(t.span.Pages[p]), t.head))
-		mulPanel(t.isa, t.rows, a, step, keys, dim, scores[(p-firstPage)*PagePositions:], n)
+		mulPanel(t.isa, t.padded, a, step, keys, dim, scores[(p-firstPage)*PagePositions:], n)
 	}
 }
 
@@ -251,7 +257,7 @@ func (t *attentionTile) gather(weights []float32, n, firstPage, endPage int) {
 	a, step := weights, 1
 	if t.rows > 1 {
 		a, step = t.scratch.packed[:n*tileRows], tileRows
-		packTile(t.isa, a, weights, n, t.rows, n)
+		packTile(t.isa, a, weights, n, t.padded, n)
 	}
 	dim := t.a.c.Dim
 	var out [tileRows * panelRows]float32
@@ -259,7 +265,7 @@ func (t *attentionTile) gather(weights []float32, n, firstPage, endPage int) {
 		clear(out[:])
 		for p := firstPage; p < endPage; p++ {
 			values := t.kv.v.from(t.kv.value(int(t.span.Pages[p]), t.head, panel))
-			mulPanel(t.isa, t.rows, a[(p-firstPage)*PagePositions*step:], step, values, PagePositions, out[:], panelRows)
+			mulPanel(t.isa, t.padded, a[(p-firstPage)*PagePositions*step:], step, values, PagePositions, out[:], panelRows)
 		}
 		for r := range t.rows {
 			at := t.at(r)

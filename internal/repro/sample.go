@@ -82,19 +82,14 @@ func (s *Sampler) Draw(logits []float32, position int) (int, error) {
 	}
 	s.keep(logits, logits[first])
 	if s.TopK > 0 && s.TopK < len(s.kept) {
-		slices.SortFunc(s.kept, better)
+		selectBest(s.kept, s.TopK)
 		s.kept = s.kept[:s.TopK]
 	}
 	if s.TopP > 0 && s.TopP < 1 {
-		slices.SortFunc(s.kept, better)
-		s.kept = s.kept[:nucleus(s.kept, s.TopP)]
+		s.kept = nucleus(s.kept, s.TopP)
 	}
 	slices.SortFunc(s.kept, func(a, b candidate) int { return cmp.Compare(a.token, b.token) })
-	var total uint64
-	for _, c := range s.kept {
-		total += c.weight
-	}
-	at, _ := bits.Mul64(SamplingBits(s.Seed, position), total)
+	at, _ := bits.Mul64(SamplingBits(s.Seed, position), total(s.kept))
 	for _, c := range s.kept {
 		if at < c.weight {
 			return int(c.token), nil
@@ -115,24 +110,65 @@ func (s *Sampler) keep(logits []float32, top float32) {
 	}
 }
 
-// nucleus returns how many of the first candidates make up the share p of all.
-func nucleus(kept []candidate, p float32) int {
-	var total uint64
-	for _, c := range kept {
-		total += c.weight
+// selectBest moves the best k candidates to the front, in some order: a heap of k
+// with the worst on top takes each one that is better than that.
+func selectBest(c []candidate, k int) {
+	heap := c[:k]
+	for i := k/2 - 1; i >= 0; i-- {
+		siftDown(heap, i)
 	}
-	// sum ≥ p·total, both times 2^32 and so in integers of 128 bits.
-	share := uint64(float64(p) * (1 << 32))
-	wantHi, wantLo := bits.Mul64(share, total)
-	var sum uint64
-	for i, c := range kept {
-		sum += c.weight
-		hi, lo := bits.Mul64(sum, 1<<32)
-		if hi > wantHi || hi == wantHi && lo >= wantLo {
-			return i + 1
+	for i := k; i < len(c); i++ {
+		if better(c[i], heap[0]) < 0 {
+			heap[0], c[i] = c[i], heap[0]
+			siftDown(heap, 0)
 		}
 	}
-	return len(kept)
+}
+
+func siftDown(heap []candidate, i int) {
+	for {
+		worst := 2*i + 1
+		if worst >= len(heap) {
+			return
+		}
+		if r := worst + 1; r < len(heap) && better(heap[r], heap[worst]) > 0 {
+			worst = r
+		}
+		if better(heap[worst], heap[i]) <= 0 {
+			return
+		}
+		heap[i], heap[worst] = heap[worst], heap[i]
+		i = worst
+	}
+}
+
+func total(c []candidate) (sum uint64) {
+	for _, c := range c {
+		sum += c.weight
+	}
+	return sum
+}
+
+// nucleus returns the best candidates that make up the share p of all.
+func nucleus(kept []candidate, p float32) []candidate {
+	// The comparison sum ≥ p·total, both times 2^32, is one of 128-bit integers.
+	wantHi, wantLo := bits.Mul64(uint64(float64(p)*(1<<32)), total(kept))
+	// As a rule a few are enough, so it is not worth sorting all at once.
+	for n := min(256, len(kept)); ; n = min(8*n, len(kept)) {
+		selectBest(kept, n)
+		slices.SortFunc(kept[:n], better)
+		var sum uint64
+		for i, c := range kept[:n] {
+			sum += c.weight
+			hi, lo := bits.Mul64(sum, 1<<32)
+			if hi > wantHi || hi == wantHi && lo >= wantLo {
+				return kept[:i+1]
+			}
+		}
+		if n == len(kept) {
+			return kept
+		}
+	}
 }
 
 // greedy returns the token with the largest logit, the lowest among equals.

@@ -140,3 +140,53 @@ func TestQuantizedProductIsClose(t *testing.T) {
 		}
 	}
 }
+
+// Settings that keep one token leave no choice, and the ones kept are the best.
+func TestTopKKeepsTheBest(t *testing.T) {
+	t.Parallel()
+	r := repro.NewRandom(2)
+	for k := 2; k < 60; k += 7 {
+		logits := normal(r, 200, 0.1)
+		for i := range logits { // few values, hence many ties
+			logits[i] = float32(math.Round(float64(logits[i]) * 50))
+		}
+		sampler, err := repro.NewSampler(repro.Sampling{Temperature: 1e6, TopK: k, Seed: 1})
+		check(t, err)
+		seen := map[int]bool{}
+		for pos := range 60 * k {
+			token, err := sampler.Draw(logits, pos)
+			check(t, err)
+			seen[token] = true
+		}
+		for token := range seen {
+			better := 0
+			for i, v := range logits {
+				if v > logits[token] || v == logits[token] && i < token {
+					better++
+				}
+			}
+			if better >= k {
+				t.Fatalf("top-k %d gave token %d, which is number %d", k, token, better+1)
+			}
+		}
+		if len(seen) != k {
+			t.Errorf("top-k %d gave %d tokens", k, len(seen))
+		}
+	}
+}
+
+func BenchmarkDraw(b *testing.B) {
+	logits := normal(repro.NewRandom(1), 128<<10, 3)
+	for name, s := range map[string]repro.Sampling{
+		"greedy": {}, "plain": {Temperature: 0.8}, "top-k 40": {Temperature: 0.8, TopK: 40}, "top-p 0.9": {Temperature: 0.8, TopP: 0.9},
+	} {
+		b.Run(name, func(b *testing.B) {
+			sampler, err := repro.NewSampler(s)
+			check(b, err)
+			for pos := 0; b.Loop(); pos++ {
+				_, err := sampler.Draw(logits, pos)
+				check(b, err)
+			}
+		})
+	}
+}
