@@ -49,6 +49,29 @@ func BenchmarkQ8(b *testing.B) {
 	}
 }
 
+// BenchmarkThreads is a product on the fastest instruction set with one and more
+// threads; the small ones show what sharing out the work costs.
+func BenchmarkThreads(b *testing.B) {
+	for _, s := range []struct{ rows, cols, n int }{{576, 576, 1}, {1536, 576, 1}, {2048, 2048, 1}, {32000, 2048, 1}, {2048, 2048, 128}} {
+		r := repro.NewRandom(1)
+		m := randomMatrix(b, r, s.rows, s.cols)
+		x, dst := normal(r, s.n*s.cols, 1), make([]float32, s.n*s.rows)
+		for _, threads := range []int{1, 2, 4} {
+			b.Run(fmt.Sprintf("%dx%dx%d/%d", s.rows, s.cols, s.n, threads), func(b *testing.B) {
+				have := isas(b)
+				pool := newPool(b, threads, have[len(have)-1])
+				a, err := repro.NewActivations(s.cols, s.n)
+				check(b, err)
+				check(b, a.Set(x, pool))
+				for b.Loop() {
+					m.Mul(dst, a, pool)
+				}
+				b.ReportMetric(2*float64(s.rows*s.cols*s.n)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GOP/s")
+			})
+		}
+	}
+}
+
 // BenchmarkRead is the anchor for products that stream from memory: a sum over the
 // same number of bytes, in Go.
 func BenchmarkRead(b *testing.B) {

@@ -138,7 +138,7 @@ func (m *Matrix) Mul(dst []float32, x *Activations, pool *Pool) {
 // threads: pieces small enough to share out evenly, and large enough to be worth
 // taking.
 func chunk(n, cost, threads int) int {
-	const least = 1 << 15
+	const least = 1 << 18
 	return max(1, n/(4*threads), least/cost)
 }
 
