@@ -5,7 +5,10 @@ import "fmt"
 const (
 	panelRows = 32  // rows that are computed together
 	tileRows  = 8   // vectors that are computed together
-	depth     = 256 // columns until partial results go to memory and come back
+	depth     = 512 // columns until partial results go to memory and come back
+	// chunkPanels panels, depth deep, fill half of a cache of 1 MiB. They share the
+	// work of packing a tile of vectors.
+	chunkPanels = 8
 )
 
 // Format is how floating-point values are kept: weights of a [FloatMatrix], keys
@@ -131,10 +134,9 @@ func (m *FloatMatrix) Mul(dst, x []float32, pool *Pool) {
 	defer pool.mu.Unlock()
 	j := &pool.jobs.panels
 	panels := (m.rows + panelRows - 1) / panelRows
-	// Packing a tile of x costs as much as a few panels, so give many to a piece.
-	*j = panelsJob{m: m, x: x, dst: dst, n: n, chunk: min(panels, 16)}
+	*j = panelsJob{m: m, x: x, dst: dst, n: n, chunk: min(panels, chunkPanels)}
 	if len(pool.workers) > 0 {
-		j.chunk = min(16, chunk(panels, m.cols*panelRows*(4+n), pool.Threads()))
+		j.chunk = min(chunkPanels, chunk(panels, m.cols*panelRows*(4+n), pool.Threads()))
 	}
 	pool.run(j, (panels+j.chunk-1)/j.chunk)
 	*j = panelsJob{}

@@ -10,7 +10,7 @@ import (
 
 // panel is rule 3 for so many rows of a, and nv registers of columns of b, which
 // stands in panels of 32 columns: c[i][j] is continued with a[k][i]·b[k][j] for k
-// ascending. Elements of a stand astep bytes apart in k, rows of c ld bytes. With
+// ascending, two at a time. Elements of a stand astep bytes apart in k, rows of c ld bytes. With
 // half, b is binary16.
 func panel(isa string, r []reg.VecPhysical, width, rows, nv int, half bool) {
 	name, size, element := fmt.Sprintf("panel%sx%d", isa, rows), 4, "float32"
@@ -40,38 +40,46 @@ func panel(isa string, r []reg.VecPhysical, width, rows, nv int, half bool) {
 	}
 	each(func(m Mem, v reg.VecPhysical) { VMOVUPS(m, v) })
 	cols, rest := r[rows*nv:rows*nv+nv], r[rows*nv+nv:]
-	Label("loop")
-	for j, v := range cols {
-		m := Mem{Base: b, Disp: j * width * size}
-		if half {
-			VCVTPH2PS(m, v)
-		} else {
-			VMOVUPS(m, v)
-		}
-		if rows == 1 && isa == "AVX512" {
-			PREFETCHT0(Mem{Base: b, Disp: j*width*size + ahead})
-		}
-	}
-	for i := range rows {
-		x := Mem{Base: a, Disp: 4 * i}
-		if isa != "AVX512" {
-			VBROADCASTSS(x, rest[i%2])
-		}
+	broadcast, products := rest[:2], rest[2:]
+	step := func(u int) {
 		for j, v := range cols {
-			t := rest[2+(i*nv+j)%2]
-			if isa == "AVX512" {
-				t = rest[(i*nv+j)%len(rest)]
-				VMULPS_BCST(x, v, t)
+			m := Mem{Base: b, Disp: (32*u + j*width) * size}
+			if half {
+				VCVTPH2PS(m, v)
 			} else {
-				VMULPS(rest[i%2], v, t)
+				VMOVUPS(m, v)
 			}
-			VADDPS(t, acc(i, j), acc(i, j))
+			if rows == 1 {
+				PREFETCHT0(Mem{Base: b, Disp: (32*u+j*width)*size + ahead})
+			}
+		}
+		for i := range rows {
+			x := Mem{Base: a, Disp: 4 * i}
+			if u == 1 {
+				x = x.Idx(astep, 1)
+			}
+			VBROADCASTSS(x, broadcast[i%2])
+			for j, v := range cols {
+				t := products[(i*nv+j)%len(products)]
+				VMULPS(broadcast[i%2], v, t)
+				VADDPS(t, acc(i, j), acc(i, j))
+			}
 		}
 	}
-	ADDQ(astep, a)
-	ADDQ(U32(32*size), b)
-	DECQ(n)
-	JNZ(LabelRef("loop"))
+	SUBQ(U8(2), n)
+	JL(LabelRef("last"))
+	Label("loop")
+	step(0)
+	step(1)
+	LEAQ(Mem{Base: a, Index: astep, Scale: 2}, a)
+	ADDQ(U32(64*size), b)
+	SUBQ(U8(2), n)
+	JGE(LabelRef("loop"))
+	Label("last")
+	ADDQ(U8(2), n)
+	JZ(LabelRef("store"))
+	step(0)
+	Label("store")
 	each(func(m Mem, v reg.VecPhysical) { VMOVUPS(v, m) })
 	VZEROUPPER()
 	RET()
