@@ -1,0 +1,113 @@
+package quant
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// Decode sets dst to the elements of src, which holds them in format t and must
+// be exactly as long as they are. It fails with the index of the first element
+// that is not finite.
+func Decode(dst []float32, src []byte, t Type) error {
+	want, err := t.RowBytes(len(dst))
+	if err != nil {
+		return err
+	}
+	if len(src) != want {
+		return fmt.Errorf("%w: %d bytes for %d elements of %s, want %d", ErrShape, len(src), len(dst), t, want)
+	}
+	l := layouts[t]
+	for i := 0; i < len(dst); i += l.elements {
+		l.decode(dst[i:i+l.elements], src[:l.bytes])
+		src = src[l.bytes:]
+	}
+	return checkFinite(dst)
+}
+
+// checkFinite fails with the index of the first NaN or infinity.
+func checkFinite(x []float32) error {
+	for i, v := range x {
+		if notFinite(v) {
+			return fmt.Errorf("element %d is %v: %w", i, v, ErrNotFinite)
+		}
+	}
+	return nil
+}
+
+// notFinite reports whether the exponent bits are all ones.
+func notFinite(v float32) bool { return math.Float32bits(v)&0x7F800000 == 0x7F800000 }
+
+func decodeF32(dst []float32, src []byte) {
+	dst[0] = math.Float32frombits(binary.LittleEndian.Uint32(src))
+}
+
+func decodeF16(dst []float32, src []byte) { dst[0] = half(src) }
+
+func decodeBF16(dst []float32, src []byte) {
+	dst[0] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src)) << 16)
+}
+
+// half reads a binary16.
+func half(src []byte) float32 { return FromHalf(binary.LittleEndian.Uint16(src)) }
+
+func decodeQ8(dst []float32, src []byte) {
+	d := half(src)
+	for i, q := range src[2:Q8Bytes] {
+		dst[i] = d * float32(int8(q))
+	}
+}
+
+func decodeQ4(dst []float32, src []byte) {
+	d := half(src)
+	for i, b := range src[2:18] {
+		dst[i] = d * float32(int(b&15)-8)
+		dst[i+16] = d * float32(int(b>>4)-8)
+	}
+}
+
+// decodeQ4K reads eight groups of 32. Groups come in pairs: of 32 bytes of q the
+// low nibbles are one group, the high ones the next.
+func decodeQ4K(dst []float32, src []byte) {
+	d, m, packed, q := half(src), half(src[2:]), src[4:16], src[16:144]
+	for g := range 8 {
+		s, t := groupScale(packed, g)
+		scale, low := d*float32(s), m*float32(t)
+		for i, b := range q[g/2*32 : g/2*32+32] {
+			v := b & 15
+			if g%2 == 1 {
+				v = b >> 4
+			}
+			dst[g*32+i] = float32(scale*float32(v)) - low
+		}
+	}
+}
+
+// groupScale unpacks the 6-bit scale and minimum of group g. The first four of
+// each are the low 6 bits of bytes 0–3 and 4–7; the others take their low
+// nibbles from bytes 8–11 and their high two bits from what is left of bytes 0–7.
+func groupScale(p []byte, g int) (s, t byte) {
+	if g < 4 {
+		return p[g] & 63, p[g+4] & 63
+	}
+	return p[g+4]&15 | p[g-4]>>6<<4, p[g+4]>>4 | p[g]>>6<<4
+}
+
+// decodeQ6K reads two halves of 128, each four strands of 32 that share bytes.
+func decodeQ6K(dst []float32, src []byte) {
+	low, high, scales, d := src[:128], src[128:192], src[192:208], half(src[208:])
+	for h := range 2 {
+		l, u, s, out := low[h*64:], high[h*32:], scales[h*8:], dst[h*128:]
+		for i := range 32 {
+			for strand := range 4 {
+				b := l[i+strand%2*32]
+				if strand >= 2 {
+					b >>= 4
+				}
+				q := int(b&15|u[i]>>(2*strand)&3<<4) - 32
+				scale := d * float32(int8(s[i/16+2*strand]))
+				out[strand*32+i] = scale * float32(q)
+			}
+		}
+	}
+}
