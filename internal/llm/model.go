@@ -1,0 +1,148 @@
+package llm
+
+import (
+	"context"
+	"fmt"
+
+	"atoll/internal/core"
+	"atoll/internal/llm/tokenizer"
+	"atoll/internal/llm/weights"
+	"atoll/internal/repro"
+)
+
+// Options say how and what part of a model is to be loaded.
+type Options struct {
+	Profile Profile // "" is Q8
+	// First and Last choose the layers First ≤ i < Last; both 0 means all. The
+	// embedding comes with the first layer of the model, the output with the last.
+	First, Last int
+}
+
+// Model is a model's weights in memory, whole or a range of its layers. It is
+// immutable and may be used by several decoders.
+type Model struct {
+	Config      weights.Config
+	Profile     Profile
+	First, Last int // layers First ≤ i < Last are here
+	Tokens      *tokenizer.Tokenizer
+
+	embedding  linear // with the first layer, and with the last if embeddings are tied
+	layers     []layer
+	outputNorm []float32
+	output     *linear
+	rope       *repro.Rope
+	magnitude  float32 // of cosines and sines; 1 but for YaRN
+}
+
+type layer struct {
+	attnNorm, ffnNorm []float32
+	q, k, v, o        linear
+	qNorm, kNorm      []float32 // of each head, or nil
+	gate, up, down    linear
+}
+
+// Load reads weights into memory, as much of them as asked for and no more. Its
+// errors name the tensor.
+func Load(ctx context.Context, f *weights.Model, o Options) (*Model, error) {
+	c := f.Config
+	if o.First == 0 && o.Last == 0 {
+		o.Last = c.Layers
+	}
+	if o.First < 0 || o.First >= o.Last || o.Last > c.Layers {
+		return nil, core.Errorf(core.Invalid, "layers %d to %d of %d: want a range within them", o.First, o.Last, c.Layers)
+	}
+	p, err := ParseProfile(string(o.Profile))
+	if err != nil {
+		return nil, core.Errorf(core.Invalid, "%w", err)
+	}
+	m := &Model{Config: c, Profile: p, First: o.First, Last: o.Last}
+	if m.Tokens, err = tokenizer.New(f.Vocab); err != nil {
+		return nil, err
+	}
+	if err := m.loadRope(); err != nil {
+		return nil, core.Errorf(core.Invalid, "%s: %w", f.Path, err)
+	}
+	r := reader{ctx: ctx, f: f, p: p}
+	if m.HasEmbedding() || m.HasOutput() && c.TiedEmbeddings {
+		m.embedding = r.linear(weights.ID{Part: weights.TokenEmbedding})
+	}
+	for i := o.First; i < o.Last && r.err == nil; i++ {
+		m.layers = append(m.layers, r.layer(i, &c))
+	}
+	if m.HasOutput() {
+		m.outputNorm = r.vector(weights.ID{Part: weights.OutputNorm})
+		if m.output = &m.embedding; !c.TiedEmbeddings {
+			l := r.linear(weights.ID{Part: weights.Output})
+			m.output = &l
+		}
+	}
+	return m, r.err
+}
+
+// HasEmbedding reports whether the model's first layer is here, which takes
+// tokens; other ranges take hidden states.
+func (m *Model) HasEmbedding() bool { return m.First == 0 }
+
+// HasOutput reports whether the model's last layer is here, which gives logits.
+func (m *Model) HasOutput() bool { return m.Last == m.Config.Layers }
+
+func (m *Model) loadRope() (err error) {
+	freq, magnitude := m.Config.RoPE.Frequencies()
+	m.magnitude = float32(magnitude)
+	style := repro.Pairs
+	if m.Config.RoPE.Style == weights.Halves {
+		style = repro.Halves
+	}
+	m.rope, err = repro.NewRope(freq, style)
+	return err
+}
+
+// reader loads one tensor after another and keeps the first error.
+type reader struct {
+	ctx context.Context
+	f   *weights.Model
+	p   Profile
+	err error
+}
+
+func (r *reader) linear(id weights.ID) (l linear) {
+	t := r.tensor(id)
+	if r.err != nil {
+		return l
+	}
+	if l, r.err = loadLinear(r.ctx, t, r.p); r.err != nil {
+		r.err = fmt.Errorf("%s: load %v: %w", r.f.Path, id, r.err)
+	}
+	return l
+}
+
+func (r *reader) vector(id weights.ID) []float32 {
+	t := r.tensor(id)
+	if r.err != nil {
+		return nil
+	}
+	v := make([]float32, t.Cols)
+	r.err = t.ReadRows(v, 0, 1)
+	return v
+}
+
+func (r *reader) tensor(id weights.ID) (t *weights.Tensor) {
+	if r.err == nil {
+		t, r.err = r.f.Tensor(id)
+	}
+	return t
+}
+
+func (r *reader) layer(i int, c *weights.Config) (l layer) {
+	at := func(p weights.Part) weights.ID { return weights.ID{Part: p, Layer: i} }
+	l.attnNorm, l.ffnNorm = r.vector(at(weights.AttnNorm)), r.vector(at(weights.FFNNorm))
+	l.q, l.k, l.v, l.o = r.linear(at(weights.AttnQ)), r.linear(at(weights.AttnK)), r.linear(at(weights.AttnV)), r.linear(at(weights.AttnOut))
+	if c.QKVBias {
+		l.q.bias, l.k.bias, l.v.bias = r.vector(at(weights.AttnQBias)), r.vector(at(weights.AttnKBias)), r.vector(at(weights.AttnVBias))
+	}
+	if c.QKNorm {
+		l.qNorm, l.kNorm = r.vector(at(weights.AttnQNorm)), r.vector(at(weights.AttnKNorm))
+	}
+	l.gate, l.up, l.down = r.linear(at(weights.FFNGate)), r.linear(at(weights.FFNUp)), r.linear(at(weights.FFNDown))
+	return l
+}
