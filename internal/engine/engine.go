@@ -84,4 +84,6 @@ type Usage struct {
 	Memory   int64 // peak bytes, 0 if unknown
 	BytesIn  int64
 	BytesOut int64
+	// Of language models: tokens read and drawn.
+	TokensIn, TokensOut int64
 }

@@ -105,14 +105,15 @@ func (b *Batcher) Generate(ctx context.Context, r Request) iter.Seq2[Token, erro
 					return
 				}
 			case <-b.ended:
-				yield(Token{}, errEnded)
+				yield(Token{}, ErrEnded)
 				return
 			}
 		}
 	}
 }
 
-var errEnded = errors.New("the model is no longer served")
+// ErrEnded means that the batcher has stopped.
+var ErrEnded = errors.New("the model is no longer served")
 
 func (b *Batcher) submit(ctx context.Context, r Request) (*answer, error) {
 	if err := r.check(b.m.Config.Vocab, b.c.Context); err != nil {

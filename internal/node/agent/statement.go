@@ -53,6 +53,7 @@ func (s *Statements) executed(d *Finished) receipt.ExecutedLease {
 		Usage: receipt.Usage{
 			CPUMs:   max(d.Usage.CPU.Milliseconds(), 0),
 			BytesIn: l.InputSize, BytesOut: int64(len(d.Data)),
+			TokensIn: max(d.Usage.TokensIn, 0), TokensOut: max(d.Usage.TokensOut, 0),
 		},
 		PriceMicro: int64(l.Price), Escrow: l.Task.String(), RegionDeclared: s.region, Residency: l.Residency, Traceparent: l.Traceparent,
 	}

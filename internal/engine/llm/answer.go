@@ -1,0 +1,107 @@
+package llm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"atoll/internal/core"
+	"atoll/internal/engine"
+	"atoll/internal/llm"
+	"atoll/internal/llm/tokenizer"
+)
+
+// answer is what came of one line.
+type answer struct {
+	text     []byte
+	finish   string
+	prompt   int // tokens
+	tokens   []llm.Token
+	logprobs bool
+}
+
+// answer continues one text.
+func (s *served) answer(ctx context.Context, scope core.AccountID, l *line) (*answer, error) {
+	// No stranger's text is taken for control tokens.
+	prompt := s.model.Tokens.Encode(*l.Prompt, tokenizer.Options{Whole: true})
+	r := llm.Request{
+		Scope: string(scope), Prompt: prompt, MaxTokens: value(l.MaxTokens, defaultTokens), Sampling: l.sampling(), Logprobs: value(l.Logprobs, -1),
+	}
+	a := &answer{finish: "length", prompt: len(prompt), logprobs: l.Logprobs != nil}
+	text := llm.NewText(s.model.Tokens, l.Stop)
+	for token, err := range s.batcher.Generate(ctx, r) {
+		if err != nil {
+			return nil, failed(err)
+		}
+		a.tokens = append(a.tokens, token)
+		if s.model.Tokens.Stops(token.ID) {
+			a.finish = "stop"
+			continue // the last
+		}
+		more, stopped := text.Next(token.ID)
+		a.text = append(a.text, more...)
+		if stopped {
+			a.finish = "stop"
+			return a, nil
+		}
+	}
+	a.text = append(a.text, text.Flush()...)
+	return a, nil
+}
+
+// failed says whose fault it is that there is no answer.
+func failed(err error) error {
+	switch kind := core.KindOf(err); {
+	case kind == core.TooLarge:
+		return fmt.Errorf("%w: %w", engine.ErrTooLarge, err)
+	case kind == core.Invalid:
+		return fmt.Errorf("%w: %w", engine.ErrInput, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", engine.ErrDeadline, err)
+	case errors.Is(err, context.Canceled), errors.Is(err, llm.ErrBusy), errors.Is(err, llm.ErrEnded):
+		return err
+	}
+	return fmt.Errorf("%w: %w", engine.ErrCrashed, err) // the model's numbers went out of range
+}
+
+// append writes the answer's line. Floats are written as the shortest decimals
+// that give the same binary32, which is the same everywhere.
+func (a *answer) append(b []byte, id jsontext.Value) []byte {
+	b = append(b, '{')
+	if id != nil {
+		b = append(append(append(b, `"id":`...), id...), ',')
+	}
+	b = append(b, `"text":`...)
+	b, _ = jsontext.AppendQuote(b, a.text) // whole characters: it cannot fail
+	b = fmt.Appendf(b, `,"finish_reason":%q,"usage":{"prompt_tokens":%d,"completion_tokens":%d},"tokens":[`, a.finish, a.prompt, len(a.tokens))
+	for i, t := range a.tokens {
+		b = strconv.AppendInt(comma(b, i), int64(t.ID), 10)
+	}
+	b = append(b, ']')
+	if a.logprobs {
+		b = append(b, `,"logprobs":[`...)
+		for i, t := range a.tokens {
+			b = number(append(comma(b, i), `{"logprob":`...), t.Logprob)
+			b = append(b, `,"top":[`...)
+			for j, o := range t.Top {
+				b = fmt.Appendf(comma(b, j), "[%d,", o.ID)
+				b = append(number(b, o.Logprob), ']')
+			}
+			b = append(b, "]}"...)
+		}
+		b = append(b, ']')
+	}
+	return append(b, "}\n"...)
+}
+
+func number(b []byte, v float32) []byte { return strconv.AppendFloat(b, float64(v), 'g', -1, 32) }
+
+func comma(b []byte, i int) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	return b
+}

@@ -1,0 +1,366 @@
+package llm
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"atoll/internal/core"
+	"atoll/internal/engine"
+	"atoll/internal/llm"
+	"atoll/internal/llm/weights"
+	"atoll/internal/repro"
+)
+
+// Config says what a node lends to language models. Zero fields have defaults.
+type Config struct {
+	Threads  int           // that compute; default: one per core
+	MaxModel int64         // bytes of a model's file; default 8 GiB
+	Idle     time.Duration // after which an unused model leaves memory; default 1 minute
+	// Lines of one part that are answered at once; default 32.
+	Lines int
+	Log   *slog.Logger // default: none
+}
+
+// Engine serves models. Weights are in memory once, however many tenants use
+// them; what tenants ask is kept apart.
+type Engine struct {
+	cfg  Config
+	pool *repro.Pool
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	models map[key]*served
+}
+
+var _ engine.Engine = (*Engine)(nil)
+
+type key struct {
+	digest  core.Digest
+	profile llm.Profile
+}
+
+// served is a model in memory with the goroutine that computes it.
+type served struct {
+	ready   chan struct{} // closed when loading has ended
+	err     error
+	model   *llm.Model
+	batcher *llm.Batcher
+	stop    context.CancelFunc
+
+	users int // guarded by Engine.mu
+	idle  *time.Timer
+}
+
+// New returns an engine that has nothing loaded yet.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Threads == 0 {
+		cfg.Threads = runtime.GOMAXPROCS(0)
+	}
+	if cfg.MaxModel == 0 {
+		cfg.MaxModel = 8 << 30
+	}
+	if cfg.Idle == 0 {
+		cfg.Idle = time.Minute
+	}
+	if cfg.Lines == 0 {
+		cfg.Lines = 32
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	isa, err := repro.SelectISA(os.Getenv(repro.Variable))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", repro.Variable, err)
+	}
+	e := &Engine{cfg: cfg, models: map[key]*served{}}
+	if e.pool, err = repro.NewPool(cfg.Threads, isa); err != nil {
+		return nil, err
+	}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	return e, nil
+}
+
+// Name implements engine.Engine.
+func (*Engine) Name() string { return "llm" }
+
+// Reproducible implements engine.Engine.
+func (*Engine) Reproducible() bool { return true }
+
+// Close implements engine.Engine. Parts that run fail.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	first := !e.closed
+	e.closed = true
+	e.mu.Unlock()
+	if first {
+		e.cancel()
+		e.wg.Wait()
+		e.pool.Close()
+	}
+	return nil
+}
+
+// Load implements engine.Engine. The model is loaded in the default profile, so
+// that a bad file is refused here.
+func (e *Engine) Load(ctx context.Context, m engine.Model) (engine.Instance, error) {
+	in := &instance{e: e, m: m}
+	s, err := e.use(ctx, m, llm.Q8)
+	if err != nil {
+		return nil, err
+	}
+	in.used = append(in.used, held{key{m.Digest, llm.Q8}, s})
+	return in, nil
+}
+
+var errClosed = errors.New("llm: the engine is closed")
+
+// use returns a model that stays in memory until it is given back.
+func (e *Engine) use(ctx context.Context, m engine.Model, p llm.Profile) (*served, error) {
+	k := key{m.Digest, p}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil, errClosed
+	}
+	s := e.models[k]
+	if s == nil {
+		s = &served{ready: make(chan struct{})}
+		e.models[k] = s
+		e.wg.Go(func() { e.serve(k, s, m) })
+	}
+	s.users++
+	if s.idle != nil {
+		s.idle.Stop()
+		s.idle = nil
+	}
+	e.mu.Unlock()
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		e.giveBack(k, s)
+		return nil, failed(ctx.Err())
+	}
+	if s.err != nil {
+		e.giveBack(k, s)
+		return nil, s.err
+	}
+	return s, nil
+}
+
+// giveBack lets a model that nobody uses leave memory after a while, and one that
+// did not load at once.
+func (e *Engine) giveBack(k key, s *served) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s.users--
+	switch {
+	case s.users > 0 || e.models[k] != s:
+	case s.err != nil:
+		delete(e.models, k)
+	default:
+		s.idle = time.AfterFunc(e.cfg.Idle, func() { e.unload(k, s) })
+	}
+}
+
+func (e *Engine) unload(k key, s *served) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s.users == 0 && e.models[k] == s {
+		delete(e.models, k)
+		s.stop()
+	}
+}
+
+// serve loads a model and computes with it until it is unloaded.
+func (e *Engine) serve(k key, s *served, m engine.Model) {
+	ctx, stop := context.WithCancel(e.ctx)
+	defer stop()
+	s.stop = stop
+	began := time.Now()
+	s.err = s.load(ctx, e, m, k.profile)
+	close(s.ready)
+	if s.err != nil {
+		return
+	}
+	e.cfg.Log.Info("language model loaded", "model", k.digest.Short(), "profile", k.profile, "layers", s.model.Config.Layers, "took", time.Since(began))
+	if err := s.batcher.Run(ctx); err != nil {
+		e.cfg.Log.Error("language model", "model", k.digest.Short(), "error", err)
+	}
+}
+
+func (s *served) load(ctx context.Context, e *Engine, m engine.Model, p llm.Profile) error {
+	f, err := os.Open(m.Path)
+	if err != nil {
+		return fmt.Errorf("llm: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("llm: %w", err)
+	}
+	if info.Size() > e.cfg.MaxModel {
+		return fmt.Errorf("%w: %d bytes, this node takes %d", engine.ErrModel, info.Size(), e.cfg.MaxModel)
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(f, 0, info.Size())); err != nil {
+		return fmt.Errorf("llm: %w", err)
+	}
+	if got := core.Digest(h.Sum(nil)); got != m.Digest {
+		return fmt.Errorf("%w: its digest is %s, not %s", engine.ErrModel, got, m.Digest)
+	}
+	w, err := weights.FromGGUF("the model", f, info.Size())
+	if err == nil {
+		s.model, err = llm.Load(ctx, w, llm.Options{Profile: p})
+	}
+	if err == nil {
+		s.batcher, err = llm.NewBatcher(s.model, e.pool, llm.BatcherConfig{})
+	}
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", engine.ErrModel, err)
+	}
+	return err
+}
+
+type held struct {
+	k key
+	s *served
+}
+
+// instance is one tenant's use of a model.
+type instance struct {
+	e *Engine
+	m engine.Model
+
+	mu   sync.Mutex
+	used []held // one for each profile that was asked for
+}
+
+// Close implements engine.Instance.
+func (in *instance) Close(context.Context) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, h := range in.used {
+		in.e.giveBack(h.k, h.s)
+	}
+	in.used = nil
+	return nil
+}
+
+// profiled returns the model in a profile.
+func (in *instance) profiled(ctx context.Context, p llm.Profile) (*served, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, h := range in.used {
+		if h.k.profile == p {
+			return h.s, nil
+		}
+	}
+	s, err := in.e.use(ctx, in.m, p)
+	if err == nil {
+		in.used = append(in.used, held{key{in.m.Digest, p}, s})
+	}
+	return s, err
+}
+
+// Run implements engine.Instance. Usage.CPU is the part's wall-clock time: the
+// threads work for several parts at once, and nobody can tell whose share is
+// whose. It is what Limits.CPU is held against.
+func (in *instance) Run(ctx context.Context, input engine.Input) (engine.Output, engine.Usage, error) {
+	began := time.Now()
+	for _, limit := range []time.Duration{input.Limits.Wall, input.Limits.CPU} {
+		if limit > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, limit)
+			defer cancel()
+		}
+	}
+	use := engine.Usage{BytesIn: int64(len(input.Data))}
+	out, err := in.run(ctx, input, &use)
+	use.CPU, use.BytesOut = time.Since(began), int64(len(out))
+	return engine.Output{Data: out}, use, err
+}
+
+func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usage) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, failed(err)
+	}
+	if len(input.Data) > MaxInput {
+		return nil, fmt.Errorf("%w: %d bytes of input, at most %d", engine.ErrTooLarge, len(input.Data), MaxInput)
+	}
+	defaults, profile, err := parseParams(input.Params)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := parse(input.Data, &defaults)
+	if err != nil {
+		return nil, err
+	}
+	s, err := in.profiled(ctx, profile)
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]*answer, len(lines))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(in.e.cfg.Lines)
+	failures := make([]error, len(lines))
+	for i := range lines {
+		g.Go(func() error {
+			answers[i], failures[i] = s.answer(ctx, in.m.Tenant, &lines[i])
+			return failures[i]
+		})
+	}
+	err = g.Wait()
+	for i, f := range failures { // the first line that failed by itself, not who failed first
+		if f != nil && !errors.Is(f, context.Canceled) {
+			return nil, fmt.Errorf("line %d: %w", i+1, f)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	most := int64(MaxOutput)
+	if n := input.Limits.Output; n > 0 {
+		most = n
+	}
+	var out []byte
+	for i, a := range answers {
+		out = a.append(out, lines[i].ID)
+		use.TokensIn += int64(a.prompt)
+		use.TokensOut += int64(len(a.tokens))
+		if int64(len(out)) > most {
+			return nil, fmt.Errorf("line %d: %w: over %d bytes of output", i+1, engine.ErrTooLarge, most)
+		}
+	}
+	return out, nil
+}
+
+// parse reads all lines before any is answered.
+func parse(data []byte, defaults *settings) (lines []line, err error) {
+	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
+	data = bytes.TrimSuffix(data, []byte("\n"))
+	for b := range bytes.SplitSeq(data, []byte("\n")) {
+		l, err := parseLine(bytes.TrimSuffix(b, []byte("\r")), defaults)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", len(lines)+1, err)
+		}
+		if lines = append(lines, l); len(lines) > maxLines {
+			return nil, fmt.Errorf("%w: over %d lines", engine.ErrTooLarge, maxLines)
+		}
+	}
+	return lines, nil
+}

@@ -1,0 +1,186 @@
+package llm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"atoll/internal/engine"
+	"atoll/internal/llm"
+	"atoll/internal/repro"
+)
+
+// Limits of one part.
+const (
+	MaxInput  = 16 << 20 // bytes
+	MaxOutput = 16 << 20 // bytes
+	maxLine   = 4 << 20
+	maxID     = 256
+	maxStops  = 8
+	maxStop   = 256 // bytes
+	maxLines  = 10_000
+)
+
+const defaultTokens = 128
+
+// settings say how a text is to be continued. A nil field is not said.
+type settings struct {
+	MaxTokens   *int     `json:"max_tokens"`
+	Temperature *float32 `json:"temperature"`
+	TopK        *int     `json:"top_k"`
+	TopP        *float32 `json:"top_p"`
+	MinP        *float32 `json:"min_p"`
+	Seed        *uint64  `json:"seed"`
+	Stop        stops    `json:"stop"`
+	Logprobs    *int     `json:"logprobs"`
+}
+
+// line is one line of input.
+type line struct {
+	ID       jsontext.Value `json:"id"`
+	Prompt   *string        `json:"prompt"`
+	settings `json:",inline"`
+}
+
+// stops is a string or several.
+type stops []string
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (s *stops) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if d.PeekKind() == '"' {
+		*s = make(stops, 1)
+		return json.UnmarshalDecode(d, &(*s)[0])
+	}
+	return json.UnmarshalDecode(d, (*[]string)(s))
+}
+
+// unmarshal refuses what it does not know.
+func unmarshal(b []byte, into any) error {
+	return json.Unmarshal(b, into, json.RejectUnknownMembers(true))
+}
+
+func parseLine(b []byte, defaults *settings) (line, error) {
+	var l line
+	if len(b) > maxLine {
+		return l, fmt.Errorf("%w: %d bytes, at most %d", engine.ErrTooLarge, len(b), maxLine)
+	}
+	if err := unmarshal(b, &l); err != nil {
+		return l, refusal(err)
+	}
+	if l.Prompt == nil {
+		return l, fmt.Errorf(`%w: no "prompt"`, engine.ErrInput)
+	}
+	if kind := l.ID.Kind(); l.ID != nil && kind != '"' && kind != '0' || len(l.ID) > maxID {
+		return l, fmt.Errorf(`%w: "id" is %.40q, want a string or number of at most %d bytes`, engine.ErrInput, []byte(l.ID), maxID)
+	}
+	l.fill(defaults)
+	return l, l.check()
+}
+
+// refusal says where JSON is wrong, in words that are the same on every node.
+func refusal(err error) error {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return fmt.Errorf("%w: no valid JSON at byte %d of the line", engine.ErrInput, syntax.ByteOffset+1)
+	}
+	if sem, ok := errors.AsType[*json.SemanticError](err); ok {
+		if errors.Is(err, json.ErrUnknownName) {
+			return fmt.Errorf("%w: the field %.80q is not known", engine.ErrInput, string(sem.JSONPointer))
+		}
+		return fmt.Errorf("%w: %.80q is a JSON %s", engine.ErrInput, string(sem.JSONPointer), sem.JSONKind)
+	}
+	return fmt.Errorf("%w: no line as it should be", engine.ErrInput)
+}
+
+// parseParams reads a task's params: settings for all lines, and the profile.
+func parseParams(params map[string]string) (settings, llm.Profile, error) {
+	var s settings
+	profile, err := llm.ParseProfile(params["profile"])
+	if err != nil {
+		return s, "", fmt.Errorf("%w: %w", engine.ErrInput, err)
+	}
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if name == "profile" {
+			continue
+		}
+		if b.Len() > 1 {
+			b.WriteByte(',')
+		}
+		value := []byte(params[name])
+		if !jsontext.Value(value).IsValid() { // a bare string, such as a stop
+			value, _ = jsontext.AppendQuote(nil, params[name])
+		}
+		quoted, _ := jsontext.AppendQuote(nil, name)
+		fmt.Fprintf(&b, "%s:%s", quoted, value)
+	}
+	b.WriteByte('}')
+	if err := unmarshal(b.Bytes(), &s); err != nil {
+		return s, "", fmt.Errorf("params: %w", refusal(err))
+	}
+	if err := s.check(); err != nil {
+		return s, "", fmt.Errorf("params: %w", err)
+	}
+	return s, profile, nil
+}
+
+// fill takes over what is not said.
+func (s *settings) fill(d *settings) {
+	or(&s.MaxTokens, d.MaxTokens)
+	or(&s.Temperature, d.Temperature)
+	or(&s.TopK, d.TopK)
+	or(&s.TopP, d.TopP)
+	or(&s.MinP, d.MinP)
+	or(&s.Seed, d.Seed)
+	or(&s.Logprobs, d.Logprobs)
+	if s.Stop == nil {
+		s.Stop = d.Stop
+	}
+}
+
+func or[T any](v **T, d *T) {
+	if *v == nil {
+		*v = d
+	}
+}
+
+func (s *settings) check() error {
+	bad := func(name, want string) error { return fmt.Errorf("%w: %s: want %s", engine.ErrInput, name, want) }
+	switch {
+	case s.MaxTokens != nil && *s.MaxTokens < 1:
+		return bad("max_tokens", "1 or more")
+	case s.Temperature != nil && !(*s.Temperature >= 0 && *s.Temperature <= 2):
+		return bad("temperature", "0 to 2")
+	case s.Seed != nil && *s.Seed >= 1<<63:
+		return bad("seed", "0 to 2^63-1")
+	case s.Logprobs != nil && (*s.Logprobs < 0 || *s.Logprobs > 20):
+		return bad("logprobs", "0 to 20")
+	case len(s.Stop) > maxStops:
+		return bad("stop", fmt.Sprintf("at most %d strings", maxStops))
+	}
+	for _, stop := range s.Stop {
+		if stop == "" || len(stop) > maxStop {
+			return bad("stop", fmt.Sprintf("strings of 1 to %d bytes", maxStop))
+		}
+	}
+	if err := s.sampling().Check(); err != nil {
+		return fmt.Errorf("%w: %w", engine.ErrInput, err)
+	}
+	return nil
+}
+
+func (s *settings) sampling() repro.Sampling {
+	return repro.Sampling{Temperature: value(s.Temperature, 0), TopK: value(s.TopK, 0), TopP: value(s.TopP, 0), MinP: value(s.MinP, 0), Seed: value(s.Seed, 0)}
+}
+
+func value[T any](p *T, or T) T {
+	if p == nil {
+		return or
+	}
+	return *p
+}
