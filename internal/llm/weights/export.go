@@ -3,7 +3,6 @@ package weights
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"math"
 
