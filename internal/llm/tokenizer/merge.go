@@ -8,6 +8,9 @@ type symbol struct {
 	prev, next int32 // indices, −1 at the ends
 }
 
+// gone reports whether the symbol has become part of the one before it.
+func (s *symbol) gone() bool { return s.start == s.end }
+
 // candidate is a pair of neighbours that may be joined.
 type candidate struct {
 	rank        float64 // least first
@@ -55,14 +58,14 @@ func (j *joiner) join(rank func(text string, l, r symbol) (float64, int32, bool)
 	for len(j.heap) > 0 {
 		c := j.pop()
 		l, r := &j.symbols[c.left], &j.symbols[c.right]
-		if l.next != c.right || r.end-l.start != c.size || l.end != r.start || r.start == r.end {
+		if l.next != c.right || r.end-l.start != c.size || l.gone() || r.gone() {
 			continue // one of them has been joined to another meanwhile
 		}
 		l.id, l.end, l.next = c.id, r.end, r.next
 		if r.next >= 0 {
 			j.symbols[r.next].prev = c.left
 		}
-		r.start = r.end // gone
+		r.start = r.end
 		offer(l.prev, c.left)
 		offer(c.left, l.next)
 	}

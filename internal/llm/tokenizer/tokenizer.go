@@ -131,10 +131,11 @@ func (t *Tokenizer) nextMark(text string, control bool) (int, *marker) {
 func (t *Tokenizer) encodeSpan(out []int32, text string, first bool) []int32 {
 	v := t.vocab
 	if v.Model == SPM {
-		if v.Prefix == EachPrefix || v.Prefix == FirstPrefix && first && text[0] != ' ' {
-			text = " " + text
+		text = strings.ReplaceAll(text, " ", "▁")
+		if v.Prefix == EachPrefix || v.Prefix == FirstPrefix && first && !strings.HasPrefix(text, "▁") {
+			text = "▁" + text
 		}
-		return t.encodeSPM(out, strings.ReplaceAll(text, " ", "▁"))
+		return t.encodeSPM(out, text)
 	}
 	if v.Pre == "qwen2" {
 		text = norm.NFC.String(text)
@@ -161,7 +162,7 @@ func (t *Tokenizer) encodeBPE(out []int32, j *joiner, cut string) []int32 {
 	}
 	j.join(t.byMerge)
 	for _, s := range j.symbols {
-		if s.start < s.end {
+		if !s.gone() {
 			out = append(out, s.id)
 		}
 	}
@@ -184,8 +185,10 @@ func (t *Tokenizer) encodeSPM(out []int32, text string) []int32 {
 	}
 	j.join(rank)
 	for _, s := range j.symbols {
-		if s.start < s.end && s.id != None {
-			out = append(out, s.id)
+		if s.id != None {
+			if !s.gone() {
+				out = append(out, s.id)
+			}
 			continue
 		}
 		for _, b := range []byte(text[s.start:s.end]) {
