@@ -12,7 +12,7 @@ import (
 
 func stories(t testing.TB, o Options) *Model {
 	t.Helper()
-	f, err := weights.Open("testdata/stories260K.bin", weights.Options{Tokenizer: "testdata/tok512.bin"})
+	f, err := weights.Open("testdata/stories260k/stories260K.bin", weights.Options{Tokenizer: "testdata/stories260k/tok512.bin"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func continued(t testing.TB, m *Model, prompt []int32, n int) []int32 {
 // llama2.c's own test: the f32 profile says what its program says.
 func TestStoriesGolden(t *testing.T) {
 	t.Parallel()
-	golden, err := os.ReadFile("testdata/golden_temp0_n200.txt")
+	golden, err := os.ReadFile("testdata/stories260k/golden_temp0_n200.txt")
 	if err != nil {
 		t.Fatal(err)
 	}

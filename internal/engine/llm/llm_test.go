@@ -1,0 +1,223 @@
+package llm
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"atoll/internal/core"
+	"atoll/internal/engine"
+	"atoll/internal/engine/conformance"
+	"atoll/internal/llm/quant"
+	"atoll/internal/llm/weights"
+)
+
+// stories is a model of 260,000 weights as a canonical file.
+var stories = sync.OnceValues(func() ([]byte, error) {
+	const dir = "../../llm/testdata/stories260k/"
+	m, err := weights.Open(dir+"stories260K.bin", weights.Options{Tokenizer: dir + "tok512.bin"})
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	var b bytes.Buffer
+	err = m.Export(context.Background(), &b, quant.Q8_0)
+	return b.Bytes(), err
+})
+
+func model(t testing.TB) []byte {
+	t.Helper()
+	b, err := stories()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func newEngine(t testing.TB) engine.Engine {
+	t.Helper()
+	e, err := New(Config{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	slow := strings.Repeat(`{"prompt":"Once upon a time","max_tokens":500,"temperature":1,"min_p":0.0}`+"\n", 2000)
+	conformance.Run(t, conformance.Case{
+		New: newEngine, GoodModel: model(t), ChecksDigest: true,
+		GoodInput:  []byte(`{"id":1,"prompt":"Once upon a time","max_tokens":20}` + "\n"),
+		OtherInput: []byte(`{"id":2,"prompt":"The cat","max_tokens":20,"temperature":0.9,"seed":3,"stop":"."}` + "\n" + `{"prompt":"","max_tokens":3}`),
+		BadInput:   []byte(`{"prompt":"x","n":2}`),
+		HugeInput:  make([]byte, MaxInput+1),
+		SlowInput:  []byte(slow),
+		BadModels:  map[string][]byte{"cut": model(t)[:len(model(t))/2], "gguf only by name": []byte("GGUF\x03\x00\x00\x00")},
+	})
+}
+
+func open(t testing.TB, tenant core.AccountID) engine.Instance {
+	t.Helper()
+	e := newEngine(t)
+	t.Cleanup(func() { e.Close() })
+	return load(t, e, tenant)
+}
+
+func load(t testing.TB, e engine.Engine, tenant core.AccountID) engine.Instance {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "model")
+	if err := os.WriteFile(path, model(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in, err := e.Load(t.Context(), engine.Model{Digest: core.DigestOf(model(t)), Path: path, Tenant: tenant})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+// said is a line of output.
+type said struct {
+	ID     any    `json:"id"`
+	Text   string `json:"text"`
+	Finish string `json:"finish_reason"`
+	Usage  struct {
+		Prompt     int `json:"prompt_tokens"`
+		Completion int `json:"completion_tokens"`
+	} `json:"usage"`
+	Tokens   []int `json:"tokens"`
+	Logprobs []struct {
+		Logprob float64      `json:"logprob"`
+		Top     [][2]float64 `json:"top"`
+	} `json:"logprobs"`
+}
+
+func ask(t testing.TB, in engine.Instance, params map[string]string, lines ...string) []said {
+	t.Helper()
+	out, use, err := in.Run(t.Context(), engine.Input{Data: []byte(strings.Join(lines, "\n")), Params: params})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []said
+	for b := range bytes.Lines(out.Data) {
+		var s said
+		if err := json.Unmarshal(b, &s); err != nil {
+			t.Fatalf("%s: %v", b, err)
+		}
+		use.TokensIn -= int64(s.Usage.Prompt)
+		use.TokensOut -= int64(s.Usage.Completion)
+		if len(s.Tokens) != s.Usage.Completion {
+			t.Errorf("%d tokens, %d metered", len(s.Tokens), s.Usage.Completion)
+		}
+		list = append(list, s)
+	}
+	if use.TokensIn != 0 || use.TokensOut != 0 {
+		t.Errorf("usage differs from the answers' by %d tokens in and %d out", use.TokensIn, use.TokensOut)
+	}
+	return list
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	in := open(t, "acme")
+	greedy := ask(t, in, nil, `{"id":"a","prompt":"Once upon a time","max_tokens":30}`)[0]
+	if greedy.ID != "a" || greedy.Finish != "length" || greedy.Usage.Completion != 30 || !strings.HasPrefix(greedy.Text, ", there was") {
+		t.Errorf("%+v", greedy)
+	}
+	stopped := ask(t, in, map[string]string{"stop": "little", "max_tokens": "30"}, `{"prompt":"Once upon a time"}`)[0]
+	if stopped.Finish != "stop" || stopped.Text != greedy.Text[:strings.Index(greedy.Text, "little")] {
+		t.Errorf("%+v", stopped)
+	}
+	line := `{"prompt":"Once upon a time","max_tokens":30,"temperature":1,"seed":%d}`
+	warm := ask(t, in, nil, fmt.Sprintf(line, 1), fmt.Sprintf(line, 1), fmt.Sprintf(line, 2))
+	if warm[0].Text != warm[1].Text || warm[0].Text == warm[2].Text || warm[0].Text == greedy.Text {
+		t.Errorf("seeds 1, 1, 2: %q, %q, %q", warm[0].Text, warm[1].Text, warm[2].Text)
+	}
+	told := ask(t, in, map[string]string{"logprobs": "3"}, `{"prompt":"Once upon a time","max_tokens":2}`)[0]
+	if len(told.Logprobs) != 2 || len(told.Logprobs[0].Top) != 3 || told.Logprobs[0].Top[0] != [2]float64{float64(told.Tokens[0]), told.Logprobs[0].Logprob} {
+		t.Errorf("%+v", told.Logprobs)
+	}
+	if f32 := ask(t, in, map[string]string{"profile": "f32", "logprobs": "0"}, `{"prompt":"Once upon a time","max_tokens":2}`)[0]; f32.Logprobs[0].Logprob == told.Logprobs[0].Logprob {
+		t.Error("the profile makes no difference")
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	in := open(t, "acme")
+	for line, want := range map[string]error{
+		``:                                                 engine.ErrInput,
+		`{}`:                                               engine.ErrInput,
+		`{"prompt":3}`:                                     engine.ErrInput,
+		`{"prompt":"x","max_tokens":0}`:                    engine.ErrInput,
+		`{"prompt":"x","max_tokens":1000000000}`:           nil, // ends at the context
+		`{"prompt":"x","temperature":-1}`:                  engine.ErrInput,
+		`{"prompt":"x","temperature":1e9}`:                 engine.ErrInput,
+		`{"prompt":"x","top_p":1.5}`:                       engine.ErrInput,
+		`{"prompt":"x","seed":-1}`:                         engine.ErrInput,
+		`{"prompt":"x","stop":[""]}`:                       engine.ErrInput,
+		`{"prompt":"x","stop":[1]}`:                        engine.ErrInput,
+		`{"prompt":"x","logprobs":21}`:                     engine.ErrInput,
+		`{"prompt":"x","messages":[]}`:                     engine.ErrInput,
+		`{"prompt":"x","prompt":"y"}`:                      engine.ErrInput,
+		`{"id":[],"prompt":"x"}`:                           engine.ErrInput,
+		`{"prompt":"` + strings.Repeat("cat ", 600) + `"}`: engine.ErrTooLarge,
+	} {
+		_, _, err := in.Run(t.Context(), engine.Input{Data: []byte(line)})
+		if !errors.Is(err, want) {
+			t.Errorf("%.60s: %v, want %v", line, err, want)
+		}
+	}
+	for _, params := range []map[string]string{{"profile": "q4"}, {"n": "2"}, {"top_k": "many"}} {
+		if _, _, err := in.Run(t.Context(), engine.Input{Data: []byte(`{"prompt":"x"}`), Params: params}); !errors.Is(err, engine.ErrInput) {
+			t.Errorf("%v: %v", params, err)
+		}
+	}
+}
+
+// A model that nobody uses any more leaves memory, and comes back when asked for.
+func TestUnload(t *testing.T) {
+	t.Parallel()
+	made, err := New(Config{Threads: 1, Idle: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer made.Close()
+	for range 3 {
+		in := load(t, made, "acme")
+		ask(t, in, nil, `{"prompt":"x","max_tokens":1}`)
+		in.Close(t.Context())
+		for {
+			made.mu.Lock()
+			n := len(made.models)
+			made.mu.Unlock()
+			if n == 0 {
+				break
+			}
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"id":1,"prompt":"x","stop":["a","b"],"seed":9,"top_k":3}`))
+	f.Add([]byte("\uFEFF{\"prompt\":\"\"}\r\n{\"prompt\":\"y\",\"logprobs\":0}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		lines, err := parse(data, &settings{})
+		if err != nil && !errors.Is(err, engine.ErrInput) && !errors.Is(err, engine.ErrTooLarge) {
+			t.Errorf("no reason that a node could give: %v", err)
+		}
+		for _, l := range lines {
+			if l.Prompt == nil || l.check() != nil {
+				t.Errorf("%+v was let through", l)
+			}
+		}
+	})
+}
