@@ -26,9 +26,10 @@ type call struct {
 	method string
 	path   string // escaped, with leading slash
 	query  url.Values
-	body   []byte // JSON, unless kind is set
-	kind   string // content type
-	safe   bool   // may be repeated
+	body   []byte            // JSON, unless kind is set
+	file   *io.SectionReader // in place of body, for what is large
+	kind   string            // content type
+	safe   bool              // may be repeated
 
 	// Request headers; empty ones are not sent.
 	accept, idempotencyKey, lastEventID, traceparent string
@@ -133,15 +134,21 @@ func (c *Client) once(ctx context.Context, k call) (*http.Response, error) {
 		target += "?" + k.query.Encode()
 	}
 	var body io.Reader
-	if k.body != nil {
+	switch {
+	case k.body != nil:
 		body = bytes.NewReader(k.body)
+	case k.file != nil: // from its beginning, however often
+		body = io.NewSectionReader(k.file, 0, k.file.Size())
 	}
 	req, err := http.NewRequestWithContext(ctx, k.method, target, body)
 	if err != nil {
 		return nil, err
 	}
+	if k.file != nil {
+		req.ContentLength = k.file.Size()
+	}
 	req.Header = maps.Clone(c.header)
-	if k.body != nil {
+	if body != nil {
 		req.Header["Content-Type"] = []string{"application/json"}
 		if k.kind != "" {
 			req.Header["Content-Type"] = []string{k.kind}

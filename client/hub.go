@@ -75,6 +75,11 @@ func (c *Client) PutBlob(ctx context.Context, data []byte) (b api.Blob, err erro
 	return b, c.ask(ctx, call{method: http.MethodPost, path: "/v1/blobs", body: data, kind: "application/octet-stream", safe: true}, &b)
 }
 
+// PutFile is PutBlob for what is too large for memory: the first size bytes of r.
+func (c *Client) PutFile(ctx context.Context, r io.ReaderAt, size int64) (b api.Blob, err error) {
+	return b, c.ask(ctx, call{method: http.MethodPost, path: "/v1/blobs", file: io.NewSectionReader(r, 0, size), kind: "application/octet-stream", safe: true}, &b)
+}
+
 // NewModel registers bytes that PutBlob has stored.
 type NewModel struct {
 	Name        string      `json:"name"`

@@ -3,11 +3,13 @@ package app
 import (
 	"io"
 	"os"
+	"strings"
 
 	"atoll/internal/control"
 	"atoll/internal/core"
 	"atoll/internal/engine/wasm"
 	learntext "atoll/internal/learn/text"
+	"atoll/internal/llm/weights"
 )
 
 // maxInspect bounds the models of engines whose files are read whole.
@@ -21,25 +23,43 @@ func inspectModel(engine, path string) (control.ModelFacts, error) {
 		return control.ModelFacts{}, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxInspect+1))
-	if err != nil {
-		return control.ModelFacts{}, err
-	}
-	if len(data) > maxInspect {
-		return control.ModelFacts{}, core.Errorf(core.TooLarge, "models of engine %s have at most %d MiB", engine, maxInspect>>20)
-	}
 	switch engine {
+	case "llm":
+		info, err := f.Stat()
+		if err != nil {
+			return control.ModelFacts{}, err
+		}
+		if _, err := weights.FromGGUF("the file", f, info.Size()); err != nil {
+			return control.ModelFacts{}, err
+		}
+		return control.ModelFacts{Reproducible: true}, nil
 	case "text":
+		data, err := wholeModel(f, engine)
+		if err != nil {
+			return control.ModelFacts{}, err
+		}
 		if _, err := learntext.Parse(data); err != nil {
 			return control.ModelFacts{}, core.Errorf(core.Invalid, "not a text model: %w", err).WithHint("train one with: atoll model train")
 		}
 		return control.ModelFacts{Reproducible: true}, nil
 	case "wasm":
+		data, err := wholeModel(f, engine)
+		if err != nil {
+			return control.ModelFacts{}, err
+		}
 		floats, err := wasm.Inspect(data)
 		if err != nil {
 			return control.ModelFacts{}, core.Errorf(core.Invalid, "%w", err)
 		}
 		return control.ModelFacts{Reproducible: true, Floats: floats}, nil
 	}
-	return control.ModelFacts{}, core.Errorf(core.Invalid, "engine %.40q is not known here", engine).At("engine").WithHint("engines: text, wasm")
+	return control.ModelFacts{}, core.Errorf(core.Invalid, "engine %.40q is not known here", engine).At("engine").WithHint("engines: " + strings.Join(engineNames, ", "))
+}
+
+func wholeModel(r io.Reader, engine string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxInspect+1))
+	if err == nil && len(data) > maxInspect {
+		err = core.Errorf(core.TooLarge, "models of engine %s have at most %d MiB", engine, maxInspect>>20)
+	}
+	return data, err
 }

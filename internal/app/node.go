@@ -7,33 +7,42 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/engine/llm"
 	"atoll/internal/engine/text"
 	"atoll/internal/engine/wasm"
 	"atoll/internal/node"
 	"atoll/internal/node/sandbox"
 )
 
+// engineNames are the engines there are.
+var engineNames = []string{"llm", "text", "wasm"}
+
 // engines starts the engines that a node offers; all of them if none is named.
 func engines(names []string, slots int, report sandbox.Report, log *slog.Logger) (out []engine.Engine, err error) {
 	if len(names) == 0 {
-		names = []string{"text", "wasm"}
+		names = engineNames
 	}
 	for _, name := range names {
 		var e engine.Engine
 		switch name {
 		case "text":
 			e = text.New()
+		case "llm":
+			if e, err = llm.New(llm.Config{Threads: slots, Log: log}); err != nil {
+				return nil, errors.Join(err, closeEngines(out))
+			}
 		case "wasm":
 			if e, err = wasm.New(wasm.Config{Children: slots, Require: report, Log: log}); err != nil {
 				return nil, errors.Join(err, closeEngines(out))
 			}
 		default:
-			return nil, errors.Join(core.Errorf(core.Invalid, "engine %.40q is not known here: engines are text and wasm", name), closeEngines(out))
+			return nil, errors.Join(core.Errorf(core.Invalid, "engine %.40q is not known here: engines are %s", name, strings.Join(engineNames, ", ")), closeEngines(out))
 		}
 		out = append(out, e)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"os"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"atoll/internal/core"
 )
 
 // writeWhole writes a file that is there whole or not at all.
@@ -24,6 +27,18 @@ func writeWhole(path string, write func(io.Writer) error) error {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)
+}
+
+// digestFile names a file's content, which need not fit into memory.
+func digestFile(path string) (d core.Digest, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return d, 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	size, err = io.Copy(h, f)
+	return core.Digest(h.Sum(nil)), size, err
 }
 
 // changed lists the flags that were given.

@@ -77,6 +77,11 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("TZ", "UTC")
+			stories, err := filepath.Abs("../llm/testdata/stories260k")
+			if err != nil {
+				return err
+			}
+			env.Setenv("STORIES", stories)
 			return f.receipts(env.WorkDir)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -23,8 +23,9 @@ import (
 func (s *session) modelCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "model",
-		Short: "Train, register and list models",
+		Short: "Train, import, register and list models",
 		Example: `  atoll model train --data requests.csv --output triage.model --push triage
+  atoll model import qwen3-0.6b.gguf --name qwen
   atoll model push redact.wasm --name redact
   atoll model list`,
 	}
@@ -34,7 +35,7 @@ func (s *session) modelCmd() *cobra.Command {
 		})
 	})
 	s.jsonFlag(list)
-	cmd.AddCommand(s.modelTrainCmd(), s.modelPushCmd(), list)
+	cmd.AddCommand(s.modelTrainCmd(), s.modelImportCmd(), s.modelPushCmd(), list)
 	return cmd
 }
 
@@ -180,7 +181,7 @@ func (s *session) modelPushCmd() *cobra.Command {
 		}
 		if m.Engine == "" {
 			if m.Engine = engineOf(data); m.Engine == "" {
-				return usagef("%s is neither a WebAssembly module nor a text model; name its --engine", args[0])
+				return usagef("%s is neither a WebAssembly module nor a text or language model (GGUF); name its --engine", args[0])
 			}
 		}
 		if m.Name == "" {
@@ -204,7 +205,7 @@ func (s *session) modelPushCmd() *cobra.Command {
 	cmd.Long = `Upload a model file and give it a name. The same bytes under the same name stay
 the same version; other bytes become the next one.`
 	cmd.Flags().StringVar(&m.Name, "name", "", "`NAME` of the model (default: the file's, without its ending)")
-	cmd.Flags().StringVar(&m.Engine, "engine", "", "`ENGINE` that runs it: wasm or text (default: seen from the file)")
+	cmd.Flags().StringVar(&m.Engine, "engine", "", "`ENGINE` that runs it: llm, text or wasm (default: seen from the file)")
 	cmd.Flags().StringVar(&m.Description, "description", "", "`TEXT` that says what it does")
 	s.jsonFlag(cmd)
 	return cmd
@@ -220,6 +221,8 @@ func engineOf(file []byte) string {
 		return "wasm"
 	case bytes.HasPrefix(file, []byte("atolltxt")):
 		return "text"
+	case bytes.HasPrefix(file, []byte("GGUF")):
+		return "llm"
 	}
 	return ""
 }

@@ -30,7 +30,7 @@ func (f *nodeFlags) register(s *session, cmd *cobra.Command) {
 	fl.StringVar(&f.cfg.Region, "region", "", "`REGION` that requesters may ask for, such as eu-west")
 	fl.StringToStringVar(&f.labels, "labels", nil, "`LABELS` to be selected by, such as tier=gold,disk=ssd")
 	fl.StringVar(&f.price, "price", "0.01", "`CREDITS` asked for each lease; nothing is done for less")
-	fl.StringSliceVar(&f.cfg.Engines, "engines", []string{"text", "wasm"}, "`ENGINES` that others may use here: text runs classifiers, wasm runs strangers' modules")
+	fl.StringSliceVar(&f.cfg.Engines, "engines", []string{"llm", "text", "wasm"}, "`ENGINES` that others may use here: llm runs language models, text runs classifiers, wasm runs strangers' modules")
 	fl.StringSliceVar(&f.cfg.Accounts, "accounts", nil, "`ACCOUNTS` of the only requesters to work for (default: all)")
 	fl.StringVar(&f.cfg.CPU, "cpu", "", "`CORES` to offer, such as 2 or 1500m for one and a half (default: all)")
 	fl.StringVar(&f.cfg.Memory, "memory", "", "`BYTES` of memory to offer, such as 4Gi (default: what is there)")

@@ -58,13 +58,6 @@ func loadLinear(ctx context.Context, t *weights.Tensor, p Profile) (l linear, er
 	return l, nil
 }
 
-func (l *linear) rows() int {
-	if l.q != nil {
-		return l.q.Rows()
-	}
-	return l.f.Rows()
-}
-
 // row writes the weights of one row to dst.
 func (l *linear) row(dst []float32, r int) {
 	if l.q != nil {

@@ -1,0 +1,72 @@
+package app
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"atoll/api"
+	"atoll/client"
+	"atoll/internal/core"
+	"atoll/internal/llm/quant"
+	"atoll/internal/llm/weights"
+)
+
+// Three owners give the same answer to the last bit, drawn at random; one that
+// alters it is not paid.
+func TestLanguageModelByQuorum(t *testing.T) {
+	t.Parallel()
+	_, c := startTest(t,
+		spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 40_000, ""), spec("bonn-1", "carol", "DE", 20_000, "lie=1"))
+	const dir = "../llm/testdata/stories260k/"
+	m, err := weights.Open(dir+"stories260K.bin", weights.Options{Tokenizer: dir + "tok512.bin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var file bytes.Buffer
+	if err := m.Export(t.Context(), &file, quant.Q8_0); err != nil {
+		t.Fatal(err)
+	}
+	blob, err := c.PutFile(t.Context(), bytes.NewReader(file.Bytes()), int64(file.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.RegisterModel(t.Context(), client.NewModel{Name: "cut", Engine: "llm", Digest: mustPut(t, c, file.Bytes()[:file.Len()/2])}); err == nil {
+		t.Error("half a model was registered")
+	}
+	model, err := c.RegisterModel(t.Context(), client.NewModel{Name: "stories", Engine: "llm", Digest: blob.Digest})
+	if err != nil || !model.Reproducible {
+		t.Fatalf("%+v, %v", model, err)
+	}
+	r, err := c.Submit(t.Context(), &api.TaskSpec{
+		Model: model.ID, Input: []api.DataPointer{client.Inline([]byte(`{"prompt":"Once upon a time","max_tokens":50,"temperature":1,"seed":5}`))},
+		Verification: &api.Verification{Method: "quorum", Replicas: 3, Agree: 2}, Budget: &api.Budget{MaxCost: core.Credit},
+	}, client.SubmitOptions{Wait: 30 * time.Second})
+	if err != nil || r.State != "succeeded" {
+		t.Fatalf("%s: %s, %v", r.State, r.Reason, err)
+	}
+	out, err := c.PartResult(t.Context(), r.ID, 0)
+	if err != nil || !strings.Contains(string(out), `"completion_tokens":50`) {
+		t.Errorf("%s, %v", out, err)
+	}
+	leases, err := client.Collect(c.Leases(t.Context(), r.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range leases {
+		if want := map[bool]string{true: "rejected", false: "passed"}[l.Node == "bonn-1"]; string(l.State) != want {
+			t.Errorf("%s: %s: %s, want %s", l.Node, l.State, l.Reason, want)
+		}
+	}
+}
+
+func mustPut(t *testing.T, c *client.Client, data []byte) core.Digest {
+	t.Helper()
+	b, err := c.PutBlob(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Digest
+}
