@@ -17,7 +17,7 @@ func TestSelectISA(t *testing.T) {
 	if best, err := repro.SelectISA(""); err != nil || best != have[len(have)-1] {
 		t.Errorf("default is %v, %v, want the last of %v", best, err, have)
 	}
-	for _, isa := range []repro.ISA{repro.Portable, repro.AVX2, repro.AVX512, repro.NEON} {
+	for _, isa := range []repro.ISA{repro.Portable, repro.AVX2, repro.AVXVNNI, repro.AVX512, repro.NEON} {
 		got, err := repro.SelectISA(strings.ToUpper(isa.String()))
 		if slices.Contains(have, isa) {
 			if err != nil || got != isa {
