@@ -1,5 +1,9 @@
 package repro
 
+// The choice of a kernel is written out for each instruction set, here and in
+// panels_amd64.go: through a table of functions the compiler could not see that
+// arguments do not escape, and results on the stack would have to be allocated.
+
 // q8Column is rule 2 for groups lo to hi and a single column.
 func q8Column(isa ISA, out []float32, m *Matrix, lo, hi int, t tile) {
 	if isa == Portable {
