@@ -1,6 +1,9 @@
 package repro
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // tileColumns is how many vectors of activations the kernels take at once.
 const tileColumns = 16
@@ -58,13 +61,11 @@ func (a *Activations) Set(x []float32, pool *Pool) error {
 	} else {
 		pool.run(j, n)
 	}
-	for _, top := range j.top {
-		if top >= notFiniteBits {
-			a.n = 0
-			return fmt.Errorf("activations: %w", Finite(x))
-		}
-	}
 	j.a, j.x = nil, nil
+	if slices.Max(j.top) >= notFiniteBits {
+		a.n = 0
+		return fmt.Errorf("activations: %w", Finite(x))
+	}
 	return nil
 }
 

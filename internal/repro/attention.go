@@ -176,7 +176,7 @@ type attentionTile struct {
 	scratch        *attentionScratch
 	head, group    int
 	firstRow, rows int
-	padded         int // rows, with rows of zeros up to what a kernel does at once
+	padded         int // rows up to what a kernel does at once; nobody reads the results of the rest
 	queries        int // queries before this span
 }
 
@@ -220,7 +220,6 @@ func (t *attentionTile) score(scores []float32, n, firstPage, endPage int) {
 		at := t.at(r)
 		copy(query[r*dim:(r+1)*dim], t.q[at:at+dim])
 	}
-	clear(query[t.rows*dim:])
 	a, step := query, 1
 	if t.rows > 1 {
 		a, step = packed, tileRows

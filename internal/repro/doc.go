@@ -110,7 +110,7 @@
 // # How it is computed
 //
 // A [Pool] has the threads and the instruction set: portable Go, which is the
-// reference, AVX2, AVX-512 with VNNI, NEON. A program should let its user force
+// reference, AVX2, AVX-VNNI, AVX-512 with VNNI, NEON. A program should let its user force
 // one by the environment variable named in [Variable] through [SelectISA]. A
 // [Matrix] holds Q8_0 weights, a [FloatMatrix] others; [Activations] hold
 // quantised vectors, a [KV] keys and values in pages. Their layouts are private

@@ -15,6 +15,7 @@ type ISA uint8
 const (
 	Portable ISA = iota // Go alone: the reference for all others
 	AVX2                // amd64 with AVX2 and F16C
+	AVXVNNI             // the same, with AVX-VNNI for int8 products
 	AVX512              // amd64 with AVX-512 F, BW, DQ, VL and VNNI
 	NEON                // arm64 with the dot product (FEAT_DotProd); int8 products only
 )
@@ -24,7 +25,7 @@ const (
 // itself reads no environment.
 const Variable = "ATOLL_REPRO"
 
-var isaNames = [...]string{"portable", "avx2", "avx512", "neon"}
+var isaNames = [...]string{"portable", "avx2", "avxvnni", "avx512", "neon"}
 
 func (i ISA) String() string {
 	if int(i) < len(isaNames) {

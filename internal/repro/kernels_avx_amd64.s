@@ -1412,6 +1412,691 @@ block:
 	VZEROUPPER
 	RET
 
+// func q8AVXVNNIx1r16(w *int8, ws *uint16, x *int8, bias *int32, d *float32, xstep int, dstep int, out *float32, ld int, blocks int, groups int)
+// Requires: AVX, AVX2, F16C, MMX+
+TEXT ·q8AVXVNNIx1r16(SB), NOSPLIT, $0-88
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+8(FP), CX
+	MOVQ    xstep+40(FP), DX
+	MOVQ    dstep+48(FP), BX
+	MOVQ    out+56(FP), SI
+	VMOVDQU eight80808080<>+0(SB), Y9
+
+group:
+	MOVQ  x+16(FP), DI
+	MOVQ  bias+24(FP), R8
+	MOVQ  d+32(FP), R9
+	MOVQ  blocks+72(FP), R10
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+
+block:
+	VPBROADCASTD (R8), Y4
+	VPBROADCASTD (R8), Y5
+	PREFETCHT0   8192(AX)
+	VPXOR        (AX), Y9, Y8
+	VPBROADCASTD (DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPXOR        32(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	PREFETCHT0   8256(AX)
+	VPXOR        64(AX), Y9, Y8
+	VPBROADCASTD 4(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPXOR        96(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	PREFETCHT0   8320(AX)
+	VPXOR        128(AX), Y9, Y8
+	VPBROADCASTD 8(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPXOR        160(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	PREFETCHT0   8384(AX)
+	VPXOR        192(AX), Y9, Y8
+	VPBROADCASTD 12(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPXOR        224(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	PREFETCHT0   8448(AX)
+	VPXOR        256(AX), Y9, Y8
+	VPBROADCASTD 16(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPXOR        288(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	PREFETCHT0   8512(AX)
+	VPXOR        320(AX), Y9, Y8
+	VPBROADCASTD 20(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPXOR        352(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	PREFETCHT0   8576(AX)
+	VPXOR        384(AX), Y9, Y8
+	VPBROADCASTD 24(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPXOR        416(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	PREFETCHT0   8640(AX)
+	VPXOR        448(AX), Y9, Y8
+	VPBROADCASTD 28(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPXOR        480(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	VCVTPH2PS    (CX), Y8
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R9), Y10
+	VMULPS       Y10, Y8, Y10
+	VMULPS       Y10, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VCVTPH2PS    16(CX), Y8
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS (R9), Y10
+	VMULPS       Y10, Y8, Y10
+	VMULPS       Y10, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	ADDQ         $0x00000200, AX
+	ADDQ         $0x20, CX
+	ADDQ         DX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         R10
+	JNZ          block
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, 32(SI)
+	ADDQ         $0x40, SI
+	DECQ         groups+80(FP)
+	JNZ          group
+	VZEROUPPER
+	RET
+
+DATA eight80808080<>+0(SB)/4, $0x80808080
+DATA eight80808080<>+4(SB)/4, $0x80808080
+DATA eight80808080<>+8(SB)/4, $0x80808080
+DATA eight80808080<>+12(SB)/4, $0x80808080
+DATA eight80808080<>+16(SB)/4, $0x80808080
+DATA eight80808080<>+20(SB)/4, $0x80808080
+DATA eight80808080<>+24(SB)/4, $0x80808080
+DATA eight80808080<>+28(SB)/4, $0x80808080
+GLOBL eight80808080<>(SB), RODATA|NOPTR, $32
+
+// func q8AVXVNNIx2r16(w *int8, ws *uint16, x *int8, bias *int32, d *float32, xstep int, dstep int, out *float32, ld int, blocks int, groups int)
+// Requires: AVX, AVX2, F16C
+TEXT ·q8AVXVNNIx2r16(SB), NOSPLIT, $0-88
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+8(FP), CX
+	MOVQ    xstep+40(FP), DX
+	MOVQ    dstep+48(FP), BX
+	MOVQ    out+56(FP), SI
+	VMOVDQU eight80808080<>+0(SB), Y9
+	MOVQ    x+16(FP), DI
+	MOVQ    bias+24(FP), R8
+	MOVQ    d+32(FP), R9
+	MOVQ    blocks+72(FP), R10
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+
+block:
+	VPBROADCASTD (R8), Y4
+	VPBROADCASTD (R8), Y5
+	VPBROADCASTD 4(R8), Y6
+	VPBROADCASTD 4(R8), Y7
+	VPXOR        (AX), Y9, Y8
+	VPBROADCASTD (DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 32(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf3
+	VPXOR        32(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfb
+	VPXOR        64(AX), Y9, Y8
+	VPBROADCASTD 4(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 36(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf3
+	VPXOR        96(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfb
+	VPXOR        128(AX), Y9, Y8
+	VPBROADCASTD 8(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 40(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf3
+	VPXOR        160(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfb
+	VPXOR        192(AX), Y9, Y8
+	VPBROADCASTD 12(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 44(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf3
+	VPXOR        224(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfb
+	VPXOR        256(AX), Y9, Y8
+	VPBROADCASTD 16(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 48(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf3
+	VPXOR        288(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfb
+	VPXOR        320(AX), Y9, Y8
+	VPBROADCASTD 20(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 52(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf3
+	VPXOR        352(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfb
+	VPXOR        384(AX), Y9, Y8
+	VPBROADCASTD 24(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 56(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf3
+	VPXOR        416(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfb
+	VPXOR        448(AX), Y9, Y8
+	VPBROADCASTD 28(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 60(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf3
+	VPXOR        480(AX), Y9, Y8
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xea
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfb
+	VCVTPH2PS    (CX), Y8
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R9), Y10
+	VMULPS       Y10, Y8, Y10
+	VMULPS       Y10, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 4(R9), Y11
+	VMULPS       Y11, Y8, Y11
+	VMULPS       Y11, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VCVTPH2PS    16(CX), Y8
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS (R9), Y10
+	VMULPS       Y10, Y8, Y10
+	VMULPS       Y10, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 4(R9), Y11
+	VMULPS       Y11, Y8, Y11
+	VMULPS       Y11, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	ADDQ         $0x00000200, AX
+	ADDQ         $0x20, CX
+	ADDQ         DX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         R10
+	JNZ          block
+	MOVQ         ld+64(FP), AX
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, 32(SI)
+	ADDQ         AX, SI
+	VMOVUPS      Y2, (SI)
+	VMOVUPS      Y3, 32(SI)
+	VZEROUPPER
+	RET
+
+// func q8AVXVNNIx4r8(w *int8, ws *uint16, x *int8, bias *int32, d *float32, xstep int, dstep int, out *float32, ld int, blocks int, groups int)
+// Requires: AVX, AVX2, F16C
+TEXT ·q8AVXVNNIx4r8(SB), NOSPLIT, $0-88
+	MOVQ    w+0(FP), AX
+	MOVQ    ws+8(FP), CX
+	MOVQ    xstep+40(FP), DX
+	MOVQ    dstep+48(FP), BX
+	MOVQ    out+56(FP), SI
+	VMOVDQU eight80808080<>+0(SB), Y9
+	MOVQ    x+16(FP), DI
+	MOVQ    bias+24(FP), R8
+	MOVQ    d+32(FP), R9
+	MOVQ    blocks+72(FP), R10
+	VPXOR   Y0, Y0, Y0
+	VPXOR   Y1, Y1, Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+
+block:
+	VPBROADCASTD (R8), Y4
+	VPBROADCASTD 4(R8), Y5
+	VPBROADCASTD 8(R8), Y6
+	VPBROADCASTD 12(R8), Y7
+	VPXOR        (AX), Y9, Y8
+	VPBROADCASTD (DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 32(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xeb
+	VPBROADCASTD 64(DI), Y12
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf4
+	VPBROADCASTD 96(DI), Y13
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfd
+	VPXOR        64(AX), Y9, Y8
+	VPBROADCASTD 4(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 36(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xeb
+	VPBROADCASTD 68(DI), Y12
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf4
+	VPBROADCASTD 100(DI), Y13
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfd
+	VPXOR        128(AX), Y9, Y8
+	VPBROADCASTD 8(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 40(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xeb
+	VPBROADCASTD 72(DI), Y12
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf4
+	VPBROADCASTD 104(DI), Y13
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfd
+	VPXOR        192(AX), Y9, Y8
+	VPBROADCASTD 12(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 44(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xeb
+	VPBROADCASTD 76(DI), Y12
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf4
+	VPBROADCASTD 108(DI), Y13
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfd
+	VPXOR        256(AX), Y9, Y8
+	VPBROADCASTD 16(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 48(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xeb
+	VPBROADCASTD 80(DI), Y12
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf4
+	VPBROADCASTD 112(DI), Y13
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfd
+	VPXOR        320(AX), Y9, Y8
+	VPBROADCASTD 20(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 52(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xeb
+	VPBROADCASTD 84(DI), Y12
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf4
+	VPBROADCASTD 116(DI), Y13
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfd
+	VPXOR        384(AX), Y9, Y8
+	VPBROADCASTD 24(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 56(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xeb
+	VPBROADCASTD 88(DI), Y12
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf4
+	VPBROADCASTD 120(DI), Y13
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfd
+	VPXOR        448(AX), Y9, Y8
+	VPBROADCASTD 28(DI), Y10
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xe2
+	VPBROADCASTD 60(DI), Y11
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xeb
+	VPBROADCASTD 92(DI), Y12
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xf4
+	VPBROADCASTD 124(DI), Y13
+	BYTE         $0xc4
+	BYTE         $0xc2
+	BYTE         $0x3d
+	BYTE         $0x50
+	BYTE         $0xfd
+	VCVTPH2PS    (CX), Y8
+	VCVTDQ2PS    Y4, Y4
+	VBROADCASTSS (R9), Y10
+	VMULPS       Y10, Y8, Y10
+	VMULPS       Y10, Y4, Y4
+	VADDPS       Y4, Y0, Y0
+	VCVTDQ2PS    Y5, Y5
+	VBROADCASTSS 4(R9), Y11
+	VMULPS       Y11, Y8, Y11
+	VMULPS       Y11, Y5, Y5
+	VADDPS       Y5, Y1, Y1
+	VCVTDQ2PS    Y6, Y6
+	VBROADCASTSS 8(R9), Y12
+	VMULPS       Y12, Y8, Y12
+	VMULPS       Y12, Y6, Y6
+	VADDPS       Y6, Y2, Y2
+	VCVTDQ2PS    Y7, Y7
+	VBROADCASTSS 12(R9), Y13
+	VMULPS       Y13, Y8, Y13
+	VMULPS       Y13, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	ADDQ         $0x00000200, AX
+	ADDQ         $0x20, CX
+	ADDQ         DX, DI
+	ADDQ         BX, R8
+	ADDQ         BX, R9
+	DECQ         R10
+	JNZ          block
+	MOVQ         ld+64(FP), AX
+	VMOVUPS      Y0, (SI)
+	ADDQ         AX, SI
+	VMOVUPS      Y1, (SI)
+	ADDQ         AX, SI
+	VMOVUPS      Y2, (SI)
+	ADDQ         AX, SI
+	VMOVUPS      Y3, (SI)
+	VZEROUPPER
+	RET
+
 // func panelAVX512x1(a *float32, astep int, b *float32, c *float32, ld int, n int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·panelAVX512x1(SB), NOSPLIT, $0-48

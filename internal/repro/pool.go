@@ -108,7 +108,7 @@ func (p *Pool) run(j job, n int) {
 	p.state.Store((p.state.Load()>>32 + 1) << 32)
 	for _, w := range p.workers[:min(n-1, len(p.workers))] {
 		if w.asleep.CompareAndSwap(true, false) {
-			w.wake <- struct{}{}
+			w.wake <- struct{}{} // has room: one for each time it falls asleep
 		}
 	}
 	p.take(0)

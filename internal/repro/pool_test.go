@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -18,7 +17,7 @@ func TestSelectISA(t *testing.T) {
 	if best, err := repro.SelectISA(""); err != nil || best != have[len(have)-1] {
 		t.Errorf("default is %v, %v, want the last of %v", best, err, have)
 	}
-	for _, isa := range []repro.ISA{repro.Portable, repro.AVX2, repro.AVX512, repro.NEON} {
+	for _, isa := range []repro.ISA{repro.Portable, repro.AVX2, repro.AVXVNNI, repro.AVX512, repro.NEON} {
 		got, err := repro.SelectISA(strings.ToUpper(isa.String()))
 		if slices.Contains(have, isa) {
 			if err != nil || got != isa {
@@ -83,13 +82,16 @@ func TestPoolIsShared(t *testing.T) {
 func TestPoolWakes(t *testing.T) {
 	t.Parallel()
 	pool := newPool(t, 4, repro.Portable)
-	x := make([]float32, 1<<16)
+	x, y := make([]float32, 1<<16), make([]float32, 1<<20)
 	for i := range x {
 		x[i] = 1
 	}
 	for range 20 {
 		repro.Add(x, x, pool)
-		time.Sleep(time.Millisecond) // long enough for workers to sleep; nothing depends on it
+		// Work of this goroutine alone, long enough for workers to go to sleep.
+		if _, err := repro.Sum(y); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for i, v := range x {
 		if v != 1<<20 {

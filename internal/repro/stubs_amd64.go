@@ -32,6 +32,15 @@ func q8AVX2x2r16(w *int8, ws *uint16, x *int8, bias *int32, d *float32, xstep in
 func q8AVX2x4r8(w *int8, ws *uint16, x *int8, bias *int32, d *float32, xstep int, dstep int, out *float32, ld int, blocks int, groups int)
 
 //go:noescape
+func q8AVXVNNIx1r16(w *int8, ws *uint16, x *int8, bias *int32, d *float32, xstep int, dstep int, out *float32, ld int, blocks int, groups int)
+
+//go:noescape
+func q8AVXVNNIx2r16(w *int8, ws *uint16, x *int8, bias *int32, d *float32, xstep int, dstep int, out *float32, ld int, blocks int, groups int)
+
+//go:noescape
+func q8AVXVNNIx4r8(w *int8, ws *uint16, x *int8, bias *int32, d *float32, xstep int, dstep int, out *float32, ld int, blocks int, groups int)
+
+//go:noescape
 func panelAVX512x1(a *float32, astep int, b *float32, c *float32, ld int, n int)
 
 //go:noescape

@@ -40,9 +40,11 @@ func main() {
 	for _, columns := range []int{1, 2, 4, 8, 16} {
 		q8AVX512(columns)
 	}
-	q8AVX2(1, 2)
-	q8AVX2(2, 2)
-	q8AVX2(4, 1)
+	for _, q8 := range []func(columns, halves int){q8AVX2, q8AVXVNNI} {
+		q8(1, 2)
+		q8(2, 2)
+		q8(4, 1)
+	}
 	for _, half := range []bool{false, true} {
 		for _, rows := range []int{1, 2, 4, 8} {
 			panel("AVX512", z, 16, rows, 2, half)

@@ -153,6 +153,70 @@ func q8AVX2(n, halves int) {
 			}
 		}
 	}
+	k.scale(n, halves, acc, sums)
+	k.next(false)
+	JNZ(LabelRef("block"))
+	k.finish(n, acc, halves, 32)
+}
+
+// vpdpbusdVEX is VPDPBUSD in its VEX encoding (AVX-VNNI), which Go's assembler does
+// not know either: acc += the sum over 4 unsigned bytes of w times 4 signed of x.
+func vpdpbusdVEX(x, w, acc int) {
+	for _, b := range []int{
+		0xc4,
+		(^acc>>3&1)<<7 | 1<<6 | (^x>>3&1)<<5 | 2, // map 0F38
+		(^w&15)<<3 | 1<<2 | 1,                    // 256 bits, prefix 66
+		0x50,
+		0xc0 | (acc&7)<<3 | x&7,
+	} {
+		Instruction(&ir.Instruction{Opcode: "BYTE", Operands: []Op{U8(uint8(b))}})
+	}
+}
+
+// q8AVXVNNI does what q8AVX2 does, in the way of q8AVX512.
+func q8AVXVNNI(n, halves int) {
+	TEXT(fmt.Sprintf("q8AVXVNNIx%dr%d", n, 8*halves), NOSPLIT, q8Signature)
+	Pragma("noescape")
+	var k q8
+	k.load()
+	const sums, w, x = 4, 8, 10 // numbers of registers
+	acc, flip := y[:n*halves], y[9]
+	VMOVDQU(constantBits(0x80808080), flip)
+	Label("group")
+	k.start(true)
+	for _, a := range acc {
+		VPXOR(a, a, a)
+	}
+	Label("block")
+	for c := range n {
+		for h := range halves {
+			VPBROADCASTD(Mem{Base: k.bias, Disp: 4 * c}, y[sums+c*halves+h])
+		}
+	}
+	for i := range 8 {
+		if n == 1 {
+			PREFETCHT0(Mem{Base: k.w, Disp: 64*i + ahead})
+		}
+		for h := range halves {
+			VPXOR(Mem{Base: k.w, Disp: 64*i + 32*h}, flip, y[w])
+			for c := range n {
+				if h == 0 {
+					VPBROADCASTD(Mem{Base: k.x, Disp: 32*c + 4*i}, y[x+c])
+				}
+				vpdpbusdVEX(x+c, w, sums+c*halves+h)
+			}
+		}
+	}
+	k.scale(n, halves, acc, y[sums:])
+	k.next(true)
+	JNZ(LabelRef("block"))
+	k.finish(n, acc, halves, 32)
+}
+
+// scale adds the integer sums of a block, times weights' and activations' scales,
+// to acc.
+func (k *q8) scale(n, halves int, acc, sums []reg.VecPhysical) {
+	w := y[8]
 	for h := range halves {
 		VCVTPH2PS(Mem{Base: k.ws, Disp: 16 * h}, w)
 		for c := range n {
@@ -164,9 +228,6 @@ func q8AVX2(n, halves int) {
 			VADDPS(s, acc[c*halves+h], acc[c*halves+h])
 		}
 	}
-	k.next(false)
-	JNZ(LabelRef("block"))
-	k.finish(n, acc, halves, 32)
 }
 
 // finish writes the results of a group, of so many registers for each column, and

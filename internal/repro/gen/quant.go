@@ -54,15 +54,7 @@ func quantizer() {
 	VPSLLD(U8(7), y[4].AsX(), y[4].AsX())
 	VPSUBD(y[4].AsX(), zero.AsX(), y[4].AsX())
 	VMOVD(y[4].AsX(), Mem{Base: bias})
-	// The packs work within halves of a register: 0lo 1lo 2lo 3lo | 0hi 1hi 2hi 3hi.
-	VPACKSSDW(y[1], y[0], y[0])
-	VPACKSSDW(y[3], y[2], y[2])
-	VPACKSSWB(y[2], y[0], y[0])
-	VEXTRACTI128(U8(1), y[0], reg.X1)
-	VPUNPCKLDQ(reg.X1, reg.X0, reg.X2)
-	VPUNPCKHDQ(reg.X1, reg.X0, reg.X3)
-	VMOVDQU(reg.X2, Mem{Base: q})
-	VMOVDQU(reg.X3, Mem{Base: q, Disp: 16})
+	storeBytes(q)
 	ADDQ(U32(128), x)
 	ADDQ(qstep, q)
 	ADDQ(dstep, d)
@@ -74,6 +66,19 @@ func quantizer() {
 	Store(r, ReturnIndex(0))
 	VZEROUPPER()
 	RET()
+}
+
+// storeBytes writes the 32 integers in y[0] to y[3] as bytes.
+func storeBytes(q reg.Register) {
+	// The packs work within halves of a register: 0lo 1lo 2lo 3lo | 0hi 1hi 2hi 3hi.
+	VPACKSSDW(y[1], y[0], y[0])
+	VPACKSSDW(y[3], y[2], y[2])
+	VPACKSSWB(y[2], y[0], y[0])
+	VEXTRACTI128(U8(1), y[0], reg.X1)
+	VPUNPCKLDQ(reg.X1, reg.X0, reg.X2)
+	VPUNPCKHDQ(reg.X1, reg.X0, reg.X3)
+	VMOVDQU(reg.X2, Mem{Base: q})
+	VMOVDQU(reg.X3, Mem{Base: q, Disp: 16})
 }
 
 // across combines the 8 elements of y[a] by f into element 0 of its lower half,
