@@ -16,6 +16,9 @@ const (
 	MaxPhase = 24 * time.Hour
 	MaxTotal = 7 * 24 * time.Hour
 
+	// minPhase bounds timeouts from below: what no node can meet would tell nothing
+	// of nodes.
+	minPhase     = 100 * time.Millisecond
 	minLostAfter = time.Second
 	maxURL       = 8 << 10 // bytes of a URL, except data:
 	maxParams    = 128     // entries

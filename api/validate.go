@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -151,6 +152,11 @@ func (s *TaskSpec) checkParams() error {
 	for k := range s.Params {
 		if k == "" || len(k) > maxParamName {
 			return invalid("params", "parameter name %.80q: want 1 to %d bytes", k, maxParamName)
+		}
+		var text string
+		_ = json.Unmarshal(s.Params[k], &text) // anything but a string has no NUL
+		if strings.ContainsAny(k, "=\x00") || strings.Contains(text, "\x00") {
+			return invalid("params", "parameter %.80q: engines get parameters as environment variables, whose names have no '=' and which hold no NUL", k)
 		}
 	}
 	return nil

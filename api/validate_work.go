@@ -104,14 +104,17 @@ func (s *TaskSpec) checkTimes() error {
 }
 
 func (t *Timeout) check() error {
-	if err := between("timeout.queue", t.Queue, 0, MaxPhase); err != nil {
-		return err
-	}
-	if err := between("timeout.execution", t.Execution, 0, MaxPhase); err != nil {
-		return err
-	}
-	if err := between("timeout.total", t.Total, 0, MaxTotal); err != nil {
-		return err
+	for _, phase := range []struct {
+		field string
+		d     Duration
+		most  time.Duration
+	}{{"timeout.queue", t.Queue, MaxPhase}, {"timeout.execution", t.Execution, MaxPhase}, {"timeout.total", t.Total, MaxTotal}} {
+		if phase.d == 0 {
+			continue // the default
+		}
+		if err := between(phase.field, phase.d, minPhase, phase.most); err != nil {
+			return err
+		}
 	}
 	if full := t.withDefaults(); full.Total < full.Execution {
 		return invalid("timeout.total", "%s is shorter than timeout.execution, %s", full.Total.Std(), full.Execution.Std())

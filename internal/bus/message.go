@@ -2,6 +2,8 @@ package bus
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 
 	"atoll/internal/core"
 )
@@ -109,6 +111,22 @@ type NodeOffer struct {
 	Bench     map[string]int64  `json:"bench,omitempty"`    // name to a rate per second
 	Sandbox   []string          `json:"sandbox,omitempty"`  // what the kernel enforces
 	Accounts  []core.AccountID  `json:"accounts,omitempty"` // serves only these; empty: all
+}
+
+// MaxWord bounds each name, label and value of an offer, in bytes.
+const MaxWord = 256
+
+// Long reports whether a word of the offer is longer than MaxWord.
+func (o *NodeOffer) Long() bool {
+	words := []string{o.Country, o.Region, o.Arch, o.OS, o.Version}
+	words = slices.Concat(words, o.Engines, o.Sandbox, slices.Collect(maps.Keys(o.Labels)), slices.Collect(maps.Values(o.Labels)), slices.Collect(maps.Keys(o.Bench)))
+	for _, a := range o.Accounts {
+		words = append(words, string(a))
+	}
+	for _, g := range o.GPUs {
+		words = append(words, g.Type)
+	}
+	return slices.ContainsFunc(words, func(w string) bool { return len(w) > MaxWord })
 }
 
 // GPU is one accelerator as measured by the node.

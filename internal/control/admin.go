@@ -60,6 +60,9 @@ func (c *Control) CreateAccount(ctx context.Context, id core.AccountID, credit c
 	}
 	var out api.Account
 	err := c.job(ctx, func(b *batch) error {
+		if credit < 0 {
+			return core.Errorf(core.Invalid, "want 0 credits or more").At("credit")
+		}
 		if c.accounts[id] != nil || id == ledger.Issuer {
 			return core.Errorf(core.Conflict, "account %s exists", id).WithHint("add credit with POST /v1/accounts/" + string(id) + "/credit")
 		}
@@ -82,7 +85,7 @@ func (c *Control) Credit(ctx context.Context, id core.AccountID, amount core.Mon
 	body := core.DigestOf(fmt.Appendf(nil, "credit %s %d", id, amount))
 	err := c.job(ctx, func(b *batch) error {
 		a := c.accounts[id]
-		if a == nil {
+		if a == nil || id == ledger.Issuer {
 			return core.Errorf(core.NotFound, "no account %s", id)
 		}
 		if key != "" {
@@ -109,7 +112,7 @@ func (c *Control) Credit(ctx context.Context, id core.AccountID, amount core.Mon
 
 func (b *batch) issue(a *ledger.Account, id core.TransferID, amount core.Money, memo string) error {
 	issuer := b.c.account(ledger.Issuer, b.now)
-	tr := ledger.Transfer{ID: id, Ms: b.now, Kind: ledger.Issue, Debit: ledger.Issuer, Credit: a.ID, Amount: amount, Memo: clip(memo, 200)}
+	tr := ledger.Transfer{ID: id, Ms: b.now, Kind: ledger.Issue, Debit: ledger.Issuer, Credit: a.ID, Amount: amount, Memo: core.Clip(memo, 200)}
 	st, err := ledger.Apply(ledger.State{Debit: *issuer, Credit: *a}, tr)
 	if err != nil {
 		return err
@@ -230,7 +233,7 @@ func (c *Control) CreateJoinToken(ctx context.Context, owner core.AccountID, use
 	}
 	var out api.JoinToken
 	err := c.job(ctx, func(b *batch) error {
-		if c.accounts[owner] == nil {
+		if c.accounts[owner] == nil || owner == ledger.Issuer {
 			return core.Errorf(core.NotFound, "no account %s", owner).At("owner").WithHint("create the owner's account first")
 		}
 		secret := identity.NewJoinToken(c.cfg.CAPin)
@@ -355,9 +358,36 @@ func (c *Control) editNode(ctx context.Context, id core.NodeID, edit func(*batch
 	return out, err
 }
 
-// PutBlob stores uploaded bytes.
-func (c *Control) PutBlob(ctx context.Context, _ request.Viewer, r io.Reader, want core.Digest, limit int64) (core.Digest, int64, error) {
-	return c.cfg.Blobs.Put(ctx, r, want, limit)
+// maxUploads bounds what one account may have the hub keep, in bytes.
+const maxUploads = 64 << 30
+
+// PutBlob stores uploaded bytes and lets the account use them, by their digest,
+// from now on. Nobody else may: a digest is no secret, receipts tell it.
+func (c *Control) PutBlob(ctx context.Context, v request.Viewer, r io.Reader, want core.Digest, limit int64) (core.Digest, int64, error) {
+	used, err := c.store.UploadedBytes(ctx, v.Account)
+	if err != nil {
+		return core.Digest{}, 0, err
+	}
+	if used >= maxUploads {
+		return core.Digest{}, 0, core.Errorf(core.TooLarge, "account %s has uploaded %d bytes, as much as it may", v.Account, used)
+	}
+	d, size, err := c.cfg.Blobs.Put(ctx, r, want, min(limit, maxUploads-used))
+	if err != nil {
+		return d, 0, err
+	}
+	return d, size, c.job(ctx, func(b *batch) error {
+		b.tx.PutUpload(v.Account, d, size)
+		return nil
+	})
+}
+
+// uploaded returns the size of bytes that an account has brought itself.
+func (c *Control) uploaded(ctx context.Context, a core.AccountID, d core.Digest) (int64, error) {
+	size, err := c.store.Uploaded(ctx, a, d)
+	if errors.Is(err, store.ErrNoRow) || err == nil && !c.cfg.Blobs.Has(d) {
+		return 0, core.Errorf(core.NotFound, "account %s has uploaded no bytes with digest %s", a, d).WithHint("upload them first with POST /v1/blobs")
+	}
+	return size, err
 }
 
 // Ready says what the hub still waits for.

@@ -2,12 +2,10 @@ package control
 
 import (
 	"context"
-	"errors"
 	"io"
 
 	"go.opentelemetry.io/otel/propagation"
 
-	"atoll/internal/blob"
 	"atoll/internal/core"
 	"atoll/internal/fetch"
 )
@@ -18,8 +16,8 @@ const (
 	maxResult = 1 << 30
 )
 
-// read returns what a data pointer points to.
-func (c *Control) read(ctx context.Context, p fetch.Pointer, limit int64) ([]byte, error) {
+// read returns what a data pointer of an account points to.
+func (c *Control) read(ctx context.Context, a core.AccountID, p fetch.Pointer, limit int64) ([]byte, error) {
 	switch p.Kind {
 	case fetch.Inline:
 		if int64(len(p.Data)) > limit {
@@ -27,20 +25,34 @@ func (c *Control) read(ctx context.Context, p fetch.Pointer, limit int64) ([]byt
 		}
 		return p.Data, nil
 	case fetch.Blob:
-		data, err := c.readBlob(p.Digest, 0, -1)
-		if errors.Is(err, blob.ErrNotFound) {
-			return nil, core.Errorf(core.NotFound, "no bytes with digest %s are stored", p.Digest).WithHint("upload them first with POST /v1/blobs")
+		size, err := c.uploaded(ctx, a, p.Digest)
+		if err != nil {
+			return nil, err
 		}
-		if err == nil && int64(len(data)) > limit {
+		if size > limit {
 			return nil, core.Errorf(core.TooLarge, "the input is larger than %d bytes", int64(maxInput))
 		}
-		return data, err
+		return c.readBlob(p.Digest, 0, -1)
 	default:
 		if c.cfg.Fetch == nil {
 			return nil, core.Errorf(core.Unsupported, "this hub fetches nothing").WithHint("send the data inline or upload it with POST /v1/blobs")
 		}
 		return c.cfg.Fetch.Get(ctx, p, limit)
 	}
+}
+
+// copyBlob writes size bytes from off on.
+func (c *Control) copyBlob(w io.Writer, d core.Digest, off, size int64) error {
+	f, _, err := c.cfg.Blobs.Open(d)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.Copy(w, io.NewSectionReader(f, off, size))
+	if err == nil && n < size {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // readBlob reads size bytes at off, or all that follow if size is negative.
@@ -61,8 +73,9 @@ func (c *Control) readBlob(d core.Digest, off, size int64) ([]byte, error) {
 	return data, err
 }
 
-// modelBytes makes sure that a model given as a digest or pointer is stored.
-func (c *Control) modelBytes(ctx context.Context, model string) (core.Digest, int64, error) {
+// modelBytes makes sure that a model given as a digest or pointer is stored, and
+// that the account may use it.
+func (c *Control) modelBytes(ctx context.Context, a core.AccountID, model string) (core.Digest, int64, error) {
 	if d, err := core.ParseDigest(model); err == nil {
 		model = "blob:" + d.String()
 	}
@@ -71,13 +84,10 @@ func (c *Control) modelBytes(ctx context.Context, model string) (core.Digest, in
 		return core.Digest{}, 0, err
 	}
 	if p.Kind == fetch.Blob {
-		f, size, err := c.cfg.Blobs.Open(p.Digest)
-		if err != nil {
-			return core.Digest{}, 0, core.Errorf(core.NotFound, "no bytes with digest %s are stored", p.Digest).WithHint("upload them first with POST /v1/blobs")
-		}
-		return p.Digest, size, f.Close()
+		size, err := c.uploaded(ctx, a, p.Digest)
+		return p.Digest, size, err
 	}
-	data, err := c.read(ctx, p, maxInput)
+	data, err := c.read(ctx, a, p, maxInput)
 	if err != nil {
 		return core.Digest{}, 0, err
 	}
@@ -94,6 +104,9 @@ func (c *Control) LeaseInput(_ context.Context, id core.NodeID, lease core.Lease
 	}
 	t, p := r.task, &part{Part: r.part.Part}
 	c.mu.Unlock()
+	if !t.InputBlob.IsZero() {
+		return c.copyBlob(w, t.InputBlob, p.Offset, p.Size)
+	}
 	data, err := c.openInput(t, p)
 	if err != nil {
 		return err

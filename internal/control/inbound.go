@@ -113,6 +113,8 @@ func checkOffer(o *bus.NodeOffer) error {
 		return core.Errorf(core.Invalid, "negative CPU or memory")
 	case max(len(o.Labels), len(o.Engines), len(o.Accounts), len(o.GPUs), len(o.Bench), len(o.Sandbox)) > maxNames:
 		return core.Errorf(core.Invalid, "more than %d labels, engines, accounts or GPUs", maxNames)
+	case o.Long():
+		return core.Errorf(core.Invalid, "a name or label of over %d bytes", bus.MaxWord)
 	case !policy.IsCountry(o.Country):
 		return core.Errorf(core.Invalid, "country %.20q is not in ISO 3166-1", o.Country)
 	}
@@ -193,17 +195,10 @@ func (b *batch) status(id core.NodeID, m *bus.Status) {
 	move(m.Started, lifecycle.Started)
 	for _, x := range m.Refused {
 		if r := b.c.leases[x.Lease]; r != nil && r.node.doc.ID == id && r.lease().Live() {
-			b.drop(r, lifecycle.Refused, clip(x.Reason, 300))
+			b.drop(r, lifecycle.Refused, core.Clip(x.Reason, 300))
 			b.advance(r.task, r.part)
 		}
 	}
-}
-
-func clip(s string, n int) string {
-	if len(s) > n {
-		return s[:n] + "…"
-	}
-	return s
 }
 
 // checked is a report whose signature and form are right.
@@ -285,7 +280,7 @@ func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLeas
 	}
 	l.ReportedMs, l.Result, l.Leaf = b.now, e.Result, leaf+1
 	if e.Outcome == receipt.Failed {
-		l.Failure = clip(e.Error, 500)
+		l.Failure = core.Clip(e.Error, 500)
 	}
 	if res.Uploaded {
 		b.tx.PutResult(r.task.ID, r.part.Index, e.Result, nil)

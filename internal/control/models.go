@@ -41,11 +41,10 @@ func (c *Control) RegisterModel(ctx context.Context, v request.Viewer, up reques
 	if err := core.CheckName("model", up.Name); err != nil {
 		return api.Model{}, core.Errorf(core.Invalid, "%w", err).At("name")
 	}
-	f, size, err := c.cfg.Blobs.Open(up.Digest)
+	size, err := c.uploaded(ctx, v.Account, up.Digest)
 	if err != nil {
-		return api.Model{}, core.Errorf(core.NotFound, "no bytes with digest %s are stored", up.Digest).At("digest").WithHint("upload them first with POST /v1/blobs")
+		return api.Model{}, at(err, "digest")
 	}
-	f.Close()
 	facts, err := c.cfg.Models(up.Engine, c.cfg.Blobs.Path(up.Digest))
 	if err != nil {
 		return api.Model{}, err
@@ -63,7 +62,7 @@ func (c *Control) RegisterModel(ctx context.Context, v request.Viewer, up reques
 			}
 		}
 		m := &modelRow{Name: up.Name, Version: version + 1, Engine: up.Engine, Digest: up.Digest, Size: size, Owner: v.Account,
-			Description: clip(up.Description, 500), Reproducible: facts.Reproducible, Floats: facts.Floats, CreatedMs: b.now}
+			Description: core.Clip(up.Description, 500), Reproducible: facts.Reproducible, Floats: facts.Floats, CreatedMs: b.now}
 		b.tx.PutModel(m.Name, m.Version, m)
 		c.models[m.id()], c.latest[m.Name] = m, m.Version
 		out = m.view()
@@ -130,7 +129,7 @@ func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec)
 	} else if spec.Engine == "" {
 		return err
 	}
-	d, size, err := c.modelBytes(ctx, spec.Model)
+	d, size, err := c.modelBytes(ctx, t.Account, spec.Model)
 	if err != nil {
 		return at(err, "model")
 	}

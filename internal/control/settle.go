@@ -18,6 +18,10 @@ import (
 // result is given at once; only payouts wait for this.
 const checkpointEvery = 100 * time.Millisecond
 
+// maxVerdictReason bounds what a verdict says, in bytes: well under what a
+// statement may hold.
+const maxVerdictReason = 1000
+
 // maxJudged bounds the leases that one verdict statement speaks of.
 const maxJudged = 256
 
@@ -53,7 +57,7 @@ func (b *batch) signVerdicts() {
 			l := v.part.Lease(v.lease)
 			j := receipt.JudgedLease{
 				Lease: l.ID, Task: v.task.ID, Part: v.part.Index, Node: l.Node, LogIndex: l.Leaf - 1, Receipt: l.Receipt, Result: l.Result,
-				Method: v.task.Terms.Method, Outcome: receipt.Rejected, Reason: v.why, Transfer: l.Transfer, PayMicro: int64(l.Pay),
+				Method: v.task.Terms.Method, Outcome: receipt.Rejected, Reason: core.Clip(v.why, maxVerdictReason), Transfer: l.Transfer, PayMicro: int64(l.Pay),
 			}
 			if l.State == lifecycle.Passed {
 				j.Outcome = receipt.Passed

@@ -21,12 +21,14 @@ import (
 	"atoll/internal/planted"
 	"atoll/internal/policy"
 	"atoll/internal/request"
+	"atoll/internal/store"
 )
 
 // Limits of one task.
 const (
 	maxParts      = 20_000
 	maxInput      = 1 << 30
+	maxReading    = 4        // submissions that fetch or read their input at a time
 	inputInSQL    = 64 << 10 // larger inputs go to the blob store
 	maxParamBytes = 64 << 10
 )
@@ -39,7 +41,7 @@ func (c *Control) Submit(ctx context.Context, s request.Submission) (api.SubmitR
 	defer span.End()
 	t, err := c.prepare(ctx, &s)
 	if err != nil {
-		return api.SubmitReply{}, err
+		return c.submittedBefore(ctx, &s, err)
 	}
 	t.Traceparent = traceparent(ctx, s.Traceparent)
 	var row lifecycle.Task
@@ -48,7 +50,7 @@ func (c *Control) Submit(ctx context.Context, s request.Submission) (api.SubmitR
 		if s.Key != "" {
 			id, body, ok := b.tx.FindIdempotency(s.Account, s.Key)
 			if ok && body != s.Body {
-				return core.Errorf(core.Mismatch, "the Idempotency-Key %.80q was used for another request", s.Key).WithHint("use a new key for a new task")
+				return keyReused(s.Key)
 			}
 			if ok && !planted.Dedupe {
 				earlier = id
@@ -70,6 +72,29 @@ func (c *Control) Submit(ctx context.Context, s request.Submission) (api.SubmitR
 	}
 	c.cfg.Metrics.Submitted.Inc()
 	return api.SubmitReply{Task: viewTask(&row, nil)}, nil
+}
+
+func keyReused(key string) error {
+	return core.Errorf(core.Mismatch, "the Idempotency-Key %.80q was used for another request", key).WithHint("use a new key for a new task")
+}
+
+// submittedBefore answers a submission that could not be prepared: with the task
+// that its key has made before, when all was still at hand, or else with why not.
+func (c *Control) submittedBefore(ctx context.Context, s *request.Submission, why error) (api.SubmitReply, error) {
+	if s.Key == "" {
+		return api.SubmitReply{}, why
+	}
+	id, body, err := c.store.Idempotency(ctx, s.Account, s.Key)
+	switch {
+	case errors.Is(err, store.ErrNoRow):
+		return api.SubmitReply{}, why
+	case err != nil:
+		return api.SubmitReply{}, err
+	case body != s.Body:
+		return api.SubmitReply{}, keyReused(s.Key)
+	}
+	t, err := c.Task(ctx, request.Viewer{Account: s.Account}, id)
+	return api.SubmitReply{Task: t, Duplicate: true}, err
 }
 
 // accept is the job of Submit: decide first, then change.
@@ -130,6 +155,14 @@ func (c *Control) prepare(ctx context.Context, s *request.Submission) (*task, er
 			return nil, at(err, "callback.url")
 		}
 	}
+	if slices.ContainsFunc(spec.Input, func(in api.DataPointer) bool { return !strings.HasPrefix(in.URI, "data:") }) {
+		select {
+		case c.reading <- struct{}{}:
+			defer func() { <-c.reading }()
+		case <-ctx.Done():
+			return nil, core.Errorf(core.Unavailable, "the hub is busy reading other inputs").WithHint("try again in a moment")
+		}
+	}
 	input, pinned, err := c.pinInput(ctx, s)
 	if err != nil {
 		return nil, err
@@ -178,7 +211,7 @@ func (c *Control) pinInput(ctx context.Context, s *request.Submission) (joined [
 		if err != nil {
 			return nil, nil, at(err, field+".uri")
 		}
-		data, err := c.read(ctx, p, maxInput-int64(len(joined)))
+		data, err := c.read(ctx, s.Account, p, maxInput-int64(len(joined)))
 		if err != nil {
 			return nil, nil, at(err, field)
 		}

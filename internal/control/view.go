@@ -259,11 +259,7 @@ func (c *Control) Result(ctx context.Context, v request.Viewer, id core.TaskID, 
 			return err
 		}
 		for _, p := range parts {
-			data, err := c.resultOf(ctx, id, p)
-			if err != nil {
-				return err
-			}
-			if _, err := w.Write(data); err != nil {
+			if err := c.writeResult(ctx, w, id, p); err != nil {
 				return err
 			}
 		}
@@ -301,6 +297,28 @@ func (c *Control) resultOf(ctx context.Context, id core.TaskID, p *lifecycle.Par
 		return c.readBlob(p.Result, 0, -1)
 	}
 	return data, err
+}
+
+// writeResult writes a part's result without holding a large one in memory.
+func (c *Control) writeResult(ctx context.Context, w io.Writer, id core.TaskID, p *lifecycle.Part) error {
+	if p.Result == emptyDigest {
+		return nil
+	}
+	data, err := c.store.Result(ctx, id, p.Index, p.Result)
+	switch {
+	case err != nil:
+		return err
+	case data != nil:
+		_, err = w.Write(data)
+		return err
+	}
+	f, _, err := c.cfg.Blobs.Open(p.Result)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(w, f)
+	return err
 }
 
 // Cancel ends a task. Ended tasks stay as they are.

@@ -67,7 +67,8 @@ func TestCheck(t *testing.T) {
 		{"running", terms, Started, 31_000, 30_900, OnTime},
 		{"too slow", terms, Started, 32_001, 32_000, TooSlow},
 		{"queued at the node", terms, Accepted, 59_000, 58_900, OnTime},
-		{"never ran", terms, Accepted, 60_001, 60_000, NeverRan},
+		{"its refusal may be on its way", terms, Accepted, 62_000, 61_900, OnTime},
+		{"never ran", terms, Accepted, 62_001, 62_000, NeverRan},
 		{"done", terms, Reported, 99_000, 0, OnTime},
 	} {
 		l := Lease{State: c.state}

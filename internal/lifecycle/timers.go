@@ -18,8 +18,9 @@ const (
 const (
 	ResendAfterMs = 1_000
 	AnswerAfterMs = 5_000
-	// ReportGraceMs is granted on top of the execution timeout, which the node
-	// itself enforces, for the report to arrive.
+	// ReportGraceMs is granted on top of the execution and queue timeouts, which the
+	// node itself enforces, for its word to arrive. Without it a requester with
+	// tight timeouts could spoil the record of honest nodes.
 	ReportGraceMs = 2_000
 )
 
@@ -39,7 +40,7 @@ func Check(t *Terms, l *Lease, nowMs, nodeSeenMs, sentMs int64) Overdue {
 			return TooSlow
 		}
 	case Accepted:
-		if nowMs-l.OfferedMs > t.QueueMs && (t.Replace || silent < t.LostAfterMs) {
+		if nowMs-l.OfferedMs > t.QueueMs+ReportGraceMs && (t.Replace || silent < t.LostAfterMs) {
 			return NeverRan
 		}
 	case Offered:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"atoll/api"
@@ -29,7 +30,11 @@ func (w *World) build(ctx context.Context) error {
 	if _, err := h.c.CreateAccount(ctx, "operator", 0, ""); err != nil {
 		return err
 	}
-	if _, err := h.c.RegisterModel(ctx, atoll.Viewer{Account: "operator", Admin: true}, atoll.ModelUpload{Name: "model", Engine: engineName, Digest: f.model}); err != nil {
+	operator := atoll.Viewer{Account: "operator", Admin: true}
+	if _, _, err := h.c.PutBlob(ctx, operator, strings.NewReader("the model"), f.model, 1<<20); err != nil {
+		return err
+	}
+	if _, err := h.c.RegisterModel(ctx, operator, atoll.ModelUpload{Name: "model", Engine: engineName, Digest: f.model}); err != nil {
 		return err
 	}
 	if err := w.buildNodes(ctx, f); err != nil {

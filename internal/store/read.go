@@ -223,6 +223,27 @@ func (s *Store) Callback(ctx context.Context, id int64) (c Callback, err error) 
 	return c, noRow(err)
 }
 
+// Idempotency returns the task and body digest of a key seen before, or ErrNoRow.
+func (s *Store) Idempotency(ctx context.Context, a core.AccountID, key string) (id core.TaskID, body core.Digest, err error) {
+	var b []byte
+	err = s.read.QueryRowContext(ctx, sqlFindIdempotency, string(a), key).Scan((*int64)(&id), &b)
+	copy(body[:], b)
+	return id, body, noRow(err)
+}
+
+// Uploaded returns the size of bytes that an account has brought itself, or
+// ErrNoRow.
+func (s *Store) Uploaded(ctx context.Context, a core.AccountID, d core.Digest) (size int64, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT size FROM uploads WHERE account=? AND digest=?`, string(a), d[:]).Scan(&size)
+	return size, noRow(err)
+}
+
+// UploadedBytes returns how much an account has brought in all.
+func (s *Store) UploadedBytes(ctx context.Context, a core.AccountID) (n int64, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(size), 0) FROM uploads WHERE account=?`, string(a)).Scan(&n)
+	return n, err
+}
+
 // Docs reads all documents of nodes, keys, tokens or models.
 func Docs[T any](ctx context.Context, s *Store, table string) ([]*T, error) {
 	switch table {

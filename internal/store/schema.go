@@ -1,6 +1,6 @@
 package store
 
-// schema is version 1. Keys are 63-bit time-ordered integers or dense counters,
+// schema is what a new database gets. Keys are 63-bit time-ordered integers or dense counters,
 // so that inserts go to the right edge of each tree; indexes are few and
 // partial. Documents are JSON: what is never searched by needs no column.
 const schema = `
@@ -54,6 +54,18 @@ CREATE TABLE callbacks (id INTEGER PRIMARY KEY, task INTEGER NOT NULL, due INTEG
 CREATE INDEX callbacks_due ON callbacks (due) WHERE state = 'due';
 `
 
+// migrations bring the database of an older program up to date: the first makes
+// version 2 of version 1, and so on. A new database has had them all.
+var migrations = []string{
+	uploads,
+}
+
+// uploads are the bytes that an account has brought itself, and may therefore
+// use: knowing their digest, which receipts tell, is not enough.
+const uploads = `
+CREATE TABLE uploads (account TEXT, digest BLOB, size INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (account, digest)) WITHOUT ROWID;
+`
+
 // statements of the writer, prepared once.
 const (
 	sqlBegin           = `BEGIN IMMEDIATE`
@@ -76,5 +88,6 @@ const (
 	sqlPutToken        = `INSERT INTO tokens (hash, doc) VALUES (?,?) ON CONFLICT DO UPDATE SET doc=excluded.doc`
 	sqlPutModel        = `INSERT INTO models (name, version, doc) VALUES (?,?,?)`
 	sqlPutCallback     = `INSERT INTO callbacks (id, task, due, attempts, state, doc) VALUES (?,?,?,?,?,?) ON CONFLICT DO UPDATE SET due=excluded.due, attempts=excluded.attempts, state=excluded.state`
+	sqlPutUpload       = `INSERT INTO uploads (account, digest, size, at) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`
 	sqlPutMeta         = `INSERT INTO meta (k, v) VALUES (?,?) ON CONFLICT DO UPDATE SET v=excluded.v`
 )

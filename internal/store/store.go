@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net/url"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,18 +135,22 @@ func (s *Store) init() error {
 	if err := conn.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version); err != nil {
 		return err
 	}
-	switch version {
-	case 0:
-		if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE;"+schema+"PRAGMA user_version=1;COMMIT;"); err != nil {
+	current := 1 + len(migrations)
+	if version > current {
+		return fmt.Errorf("schema version %d is newer than this program knows (%d): use a newer atoll", version, current)
+	}
+	if version < current {
+		steps := schema + strings.Join(migrations, "")
+		if version > 0 {
+			steps = strings.Join(migrations[version-1:], "")
+		}
+		if _, err := conn.ExecContext(ctx, fmt.Sprintf("BEGIN IMMEDIATE;%sPRAGMA user_version=%d;COMMIT;", steps, current)); err != nil {
 			return err
 		}
-	case 1:
-	default:
-		return fmt.Errorf("schema version %d is newer than this program knows (1): use a newer atoll", version)
 	}
 	for _, q := range []string{sqlBegin, sqlCommit, sqlInsertTask, sqlUpdateTask, sqlPutPart, sqlPutResult, sqlPutReported, sqlPutEvents, sqlPutIdempotency,
 		sqlFindIdempotency, sqlPutAccount, sqlPutTransfer, sqlPutLeaf, sqlPutCheckpoint, sqlPutNode, sqlPutKey, sqlDeleteKey,
-		sqlPutToken, sqlPutModel, sqlPutCallback, sqlPutMeta} {
+		sqlPutToken, sqlPutModel, sqlPutCallback, sqlPutUpload, sqlPutMeta} {
 		if s.stmts[q], err = conn.PrepareContext(ctx, q); err != nil {
 			return fmt.Errorf("%s: %w", q, err)
 		}

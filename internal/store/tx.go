@@ -164,6 +164,11 @@ func (tx *Tx) PutModel(name string, version int, doc any) {
 	tx.exec(sqlPutModel, name, version, tx.doc(doc))
 }
 
+// PutUpload remembers that an account has brought bytes itself.
+func (tx *Tx) PutUpload(a core.AccountID, d core.Digest, size int64) {
+	tx.exec(sqlPutUpload, string(a), d[:], size, tx.Now.UnixMilli())
+}
+
 // PutMeta stores a single value under a name.
 func (tx *Tx) PutMeta(k string, v []byte) { tx.exec(sqlPutMeta, k, v) }
 

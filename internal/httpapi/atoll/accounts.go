@@ -29,7 +29,7 @@ type (
 
 	newJoinToken struct {
 		Owner core.AccountID `json:"owner" doc:"account that is paid for what the nodes do"`
-		Uses  int            `json:"uses,omitzero" doc:"how many nodes may join; default 1"`
+		Uses  *int           `json:"uses,omitzero" doc:"how many nodes may join; default 1"`
 		TTL   api.Duration   `json:"ttl,omitzero" doc:"default 24h"`
 	}
 
@@ -98,9 +98,12 @@ func (s *server) addAccounts() {
 		})
 	addBody(s, route{method: "POST", path: "/v1/join-tokens", id: "create-join-token", tag: tag, scope: auth.Admin, status: http.StatusCreated, summary: "Make a token with which nodes join for an owner"},
 		func(ctx context.Context, _ *none, in *newJoinToken) (*reply[api.JoinToken], error) {
-			setDefault(&in.Uses, 1)
+			uses := 1
+			if in.Uses != nil {
+				uses = *in.Uses
+			}
 			setDefault(&in.TTL, defaultTokenTTL)
-			return replyOf(s.hub.CreateJoinToken(ctx, in.Owner, in.Uses, in.TTL))
+			return replyOf(s.hub.CreateJoinToken(ctx, in.Owner, uses, in.TTL))
 		})
 }
 

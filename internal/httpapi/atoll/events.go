@@ -32,6 +32,10 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, p *auth.Principa
 		s.fail(w, r, err)
 		return
 	}
+	if r.Method == http.MethodHead { // there is no end to wait for
+		w.Header().Set("Content-Type", "text/event-stream")
+		return
+	}
 	s.eventStream(w, r, viewerOf(p), id, after)
 }
 

@@ -16,7 +16,7 @@ type (
 	}
 
 	drainBody struct {
-		On bool `json:"on" doc:"true: no new leases; false: resume"`
+		On *bool `json:"on" doc:"true: no new leases; false: resume"`
 	}
 
 	// LeasePath is embedded in the inputs of a lease's routes.
@@ -46,10 +46,13 @@ func (s *server) addNodes() {
 		})
 	addBody(s, route{method: "POST", path: "/v1/nodes/{id}/drain", id: "drain-node", tag: tag, scope: auth.Requester, summary: "Stop or resume giving a node new leases", about: "For its owner and for an admin."},
 		func(ctx context.Context, in *nodeInput, body *drainBody) (*reply[api.Node], error) {
+			if body.On == nil {
+				return nil, core.Errorf(core.Invalid, "want true to drain the node, or false to resume").At("on")
+			}
 			if err := s.checkOwner(ctx, core.NodeID(in.ID)); err != nil {
 				return nil, err
 			}
-			return replyOf(s.hub.Drain(ctx, core.NodeID(in.ID), body.On))
+			return replyOf(s.hub.Drain(ctx, core.NodeID(in.ID), *body.On))
 		})
 	add(s, route{method: "DELETE", path: "/v1/nodes/{id}", id: "revoke-node", tag: tag, scope: auth.Requester, summary: "Lock a node out for good", about: "For its owner and for an admin. Its leases go elsewhere."},
 		func(ctx context.Context, in *nodeInput) (*reply[api.Node], error) {

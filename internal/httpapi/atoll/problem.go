@@ -17,6 +17,9 @@ import (
 )
 
 const (
+	// maxDetail bounds each text of a problem, in bytes. Some hold what the caller
+	// sent, which need not even be UTF-8.
+	maxDetail   = 2000
 	problemType = "application/problem+json"
 	problemURN  = "urn:atoll:problem:"
 )
@@ -67,7 +70,7 @@ func problemOf(err error) api.Problem {
 	if !ok {
 		kind, k = core.Internal, kinds[core.Internal]
 	}
-	return api.Problem{Type: problemURN + string(kind), Title: k.title, Status: k.status, Detail: e.Message, Field: e.Field, Hint: e.Hint}
+	return api.Problem{Type: problemURN + string(kind), Title: k.title, Status: k.status, Detail: core.Clip(e.Message, maxDetail), Field: core.Clip(e.Field, maxDetail), Hint: core.Clip(e.Hint, maxDetail)}
 }
 
 func tooLarge(limit int64) error {

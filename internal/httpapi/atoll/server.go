@@ -3,9 +3,12 @@ package atoll
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"go.opentelemetry.io/otel/attribute"
@@ -84,7 +87,35 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler) // the client must see that the answer is cut short
 		}
 	}()
+	if err := checkURL(r.URL); err != nil {
+		s.fail(x, r, err)
+		return
+	}
 	s.mux.ServeHTTP(x, r)
+}
+
+// checkURL refuses what no route could mean: text that is not UTF-8, and a
+// parameter given twice, of which one would be ignored.
+func checkURL(u *url.URL) error {
+	if !utf8.ValidString(u.Path) {
+		return core.Errorf(core.Invalid, "the path is not UTF-8")
+	}
+	if u.RawQuery == "" {
+		return nil
+	}
+	q, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return core.Errorf(core.Invalid, "the query cannot be read")
+	}
+	for name, values := range q {
+		if !utf8.ValidString(name) || slices.ContainsFunc(values, func(v string) bool { return !utf8.ValidString(v) }) {
+			return core.Errorf(core.Invalid, "the query is not UTF-8")
+		}
+		if len(values) > 1 {
+			return core.Errorf(core.Invalid, "given %d times, want it once", len(values)).At(core.Clip(name, 100))
+		}
+	}
+	return nil
 }
 
 // Shared header values; nobody may append to them.

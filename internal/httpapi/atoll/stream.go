@@ -3,6 +3,7 @@ package atoll
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -43,14 +44,22 @@ func (st *stream) Write(b []byte) (int, error) {
 		st.w.Header().Set("Content-Type", "application/octet-stream")
 		st.w.WriteHeader(http.StatusOK)
 	}
-	if len(b) == 0 {
-		return 0, nil
+	written := 0
+	for piece := range slices.Chunk(b, streamPiece) {
+		if err := setDeadline(st.extend, st.timeout); err != nil {
+			return written, err
+		}
+		n, err := st.w.Write(piece)
+		if written += n; err != nil {
+			return written, err
+		}
 	}
-	if err := setDeadline(st.extend, st.timeout); err != nil {
-		return 0, err
-	}
-	return st.w.Write(b)
+	return written, nil
 }
+
+// streamPiece is how much has to arrive within one timeout, in bytes: little
+// enough for a thin line.
+const streamPiece = 64 << 10
 
 // end sends what is buffered and lifts the deadline, which would otherwise stay
 // with the connection.

@@ -112,7 +112,7 @@ func waitOf(query string) (time.Duration, error) {
 	}
 	for k := range q {
 		if k != "wait" {
-			return 0, core.Errorf(core.Invalid, "there is no such query parameter").At(clip(k)).WithHint("submit-task knows wait")
+			return 0, core.Errorf(core.Invalid, "there is no such query parameter").At(core.Clip(k, 100)).WithHint("submit-task knows wait")
 		}
 	}
 	var d api.Duration
@@ -123,11 +123,6 @@ func waitOf(query string) (time.Duration, error) {
 		return 0, core.Errorf(core.Invalid, "%s: want at most %s", d.Std(), maxWait).At("wait").WithHint("follow GET /v1/tasks/{id}/events for longer")
 	}
 	return d.Std(), nil
-}
-
-func clip(s string) string {
-	const most = 100
-	return s[:min(len(s), most)]
 }
 
 // idempotencyKey returns the header's value; empty means none was sent.

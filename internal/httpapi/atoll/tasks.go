@@ -125,7 +125,7 @@ func partOf(query string) (part int, given bool, err error) {
 	}
 	for k := range q {
 		if k != "part" {
-			return 0, false, core.Errorf(core.Invalid, "there is no such query parameter").At(clip(k)).WithHint("result knows part")
+			return 0, false, core.Errorf(core.Invalid, "there is no such query parameter").At(core.Clip(k, 100)).WithHint("result knows part")
 		}
 	}
 	if !q.Has("part") {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
@@ -178,18 +177,4 @@ func (r *rules) place(l *bus.Lease) string {
 		return fmt.Sprintf("this node's labels do not match %s", r.selector)
 	}
 	return ""
-}
-
-// clip makes s valid UTF-8 of at most n bytes.
-func clip(s string, n int) string {
-	s = strings.ToValidUTF8(s, "?")
-	if len(s) <= n {
-		return s
-	}
-	const mark = "…"
-	end := n - len(mark)
-	for !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + mark
 }

@@ -93,7 +93,7 @@ func (c *Core) deliver(h *held, out Outcome, fx *Effects) {
 	if out.Failure == "" {
 		out.Data = c.cfg.Faults.Alter(&h.lease, out.Data)
 	} else {
-		out.Failure = clip(out.Failure, maxFailure)
+		out.Failure = core.Clip(out.Failure, maxFailure)
 		out.Data = []byte(out.Failure)
 	}
 	if out.Started.IsZero() { // failed before it could run

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"atoll/internal/bus"
+	"atoll/internal/core"
 )
 
 // startQueued fills the free slots, oldest lease first. One that does not fit
@@ -63,7 +64,7 @@ func (c *Core) drop(h *held, how ending, reason string) {
 
 // refuse drops a lease and tells the hub, so that it goes elsewhere at once.
 func (c *Core) refuse(h *held, reason string) {
-	reason = clip(reason, maxReason)
+	reason = core.Clip(reason, maxReason)
 	c.drop(h, refused, reason)
 	c.status.refuse(&c.clock, bus.Refusal{Lease: h.lease.ID, Reason: reason})
 }

@@ -1,0 +1,135 @@
+package control
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"atoll/api"
+	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/receipt"
+	"atoll/internal/request"
+)
+
+// A node's words go into statements that must be UTF-8. Whatever it says, and
+// wherever that is cut, the hub goes on.
+func TestWordsOfANodeDoNotStopTheHub(t *testing.T) {
+	t.Parallel()
+	for _, words := range []string{strings.Repeat("a", 499) + "éé", strings.Repeat("é", 300), strings.Repeat("世", 1000)} {
+		w := newWorld(t)
+		a := w.join("a-1", "alice", "FR", 10_000)
+		r := w.mustSubmit(func(s *api.TaskSpec) { s.Retry = &api.Retry{MaxAttempts: 1} })
+		w.report(a, w.leases(a.id)[0], "fail:"+words, func(e *receipt.ExecutedLease) { e.Error = words })
+		if s := w.task(r.ID); s.State == "running" {
+			t.Errorf("%.20s…: %s", words, s.State)
+		}
+		if err := w.hub.Ready(t.Context()); err != nil {
+			t.Errorf("%.20s…: %v", words, err)
+		}
+		w.settle()
+		w.audit()
+	}
+}
+
+func TestDescriptionsAreCutBetweenCharacters(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	v := request.Viewer{Account: "demo"}
+	d, _, err := w.hub.PutBlob(t.Context(), v, strings.NewReader("other"), core.Digest{}, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := w.hub.RegisterModel(t.Context(), v, request.ModelUpload{Name: "long", Engine: "test", Digest: d, Description: "a" + strings.Repeat("é", 400)})
+	if err != nil || m.Description != core.Clip(m.Description, 500) {
+		t.Errorf("%q, %v", m.Description, err)
+	}
+}
+
+// A digest is no key: receipts tell it to everybody.
+func TestBytesAreForWhoBroughtThem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.hub.CreateAccount(t.Context(), "bob", 10*core.Credit, ""); err != nil {
+		t.Fatal(err)
+	}
+	secret := "blob:" + w.model.Digest.String()
+	spec := &api.TaskSpec{Model: "echo", Input: []api.DataPointer{{URI: secret}}}
+	submit := func(who core.AccountID, spec *api.TaskSpec) error {
+		full := spec.WithDefaults()
+		_, err := w.hub.Submit(t.Context(), request.Submission{Account: who, Spec: &full})
+		return err
+	}
+	if err := submit("demo", spec); err != nil {
+		t.Errorf("its owner: %v", err)
+	}
+	if err := submit("bob", spec); core.KindOf(err) != core.NotFound {
+		t.Errorf("as input: %v", err)
+	}
+	if err := submit("bob", &api.TaskSpec{Model: w.model.Digest.String(), Engine: "test", Input: []api.DataPointer{{URI: "data:,x"}}}); core.KindOf(err) != core.NotFound {
+		t.Errorf("as model: %v", err)
+	}
+	if _, err := w.hub.RegisterModel(t.Context(), request.Viewer{Account: "bob"}, request.ModelUpload{Name: "mine", Engine: "test", Digest: w.model.Digest}); core.KindOf(err) != core.NotFound {
+		t.Errorf("as a model of his own: %v", err)
+	}
+	if err := submit("bob", &api.TaskSpec{Model: "echo", Input: []api.DataPointer{{URI: "data:,x"}}}); err != nil {
+		t.Errorf("the registered model, which is for all: %v", err)
+	}
+	if _, _, err := w.hub.PutBlob(t.Context(), request.Viewer{Account: "bob"}, strings.NewReader("a model"), core.Digest{}, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if err := submit("bob", spec); err != nil {
+		t.Errorf("having brought the same bytes: %v", err)
+	}
+}
+
+// A client that repeats itself gets its task, though what it pointed to is gone.
+func TestRepeatedAfterTheInputIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	d, _, err := w.hub.PutBlob(t.Context(), request.Viewer{Account: "demo"}, strings.NewReader("soon gone"), core.Digest{}, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	point := func(s *api.TaskSpec) { s.Input = []api.DataPointer{{URI: "blob:" + d.String()}} }
+	first, err := w.submit("once", point)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.hub.cfg.Blobs.Delete(d); err != nil {
+		t.Fatal(err)
+	}
+	again, err := w.submit("once", point)
+	if err != nil || again.ID != first.ID || !again.Duplicate {
+		t.Errorf("%+v, %v; the first was %s", again, err, first.ID)
+	}
+	if _, err := w.submit("another", point); core.KindOf(err) != core.NotFound {
+		t.Errorf("a new task: %v", err)
+	}
+	if _, err := w.submit("once", func(s *api.TaskSpec) { point(s); s.Residency = []string{"EU"} }); err == nil {
+		t.Error("the key served for another request")
+	}
+}
+
+// What a requester demands of time is not held against nodes: they have time to
+// say that it cannot be met.
+func TestTightTimeoutsDoNotSpoilNodes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.join("a-1", "alice", "FR", 10_000)
+	w.mustSubmit(func(s *api.TaskSpec) {
+		s.Timeout = &api.Timeout{Queue: api.Duration(time.Second), Execution: api.Duration(100 * time.Millisecond)}
+	})
+	l := w.leases(a.id)[0]
+	accepted, _ := json.Marshal(bus.Status{Accepted: []core.LeaseID{l.ID}})
+	w.hub.Inbound(a.id, bus.KindStatus, accepted)
+	for range 8 { // 2 s, which is after the queue timeout
+		w.pass(250 * time.Millisecond)
+		w.beat(a)
+	}
+	nodes, err := w.hub.Nodes(t.Context())
+	if err != nil || nodes[0].Lost != 0 {
+		t.Errorf("%+v, %v", nodes, err)
+	}
+}
