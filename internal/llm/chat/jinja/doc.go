@@ -15,9 +15,9 @@
 // # What is understood
 //
 // Text, {{ expressions }}, {# comments #}, {% if %}, {% for %} with else, filter
-// and loop, {% set %} in both forms, {% macro %}, {% break %}, {% continue %},
-// {% raw %}, {% generation %} (which marks the answer for training and prints its
-// body). Include, import, extends and anything else are refused when parsing.
+// and loop, {% set %} in both forms, {% filter %}, {% macro %}, {% break %},
+// {% continue %}, {% raw %}, {% generation %} (which marks the answer for training
+// and prints its body). Include, import, extends and anything else are refused when parsing.
 //
 // Expressions have Python's operators, slices, calls with keywords, "is" tests and
 // filters. Names of filters, tests, methods and functions are in filters.go,
@@ -56,8 +56,8 @@ type Limits struct {
 	Output int // bytes of the result
 }
 
-// DefaultLimits suit a conversation of a few megabytes.
-var DefaultLimits = Limits{Steps: 5_000_000, Memory: 256 << 20, Output: 16 << 20}
+// DefaultLimits suit a conversation of a megabyte or two.
+var DefaultLimits = Limits{Steps: 2_000_000, Memory: 64 << 20, Output: 8 << 20}
 
 // What a template may be at most.
 const (

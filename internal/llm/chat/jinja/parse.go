@@ -153,14 +153,7 @@ func (p *parser) unary(filters bool) expr {
 	for filters {
 		switch t := p.peek(); {
 		case p.take("|"):
-			f := filter{line: t.line, of: e, name: p.wantName()}
-			if p.take("(") {
-				f.args, f.named = p.arguments()
-			}
-			if _, ok := filterFuncs[f.name]; !ok {
-				fail(t.line, "filter %.40q is not understood", f.name)
-			}
-			e = f
+			e = p.filters(e, t.line)
 		case p.take("is"):
 			e = p.test(e, t.line)
 		case p.is("("):

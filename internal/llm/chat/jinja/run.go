@@ -148,7 +148,11 @@ func (x capture) run(s *state) flow {
 	s.within(map[string]Value{}, func() { body = s.captured(func() { x.body.run(s) }) })
 	var v Value
 	s.within(map[string]Value{captureName: body}, func() { v = x.e.eval(s) })
-	s.scope.vars[x.target] = v
+	if x.target == "" {
+		s.print(s.text(v))
+	} else {
+		s.scope.vars[x.target] = v
+	}
 	return onward
 }
 

@@ -35,8 +35,8 @@ type (
 		of      string // the namespace, or ""
 		e       expr
 	}
-	capture struct { // set a | filters … endset
-		target string
+	capture struct { // set a | filters … endset; filter … endfilter
+		target string // or "", to print it
 		body   block
 		e      expr // of the body's text, which is captured under captureName
 	}
@@ -109,6 +109,8 @@ func (p *parser) statement(tag string, line int) stmt {
 		return p.set(line)
 	case "macro":
 		return p.macro(line)
+	case "filter":
+		return p.filterBlock(line)
 	case "break":
 		p.close(tBlockEnd)
 		return jump{breaks}
@@ -197,18 +199,35 @@ func (p *parser) set(line int) stmt {
 		fail(line, "%.20q, want =", p.peek().text)
 	}
 	c := capture{target: a.targets[0], e: name{line, captureName}}
-	for p.take("|") {
-		f := filter{line: line, of: c.e, name: p.wantName()}
-		if _, ok := filterFuncs[f.name]; !ok {
-			fail(line, "filter %.40q is not understood", f.name)
-		}
-		if p.take("(") {
-			f.args, f.named = p.arguments()
-		}
-		c.e = f
+	if p.take("|") {
+		c.e = p.filters(c.e, line)
 	}
 	p.close(tBlockEnd)
 	c.body, _ = p.body("endset")
+	p.close(tBlockEnd)
+	return c
+}
+
+// filters reads filters with "|" between, applied to what stands before.
+func (p *parser) filters(of expr, line int) expr {
+	for {
+		f := filter{line: line, of: of, name: p.wantName()}
+		if p.take("(") {
+			f.args, f.named = p.arguments()
+		}
+		if _, ok := filterFuncs[f.name]; !ok {
+			fail(line, "filter %.40q is not understood", f.name)
+		}
+		if of = f; !p.take("|") {
+			return of
+		}
+	}
+}
+
+func (p *parser) filterBlock(line int) stmt {
+	c := capture{e: p.filters(name{line, captureName}, line)}
+	p.close(tBlockEnd)
+	c.body, _ = p.body("endfilter")
 	p.close(tBlockEnd)
 	return c
 }

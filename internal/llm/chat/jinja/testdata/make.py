@@ -94,6 +94,7 @@ BLOCKS = [
     "a\n  {%- raw -%}  q  {%- endraw -%}  \nz",
     "{{ n }}\n{{ n }}\n",
     "\n\n{{ n }}\n\n",
+    "a{% filter upper | trim %}\n x {{ n }}y \n{% endfilter %}b",
     "{% generation %}x{% endgeneration %}",
 ]
 
