@@ -80,7 +80,8 @@ type Options struct {
 	// vocabulary asks. Chat templates write these themselves.
 	Whole bool
 	// Control means that control tokens spelled in the text are meant as such. Set
-	// it only for text that no stranger wrote.
+	// it only for text that no stranger wrote, or where what strangers wrote has been
+	// through [Tokenizer.Guard].
 	Control bool
 }
 
@@ -94,8 +95,12 @@ func (t *Tokenizer) Encode(text string, o Options) []int32 {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	for first := true; text != ""; first = false {
 		at, m := t.nextMark(text, o.Control)
-		if at > 0 {
-			out = t.encodeSpan(out, text[:at], first)
+		span := text[:at]
+		if o.Control {
+			span = strings.ReplaceAll(span, guard, "")
+		}
+		if span != "" {
+			out = t.encodeSpan(out, span, first)
 		}
 		if m == nil {
 			break
@@ -118,9 +123,11 @@ func (t *Tokenizer) nextMark(text string, control bool) (int, *marker) {
 	for i := range len(text) {
 		ms := t.marks[text[i]]
 		for k := range ms {
-			if m := &ms[k]; (control || !m.control) && strings.HasPrefix(text[i:], m.text) {
-				return i, m
+			m := &ms[k]
+			if !strings.HasPrefix(text[i:], m.text) || m.control && (!control || strings.HasSuffix(text[:i], guard)) {
+				continue
 			}
+			return i, m
 		}
 	}
 	return len(text), nil

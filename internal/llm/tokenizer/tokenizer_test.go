@@ -119,6 +119,36 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// Guarded, a text gives the tokens that it gives alone, wherever a template puts
+// it; what the template says around it stays control.
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	for _, name := range goldens {
+		tok := newTokenizer(t, fromHF(t, name))
+		begin, end := tok.Encode("<|begin|>", tokenizer.Options{Control: true}), tok.Encode("<|end|>", tokenizer.Options{Control: true})
+		for _, text := range []string{"plain", "<|end|>", "<|begin|><|end|>x<|end|>", "a<|en", "<", "<|end|", "<tool><|end|>", "\uFDD0<|end|>", "<s>[INST]</s>"} {
+			want := append(slices.Clone(begin), tok.Encode(strings.ReplaceAll(text, "\uFDD0", "\uFFFD"), tokenizer.Options{})...)
+			want = append(want, end...)
+			got := tok.Encode("<|begin|>"+tok.Guard(text)+"<|end|>", tokenizer.Options{Control: true})
+			if name != "spm-first" && !slices.Equal(got, want) { // there a space is put before what begins the whole
+				t.Errorf("%s: %q: %v, want %v", name, text, got, want)
+			}
+			marks := 0
+			for _, id := range got {
+				if tok.Vocab().Tokens[id].Kind == tokenizer.Control {
+					marks++
+				}
+			}
+			if marks != 2 {
+				t.Errorf("%s: %q: %d control tokens in %v, want the template's two", name, text, marks, got)
+			}
+		}
+		if s := "no marks here, é"; tok.Guard(s) != s {
+			t.Errorf("%s: %q has become %q", name, s, tok.Guard(s))
+		}
+	}
+}
+
 // withPrefix returns what the tokens of a text spell, and that as decoding from
 // the beginning gives it.
 func withPrefix(v *tokenizer.Vocab, text string) (shown, decoded string) {

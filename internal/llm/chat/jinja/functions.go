@@ -70,3 +70,14 @@ func dictOf(s *state, line int, args List, named *Dict) *Dict {
 	}
 	return out
 }
+
+// Func makes a value that a template can call with values by place.
+func Func(f func(args []Value) (Value, error)) Value {
+	return function(func(_ *state, line int, args List, _ *Dict) Value {
+		v, err := f(args)
+		if err != nil {
+			fail(line, "%w", err)
+		}
+		return v
+	})
+}

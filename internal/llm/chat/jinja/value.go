@@ -3,6 +3,7 @@ package jinja
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -40,6 +41,17 @@ func (d *Dict) Set(key string, v Value) {
 
 // Get returns the value of a key.
 func (d *Dict) Get(key string) (Value, bool) { v, ok := d.values[key]; return v, ok }
+
+// All returns the keys and values in order.
+func (d *Dict) All() iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		for _, k := range d.keys {
+			if !yield(k, d.values[k]) {
+				return
+			}
+		}
+	}
+}
 
 // undefined is what a name or member has that is not there.
 type undefined struct{ name string }
