@@ -3,6 +3,7 @@ package chat
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"atoll/internal/core"
 	"atoll/internal/llm/chat/jinja"
@@ -59,7 +60,7 @@ func contentText(v jinja.Value) (string, *core.Error) {
 	case string:
 		return x, nil
 	case jinja.List:
-		var text string
+		var text strings.Builder
 		for _, v := range x {
 			part, ok := v.(*jinja.Dict)
 			if !ok {
@@ -74,9 +75,9 @@ func contentText(v jinja.Value) (string, *core.Error) {
 			if !ok {
 				return "", core.Errorf(core.Invalid, "a part's text must be a string")
 			}
-			text += piece
+			text.WriteString(piece)
 		}
-		return text, nil
+		return text.String(), nil
 	}
 	return "", core.Errorf(core.Invalid, "want a string or an array of parts")
 }

@@ -252,7 +252,7 @@ func TestWriteRefuses(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	f.Add([]byte(write(f, every, source("w", quant.F32, make([]byte, 32), 8))))
+	f.Add(write(f, every, source("w", quant.F32, make([]byte, 32), 8)))
 	f.Add([]byte(header(3, 2, 0).tensor("w", quant.F32, 0, 9).tensor("v", quant.Q8_0, 32, 32, 2).data(200)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		file, err := read(b)

@@ -248,7 +248,7 @@ func chosen(s *state, line int, a List, byAttribute, keep bool) Value {
 		}
 		rest = rest[1:]
 	}
-	holds := func(v Value) bool { return truth(v) }
+	holds := truth
 	if len(rest) > 0 {
 		test, ok := testFuncs[textArgument(line, rest, 0)]
 		if !ok {

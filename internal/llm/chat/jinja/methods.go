@@ -198,11 +198,11 @@ func split(s *state, line int, x string, args List, fromRight bool) Value {
 
 // find returns the place in characters, or −1.
 func find(x, sub string) Value {
-	i := strings.Index(x, sub)
-	if i < 0 {
+	before, _, ok := strings.Cut(x, sub)
+	if !ok {
 		return int64(-1)
 	}
-	return int64(len([]rune(x[:i])))
+	return int64(len([]rune(before)))
 }
 
 func capitalize(x string) string {

@@ -3,6 +3,7 @@ package jinja
 import (
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // parser reads tokens. It fails at the first that does not fit.
@@ -188,11 +189,12 @@ func (p *parser) primary() expr {
 	t := p.next()
 	switch t.kind {
 	case tString:
-		s := t.text
+		var s strings.Builder
+		s.WriteString(t.text)
 		for p.peek().kind == tString { // "a" "b" is "ab"
-			s += p.next().text
+			s.WriteString(p.next().text)
 		}
-		return literal{s}
+		return literal{s.String()}
 	case tInt:
 		n, err := strconv.ParseInt(t.text, 10, 64)
 		if err != nil {

@@ -1,5 +1,7 @@
 package jinja
 
+import "maps"
+
 func (b block) run(s *state) flow {
 	for _, x := range b {
 		s.step()
@@ -136,9 +138,7 @@ func (x assign) run(s *state) flow {
 	case len(x.targets) == 1:
 		s.scope.vars[x.targets[0]] = v
 	default:
-		for k, v := range unpack(x.line, x.targets, v) {
-			s.scope.vars[k] = v
-		}
+		maps.Copy(s.scope.vars, unpack(x.line, x.targets, v))
 	}
 	return onward
 }

@@ -1,5 +1,7 @@
 package jinja
 
+import "slices"
+
 // stmt is a piece of a template; run writes what it prints.
 type stmt interface {
 	run(s *state) flow
@@ -78,10 +80,8 @@ func (p *parser) body(ends ...string) (block, string) {
 			p.close(tClose)
 		case tBlock:
 			tag := p.wantName()
-			for _, end := range ends {
-				if tag == end {
-					return out, tag
-				}
+			if slices.Contains(ends, tag) {
+				return out, tag
 			}
 			out = append(out, p.statement(tag, t.line))
 		default:

@@ -1,5 +1,7 @@
 package jinja
 
+import "maps"
+
 import "fmt"
 
 // Template is a parsed template. It is immutable and may be rendered by many
@@ -25,9 +27,7 @@ func (t *Template) Render(vars map[string]Value, limits Limits) (out string, err
 	for k, v := range functions {
 		s.scope.vars[k] = v
 	}
-	for k, v := range vars {
-		s.scope.vars[k] = v
-	}
+	maps.Copy(s.scope.vars, vars)
 	s.scope = &scope{vars: map[string]Value{}, outer: s.scope}
 	t.body.run(s)
 	return s.out.String(), nil
