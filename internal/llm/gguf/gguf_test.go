@@ -179,8 +179,8 @@ func TestBadFiles(t *testing.T) {
 			t.Errorf("%s: %v; want ErrFormat and %q", c.name, err, c.want)
 		}
 	}
-	_, err := read(header(3, 1, 0).tensor("w", 13, 0, 256).data(256))
-	if !errors.Is(err, quant.ErrType) || !strings.Contains(err.Error(), "Q5_K") {
+	_, err := read(header(3, 1, 0).tensor("w", 10, 0, 256).data(256))
+	if !errors.Is(err, quant.ErrType) || !strings.Contains(err.Error(), "Q2_K") {
 		t.Errorf("a format that is not understood: %v", err)
 	}
 }
