@@ -108,6 +108,7 @@ func TestBadGGUF(t *testing.T) {
 		{"a mixture of experts", set("llama.expert_count", uint32(8)), core.Unsupported, "llama.expert_count is 8"},
 		{"YaRN of its own", set("llama.rope.scaling.yarn_beta_fast", float32(16)), core.Unsupported, "yarn_beta_fast is 16"},
 		{"a factor that is no number", set("llama.rope.scaling.attn_factor", "x"), core.Invalid, "attn_factor"},
+		{"a split model", set("split.count", uint16(3)), core.Unsupported, "one of 3 files"},
 		{"an unknown hyperparameter", set("llama.logit_scale", float32(2)), core.Unsupported, "llama.logit_scale"},
 		{"layers of a wrong type", set("llama.block_count", "two"), core.Invalid, "llama.block_count"},
 		{"a layer too many", set("llama.block_count", uint32(3)), core.Invalid, "blk.2.attn_norm.weight is missing"},

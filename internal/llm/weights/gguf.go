@@ -37,6 +37,9 @@ func (m *Model) readGGUF(r io.ReaderAt, size int64) error {
 	if err != nil {
 		return err
 	}
+	if parts, err := f.Meta.Int("split.count", 1); err != nil || parts > 1 {
+		return fmt.Errorf("%w: this is one of %d files of a split model; join them with llama-gguf-split --merge", errUnsupported, parts)
+	}
 	found := make(map[string]gguf.Tensor, len(f.Tensors))
 	for _, t := range f.Tensors {
 		found[t.Name] = t
