@@ -17,11 +17,7 @@ func Decode(dst []float32, src []byte, t Type) error {
 	if len(src) != want {
 		return fmt.Errorf("%w: %d bytes for %d elements of %s, want %d", ErrShape, len(src), len(dst), t, want)
 	}
-	l := layouts[t]
-	for i := 0; i < len(dst); i += l.elements {
-		l.decode(dst[i:i+l.elements], src[:l.bytes])
-		src = src[l.bytes:]
-	}
+	layouts[t].decode(dst, src)
 	return checkFinite(dst)
 }
 
@@ -39,46 +35,88 @@ func checkFinite(x []float32) error {
 func notFinite(v float32) bool { return math.Float32bits(v)&0x7F800000 == 0x7F800000 }
 
 func decodeF32(dst []float32, src []byte) {
-	dst[0] = math.Float32frombits(binary.LittleEndian.Uint32(src))
+	for i := range dst {
+		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+	}
 }
 
-func decodeF16(dst []float32, src []byte) { dst[0] = half(src) }
+func decodeF16(dst []float32, src []byte) {
+	for i := range dst {
+		dst[i] = half(src[2*i:])
+	}
+}
 
 func decodeBF16(dst []float32, src []byte) {
-	dst[0] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src)) << 16)
+	for i := range dst {
+		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16)
+	}
 }
 
 // half reads a binary16.
 func half(src []byte) float32 { return FromHalf(binary.LittleEndian.Uint16(src)) }
 
 func decodeQ8(dst []float32, src []byte) {
-	d := half(src)
-	for i, q := range src[2:Q8Bytes] {
-		dst[i] = d * float32(int8(q))
+	for ; len(dst) > 0; dst, src = dst[Q8Elements:], src[Q8Bytes:] {
+		d, out := half(src), dst[:Q8Elements]
+		for i, q := range src[2:Q8Bytes] {
+			out[i] = d * float32(int8(q))
+		}
 	}
 }
 
-func decodeQ4(dst []float32, src []byte) {
-	d := half(src)
-	for i, b := range src[2:18] {
-		dst[i] = d * float32(int(b&15)-8)
-		dst[i+16] = d * float32(int(b>>4)-8)
+func decodeQ4_0(dst []float32, src []byte) {
+	nibbles(dst, src[2:], nil, half(src), -8, 0)
+}
+
+func decodeQ4_1(dst []float32, src []byte) {
+	nibbles(dst, src[4:], nil, half(src), 0, half(src[2:]))
+}
+
+func decodeQ5_0(dst []float32, src []byte) {
+	nibbles(dst, src[6:], src[2:6], half(src), -16, 0)
+}
+
+func decodeQ5_1(dst []float32, src []byte) {
+	nibbles(dst, src[8:], src[4:8], half(src), 0, half(src[2:]))
+}
+
+// nibbles sets 32 elements to d·(q + shift) + m. The low four bits of q are the low
+// nibbles of 16 bytes and then their high ones; a fifth bit, if there is one, is
+// that of the element's place in high.
+func nibbles(dst []float32, low, high []byte, d float32, shift int, m float32) {
+	var fifth uint32
+	if high != nil {
+		fifth = binary.LittleEndian.Uint32(high)
+	}
+	for i, b := range low[:16] {
+		x, y := int(b&15|byte(fifth>>i&1)<<4), int(b>>4|byte(fifth>>(i+16)&1)<<4)
+		dst[i] = float32(d*float32(x+shift)) + m
+		dst[i+16] = float32(d*float32(y+shift)) + m
 	}
 }
 
-// decodeQ4K reads eight groups of 32. Groups come in pairs: of 32 bytes of q the
-// low nibbles are one group, the high ones the next.
 func decodeQ4K(dst []float32, src []byte) {
-	d, m, packed, q := half(src), half(src[2:]), src[4:16], src[16:144]
+	groups(dst, src, src[16:144], nil)
+}
+
+func decodeQ5K(dst []float32, src []byte) {
+	groups(dst, src, src[48:176], src[16:48])
+}
+
+// groups reads eight groups of 32. Groups come in pairs: of 32 bytes of low the low
+// nibbles are one group, the high ones the next. A fifth bit, if there is one, is
+// bit g of the element's byte in high.
+func groups(dst []float32, src, low, high []byte) {
+	d, m, packed := half(src), half(src[2:]), src[4:16]
 	for g := range 8 {
 		s, t := groupScale(packed, g)
-		scale, low := d*float32(s), m*float32(t)
-		for i, b := range q[g/2*32 : g/2*32+32] {
-			v := b & 15
-			if g%2 == 1 {
-				v = b >> 4
+		scale, least := d*float32(s), m*float32(t)
+		for i, b := range low[g/2*32 : g/2*32+32] {
+			v := b >> (g % 2 * 4) & 15
+			if high != nil {
+				v |= high[i] >> g & 1 << 4
 			}
-			dst[g*32+i] = float32(scale*float32(v)) - low
+			dst[g*32+i] = float32(scale*float32(v)) - least
 		}
 	}
 }

@@ -51,7 +51,7 @@ func floats(b []byte) []float32 {
 	return out
 }
 
-var types = []quant.Type{quant.F32, quant.F16, quant.BF16, quant.Q8_0, quant.Q4_0, quant.Q4_K, quant.Q6_K}
+var types = []quant.Type{quant.F32, quant.F16, quant.BF16, quant.Q8_0, quant.Q4_0, quant.Q4_1, quant.Q5_0, quant.Q5_1, quant.Q4_K, quant.Q5_K, quant.Q6_K}
 
 func TestDecodeAsGGML(t *testing.T) {
 	t.Parallel()
@@ -62,6 +62,9 @@ func TestDecodeAsGGML(t *testing.T) {
 			if k.String() == name {
 				kind = k
 			}
+		}
+		if kind.String() != name {
+			t.Fatalf("the vectors hold %s, which the test does not list", name)
 		}
 		got := make([]float32, len(want))
 		if err := quant.Decode(got, raw, kind); err != nil {
@@ -203,8 +206,8 @@ func TestShapes(t *testing.T) {
 	if _, err := quant.Q8_0.RowBytes(-32); !errors.Is(err, quant.ErrShape) {
 		t.Errorf("a negative row: %v", err)
 	}
-	if _, err := quant.Type(13).RowBytes(256); !errors.Is(err, quant.ErrType) {
-		t.Errorf("Q5_K: %v", err)
+	if _, err := quant.Type(10).RowBytes(256); !errors.Is(err, quant.ErrType) {
+		t.Errorf("Q2_K: %v", err)
 	}
 	if err := quant.Decode(make([]float32, 32), make([]byte, 33), quant.Q8_0); !errors.Is(err, quant.ErrShape) {
 		t.Errorf("a byte too few: %v", err)
@@ -217,11 +220,32 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-func BenchmarkDecodeQ4K(b *testing.B) {
-	raw, dst := make([]byte, 144*16), make([]float32, 4096)
-	b.SetBytes(int64(len(raw)))
+func BenchmarkDecode(b *testing.B) {
+	for _, kind := range types {
+		b.Run(kind.String(), func(b *testing.B) {
+			size, err := kind.RowBytes(4096)
+			if err != nil {
+				b.Fatal(err)
+			}
+			raw, dst := make([]byte, size), make([]float32, 4096)
+			b.SetBytes(int64(4 * len(dst)))
+			for b.Loop() {
+				if err := quant.Decode(dst, raw, kind); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkEncodeQ8(b *testing.B) {
+	x, dst := make([]float32, 4096), make([]byte, 128*quant.Q8Bytes)
+	for i := range x {
+		x[i] = float32(i%251) - 125
+	}
+	b.SetBytes(int64(4 * len(x)))
 	for b.Loop() {
-		if err := quant.Decode(dst, raw, quant.Q4_K); err != nil {
+		if err := quant.EncodeQ8(dst, x); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,5 +1,7 @@
 package tokenizer
 
+import "strings"
+
 import "fmt"
 
 // The patterns by which tokenizer.json tells its pre-tokenizer.
@@ -20,16 +22,16 @@ func (v *Vocab) hfScheme(h *hfTokenizer) error {
 	if v.Pre == "" {
 		return fmt.Errorf("%w: tokenizer.json: the pre_tokenizer is not one of gpt2, llama-bpe, qwen2, smollm", ErrVocab)
 	}
-	normal := ""
+	var normal strings.Builder
 	for _, s := range flatten(h.Normalizer, func(s *hfStep) []hfStep { return s.Normalizers }) {
-		normal += s.Type + " "
+		normal.WriteString(s.Type + " ")
 	}
 	want := ""
 	if v.Pre == "qwen2" {
 		want = "NFC "
 	}
-	if normal != want {
-		return fmt.Errorf("%w: tokenizer.json: normalizer %.40q, want %q with this pre_tokenizer", ErrVocab, normal, want)
+	if normal.String() != want {
+		return fmt.Errorf("%w: tokenizer.json: normalizer %.40q, want %q with this pre_tokenizer", ErrVocab, normal.String(), want)
 	}
 	if whole := v.Pre == "llama-bpe"; h.Model.IgnoreMerges != whole {
 		return fmt.Errorf("%w: tokenizer.json: ignore_merges is %t, want %t with this pre_tokenizer", ErrVocab, h.Model.IgnoreMerges, whole)

@@ -123,32 +123,12 @@ func FromHF(files HFFiles) (*Vocab, error) {
 // hfTokens lays out the vocabulary and the added tokens by id. Ids that are left
 // out become unused tokens.
 func (v *Vocab) hfTokens(h *hfTokenizer) (map[string]int32, error) {
-	ids := make(map[string]int32, len(h.Model.Vocab)+len(h.Added))
-	size := int32(0)
-	place := func(text string, id int32) error {
-		if id < 0 || id >= maxTokens {
-			return fmt.Errorf("%w: tokenizer.json: token %.40q has the id %d, over %d", ErrVocab, text, id, maxTokens-1)
-		}
-		if other, ok := ids[text]; ok && other != id {
-			return fmt.Errorf("%w: tokenizer.json: token %.40q has the ids %d and %d", ErrVocab, text, other, id)
-		}
-		ids[text] = id
-		size = max(size, id+1)
-		return nil
-	}
-	for text, id := range h.Model.Vocab {
-		if err := place(text, id); err != nil {
-			return nil, err
-		}
+	ids, err := h.ids()
+	if err != nil {
+		return nil, err
 	}
 	kinds := map[string]Kind{}
 	for _, a := range h.Added {
-		if a.Single || a.LStrip || a.RStrip {
-			return nil, fmt.Errorf("%w: tokenizer.json: added token %.40q strips its neighbours or stands for single words only, which is not understood", ErrVocab, a.Content)
-		}
-		if err := place(a.Content, a.ID); err != nil {
-			return nil, err
-		}
 		if kinds[a.Content] = User; a.Special {
 			kinds[a.Content] = Control
 		}
@@ -161,6 +141,10 @@ func (v *Vocab) hfTokens(h *hfTokenizer) (map[string]int32, error) {
 		if v.Unknown = id; v.Model == SPM {
 			kinds[*u] = Unknown
 		}
+	}
+	size := int32(0)
+	for _, id := range ids {
+		size = max(size, id+1)
 	}
 	v.Tokens = make([]Token, size)
 	for text, id := range ids {
@@ -179,6 +163,36 @@ func (v *Vocab) hfTokens(h *hfTokenizer) (map[string]int32, error) {
 	for i := range v.Tokens {
 		if v.Tokens[i].Text == "" {
 			v.Tokens[i] = Token{Text: fmt.Sprintf("[PAD%d]", i), Kind: Unused}
+		}
+	}
+	return ids, nil
+}
+
+// ids joins the vocabulary and the added tokens, which may name the same token but
+// not give it another id.
+func (h *hfTokenizer) ids() (map[string]int32, error) {
+	ids := make(map[string]int32, len(h.Model.Vocab)+len(h.Added))
+	place := func(text string, id int32) error {
+		if id < 0 || id >= maxTokens {
+			return fmt.Errorf("%w: tokenizer.json: token %.40q has the id %d, want 0 to %d", ErrVocab, text, id, maxTokens-1)
+		}
+		if other, ok := ids[text]; ok && other != id {
+			return fmt.Errorf("%w: tokenizer.json: token %.40q has the ids %d and %d", ErrVocab, text, other, id)
+		}
+		ids[text] = id
+		return nil
+	}
+	for text, id := range h.Model.Vocab {
+		if err := place(text, id); err != nil {
+			return nil, err
+		}
+	}
+	for _, a := range h.Added {
+		if a.Single || a.LStrip || a.RStrip {
+			return nil, fmt.Errorf("%w: tokenizer.json: added token %.40q strips its neighbours or stands for single words only, which is not understood", ErrVocab, a.Content)
+		}
+		if err := place(a.Content, a.ID); err != nil {
+			return nil, err
 		}
 	}
 	return ids, nil

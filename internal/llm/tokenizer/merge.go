@@ -73,13 +73,12 @@ func (j *joiner) join(rank func(text string, l, r symbol) (float64, int32, bool)
 
 // A binary heap; container/heap would allocate for each candidate.
 func (j *joiner) push(c candidate) {
-	h := append(j.heap, c)
-	i := len(h) - 1
+	j.heap = append(j.heap, c)
+	h, i := j.heap, len(j.heap)-1
 	for i > 0 && h[i].before(h[(i-1)/2]) {
 		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
 		i = (i - 1) / 2
 	}
-	j.heap = h
 }
 
 func (j *joiner) pop() candidate {

@@ -13,11 +13,11 @@ import (
 // Tokenizer encodes and decodes. It is immutable.
 type Tokenizer struct {
 	vocab  *Vocab
-	ids    map[string]int32  // of tokens that text may become
-	merges map[Merge]ranked  // nil where scores rank
-	bytes  [256]int32        // each byte's token
-	plain  []string          // each token's text as bytes
-	marks  map[byte][]marker // user and control tokens by their first byte
+	ids    map[string]int32 // of tokens that text may become
+	merges map[Merge]ranked // nil where scores rank
+	bytes  [256]int32       // each byte's token
+	plain  []string         // each token's text as bytes
+	marks  [256][]marker    // user and control tokens by their first byte
 }
 
 type ranked struct {
@@ -38,7 +38,7 @@ func New(v *Vocab) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tokenizer{vocab: v, ids: make(map[string]int32, len(all)), plain: make([]string, len(v.Tokens)), marks: map[byte][]marker{}}
+	t := &Tokenizer{vocab: v, ids: make(map[string]int32, len(all)), plain: make([]string, len(v.Tokens))}
 	for i, tok := range v.Tokens {
 		id := int32(i)
 		t.plain[i] = v.plain(tok)
@@ -80,7 +80,8 @@ type Options struct {
 	// vocabulary asks. Chat templates write these themselves.
 	Whole bool
 	// Control means that control tokens spelled in the text are meant as such. Set
-	// it only for text that no stranger wrote.
+	// it only for text that no stranger wrote, or where what strangers wrote has been
+	// through [Tokenizer.Guard].
 	Control bool
 }
 
@@ -94,8 +95,12 @@ func (t *Tokenizer) Encode(text string, o Options) []int32 {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	for first := true; text != ""; first = false {
 		at, m := t.nextMark(text, o.Control)
-		if at > 0 {
-			out = t.encodeSpan(out, text[:at], first)
+		span := text[:at]
+		if o.Control {
+			span = strings.ReplaceAll(span, guard, "")
+		}
+		if span != "" {
+			out = t.encodeSpan(out, span, first)
 		}
 		if m == nil {
 			break
@@ -112,15 +117,14 @@ func (t *Tokenizer) Encode(text string, o Options) []int32 {
 // nextMark returns where the first mark of the text is and which, the longest of
 // those that begin there; or the text's length and nil.
 func (t *Tokenizer) nextMark(text string, control bool) (int, *marker) {
-	if len(t.marks) == 0 {
-		return len(text), nil
-	}
 	for i := range len(text) {
 		ms := t.marks[text[i]]
 		for k := range ms {
-			if m := &ms[k]; (control || !m.control) && strings.HasPrefix(text[i:], m.text) {
-				return i, m
+			m := &ms[k]
+			if !strings.HasPrefix(text[i:], m.text) || m.control && (!control || strings.HasSuffix(text[:i], guard)) {
+				continue
 			}
+			return i, m
 		}
 	}
 	return len(text), nil

@@ -22,7 +22,13 @@ var ggufKeys = []string{
 	"attention.layer_norm_rms_epsilon", "attention.sliding_window",
 	"rope.dimension_count", "rope.freq_base", "rope.scaling.type", "rope.scaling.factor",
 	"rope.scaling.original_context_length", "rope.scaling.finetuned", "rope.scale_linear",
-	"expert_count", "expert_used_count", "tensor_data_layout", "pooling_type",
+	"expert_used_count", "tensor_data_layout", "pooling_type",
+}
+
+// usualKeys may be there if they have the value that is understood.
+var usualKeys = map[string]float64{
+	"expert_count": 0, "rope.scaling.attn_factor": 1, "rope.scaling.yarn_attn_factor": 1, "rope.scaling.yarn_ext_factor": 1,
+	"rope.scaling.yarn_beta_fast": yarnFast, "rope.scaling.yarn_beta_slow": yarnSlow,
 }
 
 func (m *Model) readGGUF(r io.ReaderAt, size int64) error {
@@ -30,6 +36,9 @@ func (m *Model) readGGUF(r io.ReaderAt, size int64) error {
 	f, err := gguf.Read(r, size)
 	if err != nil {
 		return err
+	}
+	if parts, err := f.Meta.Int("split.count", 1); err != nil || parts > 1 {
+		return fmt.Errorf("%w: this is one of %d files of a split model; join them with llama-gguf-split --merge", errUnsupported, parts)
 	}
 	found := make(map[string]gguf.Tensor, len(f.Tensors))
 	for _, t := range f.Tensors {
@@ -99,10 +108,8 @@ func (m *Model) ggufConfig(meta gguf.Meta, found map[string]gguf.Tensor) error {
 	default:
 		return fmt.Errorf("%w: architecture %.40q (llama, qwen2 and qwen3 are understood)", errUnsupported, arch)
 	}
-	for _, key := range meta.Keys() {
-		if name, ok := strings.CutPrefix(key, arch+"."); ok && !slices.Contains(ggufKeys, name) {
-			return fmt.Errorf("%w: hyperparameter %s is not understood", errUnsupported, key)
-		}
+	if err := knownKeys(meta, arch); err != nil {
+		return err
 	}
 	g := &getter{meta: meta, arch: arch}
 	c.Layers, c.Dim, c.FFN = g.int("block_count", 0), g.int("embedding_length", 0), g.int("feed_forward_length", 0)
@@ -114,9 +121,6 @@ func (m *Model) ggufConfig(meta gguf.Meta, found map[string]gguf.Tensor) error {
 	c.NormEps = g.float("attention.layer_norm_rms_epsilon", 0)
 	if t := found[ID{Part: TokenEmbedding}.String()]; len(t.Dims) == 2 {
 		c.Vocab = t.Dims[1]
-	}
-	if experts := g.int("expert_count", 0); experts > 0 {
-		return fmt.Errorf("%w: a mixture of %d experts", errUnsupported, experts)
 	}
 	if n := g.int("attention.value_length", c.HeadDim); n != c.HeadDim {
 		return fmt.Errorf("%w: heads of %d with values of %d", errUnsupported, c.HeadDim, n)
@@ -130,6 +134,28 @@ func (m *Model) ggufConfig(meta gguf.Meta, found map[string]gguf.Tensor) error {
 	c.TiedEmbeddings, c.QKVBias, c.QKNorm = !own, bias, norm
 	g.rope(c)
 	return g.err
+}
+
+// knownKeys refuses hyperparameters that are not understood.
+func knownKeys(meta gguf.Meta, arch string) error {
+	for _, key := range meta.Keys() {
+		name, ok := strings.CutPrefix(key, arch+".")
+		if !ok || slices.Contains(ggufKeys, name) {
+			continue
+		}
+		usual, ok := usualKeys[name]
+		if !ok {
+			return fmt.Errorf("%w: hyperparameter %s is not understood", errUnsupported, key)
+		}
+		v, err := meta.Float(key, usual)
+		if err != nil {
+			return err
+		}
+		if v != usual {
+			return fmt.Errorf("%w: hyperparameter %s is %g; only %g is understood", errUnsupported, key, v, usual)
+		}
+	}
+	return nil
 }
 
 // getter reads hyperparameters of one architecture and keeps the first error.

@@ -47,13 +47,17 @@ func (t *Tensor) ReadQ8(dst []byte, row, n int) error {
 	if len(dst) != n*size {
 		return t.fail(fmt.Errorf("a buffer of %d bytes for %d rows of %d", len(dst), n, size))
 	}
+	if t.Type == quant.Q8_0 {
+		if err := t.read(dst, row, n); err != nil {
+			return err
+		}
+		if err := quant.CheckQ8(dst); err != nil {
+			return t.fail(fmt.Errorf("rows %d to %d: %w", row, row+n-1, err))
+		}
+		return nil
+	}
 	var wide []float32
 	return t.each(row, n, func(r, rows int, raw []byte) error {
-		out := dst[(r-row)*size : (r-row+rows)*size]
-		if t.Type == quant.Q8_0 {
-			copy(out, raw)
-			return quant.CheckQ8(out)
-		}
 		if len(wide) < rows*t.Cols {
 			wide = make([]float32, rows*t.Cols)
 		}
@@ -61,15 +65,27 @@ func (t *Tensor) ReadQ8(dst []byte, row, n int) error {
 		if err := quant.Decode(x, raw, t.Type); err != nil {
 			return err
 		}
-		return quant.EncodeQ8(out, x)
+		return quant.EncodeQ8(dst[(r-row)*size:(r-row+rows)*size], x)
 	})
+}
+
+// read fills dst with the bytes of n rows from row on.
+func (t *Tensor) read(dst []byte, row, n int) error {
+	if row < 0 || n < 0 || row > t.Rows-n {
+		return t.fail(fmt.Errorf("rows %d to %d of %d", row, row+n, t.Rows))
+	}
+	size, err := t.Type.RowBytes(t.Cols)
+	if err != nil {
+		return t.fail(err)
+	}
+	if k, err := t.src.ReadAt(dst, t.Offset+int64(row)*int64(size)); k < len(dst) {
+		return t.fail(fmt.Errorf("read: %w", err))
+	}
+	return nil
 }
 
 // each calls f with the bytes of rows row to row+n, some rows at a time.
 func (t *Tensor) each(row, n int, f func(row, rows int, raw []byte) error) error {
-	if row < 0 || n < 0 || row > t.Rows-n {
-		return t.fail(fmt.Errorf("rows %d to %d of %d", row, row+n, t.Rows))
-	}
 	size, err := t.Type.RowBytes(t.Cols)
 	if err != nil {
 		return t.fail(err)
@@ -79,8 +95,8 @@ func (t *Tensor) each(row, n int, f func(row, rows int, raw []byte) error) error
 	for end := row + n; row < end; row += step {
 		rows := min(step, end-row)
 		raw := buf[:rows*size]
-		if k, err := t.src.ReadAt(raw, t.Offset+int64(row)*int64(size)); k < len(raw) {
-			return t.fail(fmt.Errorf("read: %w", err))
+		if err := t.read(raw, row, rows); err != nil {
+			return err
 		}
 		if err := f(row, rows, raw); err != nil {
 			return t.fail(fmt.Errorf("rows %d to %d: %w", row, row+rows-1, err))

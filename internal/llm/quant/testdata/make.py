@@ -14,7 +14,7 @@ b64 = lambda a: base64.b64encode(a.tobytes()).decode()
 out = {"gguf": "0.19.0", "decode": {}, "encode": []}
 
 # Where each format keeps its f16 scales: these must be finite.
-SIZES = {"Q4_0": (18, [0]), "Q8_0": (34, [0]), "Q4_K": (144, [0, 2]), "Q6_K": (210, [208])}
+SIZES = {"Q4_0": (18, [0]), "Q4_1": (20, [0, 2]), "Q5_0": (22, [0]), "Q5_1": (24, [0, 2]), "Q5_K": (176, [0, 2]), "Q8_0": (34, [0]), "Q4_K": (144, [0, 2]), "Q6_K": (210, [208])}
 for name, (size, scales) in SIZES.items():
     blocks = rng.integers(0, 256, (6, size), dtype=np.uint8)
     for s in scales:
