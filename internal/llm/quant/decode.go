@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"atoll/internal/repro"
 )
 
 // Decode sets dst to the elements of src, which holds them in format t and must
@@ -53,7 +55,7 @@ func decodeBF16(dst []float32, src []byte) {
 }
 
 // half reads a binary16.
-func half(src []byte) float32 { return FromHalf(binary.LittleEndian.Uint16(src)) }
+func half(src []byte) float32 { return repro.Float16(binary.LittleEndian.Uint16(src)).Float32() }
 
 func decodeQ8(dst []float32, src []byte) {
 	for ; len(dst) > 0; dst, src = dst[Q8Elements:], src[Q8Bytes:] {

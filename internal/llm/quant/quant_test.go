@@ -92,30 +92,6 @@ func TestEncodeQ8AsGGML(t *testing.T) {
 	}
 }
 
-func TestHalfIsExactAndNearest(t *testing.T) {
-	t.Parallel()
-	for h := range 1 << 16 {
-		v := quant.FromHalf(uint16(h))
-		if v != v {
-			continue
-		}
-		if back := quant.ToHalf(v); back != uint16(h) {
-			t.Fatalf("%#04x is %v, and back %#04x", h, v, back)
-		}
-		if h&0x7FFF >= 0x7BFF { // no greater finite neighbour
-			continue
-		}
-		// Between neighbours: the middle goes to the even one, all else to the nearer.
-		next := quant.FromHalf(uint16(h + 1))
-		mid := float32((float64(v) + float64(next)) / 2)
-		even := uint16(h + h&1)
-		below, above := math.Nextafter32(mid, v), math.Nextafter32(mid, next)
-		if quant.ToHalf(mid) != even || quant.ToHalf(below) != uint16(h) || quant.ToHalf(above) != uint16(h+1) {
-			t.Fatalf("around %v, between %#04x and the next: %#04x %#04x %#04x", mid, h, quant.ToHalf(below), quant.ToHalf(mid), quant.ToHalf(above))
-		}
-	}
-}
-
 func TestEncodeQ8AtItsLimits(t *testing.T) {
 	t.Parallel()
 	encode := func(v float32) ([]byte, error) {

@@ -3,6 +3,8 @@ package quant
 import (
 	"errors"
 	"fmt"
+
+	"atoll/internal/repro"
 )
 
 // Type is a number format. Its values are ggml's type numbers, as GGUF files
@@ -26,7 +28,7 @@ const (
 
 var (
 	// ErrNotFinite means that a NaN or an infinity stands where a number should.
-	ErrNotFinite = errors.New("not a finite number")
+	ErrNotFinite = repro.ErrNotFinite
 	// ErrRange means that a number is too large for the format asked for.
 	ErrRange = errors.New("too large for the format")
 	// ErrType means that a format is unknown.
