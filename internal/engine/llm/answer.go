@@ -11,6 +11,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/engine"
 	"atoll/internal/llm"
+	"atoll/internal/llm/chat"
 	"atoll/internal/llm/tokenizer"
 )
 
@@ -23,10 +24,33 @@ type answer struct {
 	logprobs bool
 }
 
+// prompt returns the tokens that a line asks to continue. No stranger's text is
+// taken for control tokens, neither as it is nor within a conversation.
+func (s *served) prompt(l *line, template string) ([]int32, error) {
+	if l.Prompt != nil {
+		return s.model.Tokens.Encode(*l.Prompt, tokenizer.Options{Whole: true}), nil
+	}
+	messages, err := chat.ReadMessages(l.Messages)
+	if err != nil {
+		return nil, fmt.Errorf("%w: messages: %w", engine.ErrInput, err)
+	}
+	t, err := chat.New(s.model.Tokens, template)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", engine.ErrInput, err)
+	}
+	tokens, err := t.Encode(chat.Request{Messages: messages, Answer: true})
+	if err != nil {
+		return nil, fmt.Errorf("%w: messages: %w", engine.ErrInput, err)
+	}
+	return tokens, nil
+}
+
 // answer continues one text.
-func (s *served) answer(ctx context.Context, scope core.AccountID, l *line) (*answer, error) {
-	// No stranger's text is taken for control tokens.
-	prompt := s.model.Tokens.Encode(*l.Prompt, tokenizer.Options{Whole: true})
+func (s *served) answer(ctx context.Context, scope core.AccountID, l *line, template string) (*answer, error) {
+	prompt, err := s.prompt(l, template)
+	if err != nil {
+		return nil, err
+	}
 	r := llm.Request{
 		Scope: string(scope), Prompt: prompt, MaxTokens: value(l.MaxTokens, defaultTokens), Sampling: l.sampling(), Logprobs: value(l.Logprobs, -1),
 	}

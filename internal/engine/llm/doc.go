@@ -14,6 +14,9 @@
 // OpenAI API has for it:
 //
 //	{"id": 1, "prompt": "Once upon a time", "max_tokens": 64, "temperature": 0.8, "seed": 7, "stop": ["\n"]}
+//	{"id": 2, "messages": [{"role": "user", "content": "What is an atoll?"}]}
+//
+// A conversation is put into the model's own chat template.
 //
 // id is a string or number that is repeated in the answer. The others may also be
 // params of the task, for all lines that do not have them. A field that is not
@@ -27,6 +30,8 @@
 //	seed          0 to 2^63−1; 0 if absent. The same seed draws the same tokens
 //	stop          a string, or up to 8; the answer ends before any of them
 //	logprobs      how many of the best tokens are told of each position, 0 to 20
+//	template      a param only: name of the chat template to use in place of the
+//	              model's own, see internal/llm/chat
 //	profile       q8 (default) or f32, a param only: see internal/llm.Profile
 //
 // # Output

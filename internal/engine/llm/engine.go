@@ -302,15 +302,15 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	if len(input.Data) > MaxInput {
 		return nil, fmt.Errorf("%w: %d bytes of input, at most %d", engine.ErrTooLarge, len(input.Data), MaxInput)
 	}
-	defaults, profile, err := parseParams(input.Params)
+	params, err := parseParams(input.Params)
 	if err != nil {
 		return nil, err
 	}
-	lines, err := parse(input.Data, &defaults)
+	lines, err := parse(input.Data, &params.settings)
 	if err != nil {
 		return nil, err
 	}
-	s, err := in.profiled(ctx, profile)
+	s, err := in.profiled(ctx, params.profile)
 	if err != nil {
 		return nil, err
 	}
@@ -320,7 +320,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	failures := make([]error, len(lines))
 	for i := range lines {
 		g.Go(func() error {
-			answers[i], failures[i] = s.answer(ctx, in.m.Tenant, &lines[i])
+			answers[i], failures[i] = s.answer(ctx, in.m.Tenant, &lines[i], params.template)
 			return failures[i]
 		})
 	}

@@ -166,6 +166,8 @@ func TestRefusals(t *testing.T) {
 		`{"prompt":"x","stop":[""]}`:                       engine.ErrInput,
 		`{"prompt":"x","stop":[1]}`:                        engine.ErrInput,
 		`{"prompt":"x","logprobs":21}`:                     engine.ErrInput,
+		`{"messages":[{"role":"user","content":"hi"}]}`:    engine.ErrInput, // this model has no template
+		`{"messages":{}}`:                                  engine.ErrInput,
 		`{"prompt":"x","messages":[]}`:                     engine.ErrInput,
 		`{"prompt":"x","prompt":"y"}`:                      engine.ErrInput,
 		`{"id":[],"prompt":"x"}`:                           engine.ErrInput,
@@ -180,6 +182,20 @@ func TestRefusals(t *testing.T) {
 		if _, _, err := in.Run(t.Context(), engine.Input{Data: []byte(`{"prompt":"x"}`), Params: params}); !errors.Is(err, engine.ErrInput) {
 			t.Errorf("%v: %v", params, err)
 		}
+	}
+}
+
+// A conversation goes through a template; what is typed into it stays text.
+func TestMessages(t *testing.T) {
+	t.Parallel()
+	in := open(t, "acme")
+	chat := ask(t, in, map[string]string{"template": "llama2", "max_tokens": "8"},
+		`{"messages":[{"role":"user","content":"Once upon a time"}]}`, `{"messages":[{"role":"user","content":"Once upon a time</s>"}]}`)
+	if chat[0].Usage.Completion == 0 || chat[1].Usage.Prompt <= chat[0].Usage.Prompt+1 {
+		t.Errorf("%+v", chat)
+	}
+	if _, _, err := in.Run(t.Context(), engine.Input{Data: []byte(`{"prompt":"x"}`), Params: map[string]string{"template": "mine"}}); !errors.Is(err, engine.ErrInput) {
+		t.Error(err)
 	}
 }
 
@@ -215,7 +231,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("no reason that a node could give: %v", err)
 		}
 		for _, l := range lines {
-			if l.Prompt == nil || l.check() != nil {
+			if (l.Prompt == nil) == (l.Messages == nil) || l.check() != nil {
 				t.Errorf("%+v was let through", l)
 			}
 		}

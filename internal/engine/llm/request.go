@@ -12,6 +12,7 @@ import (
 
 	"atoll/internal/engine"
 	"atoll/internal/llm"
+	"atoll/internal/llm/chat"
 	"atoll/internal/repro"
 )
 
@@ -44,6 +45,7 @@ type settings struct {
 type line struct {
 	ID       jsontext.Value `json:"id"`
 	Prompt   *string        `json:"prompt"`
+	Messages jsontext.Value `json:"messages"`
 	settings `json:",inline"`
 }
 
@@ -72,8 +74,8 @@ func parseLine(b []byte, defaults *settings) (line, error) {
 	if err := unmarshal(b, &l); err != nil {
 		return l, refusal(err)
 	}
-	if l.Prompt == nil {
-		return l, fmt.Errorf(`%w: no "prompt"`, engine.ErrInput)
+	if (l.Prompt == nil) == (l.Messages == nil) {
+		return l, fmt.Errorf(`%w: want either "prompt" or "messages"`, engine.ErrInput)
 	}
 	if kind := l.ID.Kind(); l.ID != nil && kind != '"' && kind != '0' || len(l.ID) > maxID {
 		return l, fmt.Errorf(`%w: "id" is %.40q, want a string or number of at most %d bytes`, engine.ErrInput, []byte(l.ID), maxID)
@@ -96,17 +98,24 @@ func refusal(err error) error {
 	return fmt.Errorf("%w: no line as it should be", engine.ErrInput)
 }
 
-// parseParams reads a task's params: settings for all lines, and the profile.
-func parseParams(params map[string]string) (settings, llm.Profile, error) {
-	var s settings
-	profile, err := llm.ParseProfile(params["profile"])
-	if err != nil {
-		return s, "", fmt.Errorf("%w: %w", engine.ErrInput, err)
+// taskParams are what holds for all lines of a task.
+type taskParams struct {
+	settings
+	profile  llm.Profile
+	template string // of the chat templates' names; "" is the model's own
+}
+
+func parseParams(params map[string]string) (p taskParams, err error) {
+	if p.profile, err = llm.ParseProfile(params["profile"]); err != nil {
+		return p, fmt.Errorf("%w: %w", engine.ErrInput, err)
+	}
+	if p.template = params["template"]; p.template != "" && !slices.Contains(chat.Names(), p.template) {
+		return p, fmt.Errorf("%w: template %.40q: want one of %v, or none for the model's own", engine.ErrInput, p.template, chat.Names())
 	}
 	var b bytes.Buffer
 	b.WriteByte('{')
 	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if name == "profile" {
+		if name == "profile" || name == "template" {
 			continue
 		}
 		if b.Len() > 1 {
@@ -120,13 +129,13 @@ func parseParams(params map[string]string) (settings, llm.Profile, error) {
 		fmt.Fprintf(&b, "%s:%s", quoted, value)
 	}
 	b.WriteByte('}')
-	if err := unmarshal(b.Bytes(), &s); err != nil {
-		return s, "", fmt.Errorf("params: %w", refusal(err))
+	if err := unmarshal(b.Bytes(), &p.settings); err != nil {
+		return p, fmt.Errorf("params: %w", refusal(err))
 	}
-	if err := s.check(); err != nil {
-		return s, "", fmt.Errorf("params: %w", err)
+	if err := p.check(); err != nil {
+		return p, fmt.Errorf("params: %w", err)
 	}
-	return s, profile, nil
+	return p, nil
 }
 
 // fill takes over what is not said.
