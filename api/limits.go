@@ -20,15 +20,19 @@ const (
 	// of nodes.
 	minPhase     = 100 * time.Millisecond
 	minLostAfter = time.Second
-	maxURL       = 8 << 10 // bytes of a URL, except data:
-	maxParams    = 128     // entries
-	maxParamName = 64      // bytes
-	maxDepth     = 32      // of a value in params
-	maxList      = 64      // regions, residency
-	maxName      = 63      // bytes of a region or GPU type
-	maxGPUs      = 64
-	maxCPU       = 1 << 20 // cores
-	maxMemory    = 1 << 50 // bytes
+	// Nodes are not asked whether they accept a penalty, so it has its bounds: a
+	// requester must not get work for nothing by asking the impossible.
+	minPenalLatency = time.Second
+	maxPenalty      = 500     // thousandths of the price
+	maxURL          = 8 << 10 // bytes of a URL, except data:
+	maxParams       = 128     // entries
+	maxParamName    = 64      // bytes
+	maxDepth        = 32      // of a value in params
+	maxList         = 64      // regions, residency
+	maxName         = 63      // bytes of a region or GPU type
+	maxGPUs         = 64
+	maxCPU          = 1 << 20 // cores
+	maxMemory       = 1 << 50 // bytes
 )
 
 // Defaults that WithDefaults fills in.

@@ -243,8 +243,17 @@ func (s *TaskSpec) checkSLA() error {
 	if _, err := a.PenaltyPerMille(); err != nil {
 		return err
 	}
-	if a.Penalty != "" && a.Latency == 0 {
+	if a.Penalty == "" {
+		return nil
+	}
+	if a.Latency == 0 {
 		return invalid("sla.penalty", "without sla.latency there is nothing to be late for").WithHint("add sla.latency")
+	}
+	if a.Latency.Std() < minPenalLatency {
+		return invalid("sla.latency", "%s: with a penalty it is at least %s, which a node can keep", a.Latency.Std(), minPenalLatency)
+	}
+	if perMille, _ := a.PenaltyPerMille(); perMille > maxPenalty {
+		return invalid("sla.penalty", "%s: a late result is still a result; want at most %d%%", a.Penalty, maxPenalty/10)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func TestLanguageModelByQuorum(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range leases {
-		if want := map[bool]string{true: "rejected", false: "passed"}[l.Node == "bonn-1"]; string(l.State) != want {
+		if want := map[bool]string{true: "rejected", false: "passed"}[l.Node == "bonn-1"]; l.State != want {
 			t.Errorf("%s: %s: %s, want %s", l.Node, l.State, l.Reason, want)
 		}
 	}

@@ -269,6 +269,7 @@ func (c *Control) Join(ctx context.Context, req identity.JoinRequest) (identity.
 		}
 		grant.NodeCert = string(cert)
 	}
+	replaced := ""
 	err = c.job(ctx, func(b *batch) error {
 		var tok tokenDoc
 		switch err := b.tx.FindToken(req.Token.Hash(), &tok); {
@@ -293,6 +294,11 @@ func (c *Control) Join(ctx context.Context, req identity.JoinRequest) (identity.
 		d := nodeDoc{ID: req.Node, Owner: tok.Owner, JoinedMs: b.now}
 		if old != nil {
 			d = old.doc
+			if replaced = d.Nkey; replaced == req.NkeyPublic {
+				replaced = ""
+			} else {
+				d.OldNkeys = append(slices.Clone(d.OldNkeys), oldNkey{replaced, b.now})
+			}
 			b.tx.DeleteKey(old.doc.KeyID)
 		} else {
 			tok.Uses--
@@ -304,6 +310,9 @@ func (c *Control) Join(ctx context.Context, req identity.JoinRequest) (identity.
 		grant.Owner, grant.APIKey = tok.Owner, identity.Token(key.Secret)
 		return nil
 	})
+	if err == nil && replaced != "" {
+		err = c.cfg.Admit.Revoke(replaced, c.now()) // at a restart RevokedNkeys says so again
+	}
 	return grant, err
 }
 
@@ -336,6 +345,9 @@ func RevokedNkeys(ctx context.Context, s *store.Store) (map[string]time.Time, er
 	for _, d := range docs {
 		if d.Revoked {
 			out[d.Nkey] = moment(d.RevokedMs)
+		}
+		for _, old := range d.OldNkeys {
+			out[old.Nkey] = moment(old.Ms)
 		}
 	}
 	return out, err

@@ -24,15 +24,13 @@ const maxProblems = 100
 // it reads committed rows only.
 func (c *Control) Audit(ctx context.Context) (api.Audit, error) {
 	a := auditor{paid: map[core.LeaseID]int{}, parts: map[partKey]int{}}
-	if err := a.readVerdicts(ctx, c.store); err != nil {
-		return api.Audit{}, err
-	}
-	// Balances first: transfers made in between only add to the replay.
+	// Balances first: transfers made in between only add to the replay. Verdicts
+	// last: each was published before it was paid.
+	var payments []ledger.Transfer
 	accounts, err := c.store.Accounts(ctx)
 	if err != nil {
 		return api.Audit{}, err
 	}
-	last := core.TransferID(0)
 	book := ledger.NewBook()
 	for t, err := range c.store.Transfers(ctx) {
 		if err != nil {
@@ -42,10 +40,15 @@ func (c *Control) Audit(ctx context.Context) (api.Audit, error) {
 		if err := book.Apply(t); err != nil {
 			a.problem("replay of %s: %v", t.ID, err)
 		}
-		last = max(last, t.ID)
 		if t.Kind == ledger.Post {
-			a.checkPayment(t)
+			payments = append(payments, t)
 		}
+	}
+	if err := a.readVerdicts(ctx, c.store); err != nil {
+		return api.Audit{}, err
+	}
+	for _, t := range payments {
+		a.checkPayment(t)
 	}
 	a.out.Debits, a.out.Credits = book.Debits, book.Credits
 	if err := a.checkReplicas(ctx, c.store); err != nil {

@@ -119,6 +119,7 @@ type Control struct {
 	payouts   []payout // granted, waiting for a checkpoint; by log index
 	published store.Checkpoint
 	boot      time.Time
+	sweptMs   int64 // when time was last looked at
 	lookedMs  int64 // when waiting parts were last held against the market
 	stats     stats
 }
@@ -158,11 +159,12 @@ type part struct {
 
 // leaseRef finds a live lease.
 type leaseRef struct {
-	task   *task
-	part   *part
-	node   *node
-	id     core.LeaseID
-	sentMs int64
+	task    *task
+	part    *part
+	node    *node
+	id      core.LeaseID
+	sentMs  int64
+	refused bool // a report of it was refused, and the requester told so
 }
 
 func (r *leaseRef) lease() *lifecycle.Lease { return r.part.Lease(r.id) }

@@ -124,8 +124,22 @@ func (c *Control) PutResult(ctx context.Context, id core.NodeID, lease core.Leas
 	if !ok {
 		return core.Errorf(core.NotFound, "no live lease %s of this node", lease)
 	}
-	_, _, err := c.cfg.Blobs.Put(ctx, r, core.Digest{}, maxResult)
-	return err
+	owner := leaseAccount(lease)
+	used, err := c.store.UploadedBytes(ctx, owner)
+	if err != nil {
+		return err
+	}
+	if used >= maxResult {
+		return core.Errorf(core.TooLarge, "lease %s has brought results of %d bytes already", lease, used)
+	}
+	d, size, err := c.cfg.Blobs.Put(ctx, r, core.Digest{}, maxResult)
+	if err != nil {
+		return err
+	}
+	return c.job(ctx, func(b *batch) error {
+		b.tx.PutUpload(owner, d, size)
+		return nil
+	})
 }
 
 // NodeModel writes the model of a lease that the node holds.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 
@@ -21,6 +22,7 @@ type node struct {
 	offer    *market.Offer
 	said     bus.NodeOffer
 	bootID   string
+	bootMs   int64 // when bootID was first heard of
 	seenMs   int64
 	draining bool // says the node
 	leases   map[core.LeaseID]*leaseRef
@@ -34,6 +36,7 @@ type nodeDoc struct {
 	Owner      core.AccountID    `json:"owner"`
 	PublicKey  string            `json:"public_key"`
 	Nkey       string            `json:"nkey"`
+	OldNkeys   []oldNkey         `json:"old_nkeys,omitempty"` // shut out
 	Country    string            `json:"country"`
 	JoinedMs   int64             `json:"joined"`
 	Drained    bool              `json:"drained,omitempty"` // by the operator
@@ -45,6 +48,12 @@ type nodeDoc struct {
 	Rejected   int64             `json:"rejected"`
 	Lost       int64             `json:"lost"`
 	Earned     core.Money        `json:"earned"`
+}
+
+// oldNkey is a bus key that a node had before it joined again.
+type oldNkey struct {
+	Nkey string `json:"nkey"`
+	Ms   int64  `json:"until"`
 }
 
 // latencies keeps the last dispatch-to-report times of a node, in ms.
@@ -96,6 +105,9 @@ func (c *Control) Inbound(id core.NodeID, kind string, data []byte) {
 	}
 }
 
+// rebootMs is how often a node may begin a new life, at most.
+const rebootMs = 1_000
+
 // Bounds on what a node may claim.
 const (
 	maxSlots = 10_000
@@ -131,8 +143,16 @@ func (c *Control) heartbeat(id core.NodeID, m *bus.Heartbeat) {
 		return
 	}
 	wasOpen := n.offer.Up && !n.offer.Draining
+	now := c.now().UnixMilli()
 	reboot := n.bootID != m.Boot
-	n.bootID, n.seenMs, n.said, n.draining = m.Boot, c.now().UnixMilli(), m.Offer, m.Draining
+	if reboot && now-n.bootMs < rebootMs {
+		c.mu.Unlock() // saying all leases again costs much more than a heartbeat
+		return
+	}
+	if reboot {
+		n.bootMs = now
+	}
+	n.bootID, n.seenMs, n.said, n.draining = m.Boot, now, m.Offer, m.Draining
 	n.refresh(true)
 	appeared := !wasOpen && n.offer.Up && !n.offer.Draining && len(c.waiting) > 0
 	var again []*leaseRef
@@ -209,27 +229,58 @@ type checked struct {
 	leaf      []byte
 	digest    core.Digest // names the receipt
 	results   map[core.LeaseID]bus.Result
+	uploaded  map[core.LeaseID]bool // the result named came over HTTP, for this very lease
 }
+
+// checkUploads finds out which of the results that a report speaks of its node has
+// really brought: that the hub has bytes of that digest from anybody is not enough.
+func (c *Control) checkUploads(x *checked) error {
+	for i := range x.execution.Leases {
+		e := &x.execution.Leases[i]
+		if !x.results[e.Lease].Uploaded {
+			continue
+		}
+		_, err := c.uploaded(context.Background(), leaseAccount(e.Lease), e.Result)
+		switch {
+		case err == nil:
+			if x.uploaded == nil {
+				x.uploaded = map[core.LeaseID]bool{}
+			}
+			x.uploaded[e.Lease] = true
+		case core.KindOf(err) != core.NotFound:
+			return err
+		}
+	}
+	return nil
+}
+
+// leaseAccount is the name under which a lease's large result is kept.
+func leaseAccount(id core.LeaseID) core.AccountID { return core.AccountID(id.String()) }
 
 // report checks a report outside the writer, where the signature costs no one
 // else's time, and hands it on as a job.
 func (c *Control) report(id core.NodeID, data []byte) error {
 	c.mu.Lock()
 	n := c.nodes[id]
-	c.mu.Unlock()
 	if n == nil || n.doc.Revoked {
+		c.mu.Unlock()
 		return core.Errorf(core.Forbidden, "the node has not joined, or is revoked")
 	}
+	signer, owner := n.signer, n.doc.Owner
+	c.mu.Unlock()
 	var m bus.Report
 	if err := json.Unmarshal(data, &m); err != nil {
 		return err
 	}
 	x := &checked{node: id, envelope: m.Envelope, results: make(map[core.LeaseID]bus.Result, len(m.Results))}
-	if err := c.openReceipt(x, n); err != nil {
+	if err := c.openReceipt(x, signer, owner); err != nil {
 		return err
 	}
 	for _, r := range m.Results {
 		x.results[r.Lease] = r
+	}
+	if err := c.checkUploads(x); err != nil {
+		return err
 	}
 	if planted.Ack {
 		for i := range x.execution.Leases {
@@ -254,11 +305,16 @@ func (b *batch) reported(x *checked) {
 		}
 		l := r.lease()
 		res := x.results[e.Lease]
-		why := b.c.mismatch(r, l, e, res)
+		why := b.c.mismatch(r, l, e, res, x.uploaded[e.Lease])
 		if x.execution.Account != r.task.Account {
 			why = "the receipt names another requester" // it would be shown to one it does not concern
 		}
+		if why != "" && r.refused {
+			b.ackNote(x.node, why, e.Lease) // once is enough to say so to the requester
+			continue
+		}
 		if why != "" {
+			r.refused = true
 			b.event(r.task, "lease.receipt-refused", &r.part.Part, l, "%s", why)
 			b.ackNote(x.node, why, e.Lease)
 			continue
@@ -297,7 +353,7 @@ func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLeas
 
 // mismatch says in what a receipt differs from the lease that it claims to be
 // for, or "".
-func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result) string {
+func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, uploaded bool) string {
 	t, p := r.task, r.part
 	switch {
 	case !l.Live():
@@ -316,7 +372,7 @@ func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedL
 		return "the receipt names another price"
 	case res.Lease == 0:
 		return "the report has no result for this lease"
-	case res.Uploaded && !c.cfg.Blobs.Has(e.Result):
+	case res.Uploaded && !uploaded:
 		return "the result was not uploaded"
 	case !res.Uploaded && core.DigestOf(res.Data) != e.Result:
 		return "the result does not match the digest in its receipt"

@@ -82,7 +82,11 @@ func (b *batch) judge(t *task, p *part, v verify.Verdict) {
 		t.Committed -= l.Price - l.Pay
 		t.Pending += l.Pay
 		t.owing++
-		n.doc.Reputation = n.doc.Reputation.Pass()
+		// What nobody else has confirmed, and what an owner asks of its own nodes,
+		// shows nothing: a record could be had for nothing.
+		if t.Terms.Method == "quorum" && l.Owner != t.Account {
+			n.doc.Reputation = n.doc.Reputation.Pass()
+		}
 		n.doc.Passed++
 		b.c.stats.passed++
 	} else {
@@ -124,6 +128,12 @@ func (b *batch) lose(r *leaseRef, why string) {
 	n.doc.Reputation = n.doc.Reputation.Fault(verify.WeightLost)
 	n.doc.Lost++
 	b.touchNode(n)
+	b.move(r, why)
+}
+
+// move takes a lease away from its node, of whom that says nothing.
+func (b *batch) move(r *leaseRef, why string) {
+	n := r.node
 	r.task.Moved++
 	b.c.stats.lost++
 	b.cancel(n.doc.ID, why, r.id)

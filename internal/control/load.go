@@ -85,8 +85,7 @@ func (c *Control) loadNodes(ctx context.Context) error {
 			return fmt.Errorf("node %s: %w", d.ID, err)
 		}
 		n := c.addNode(*d, signer)
-		// Grace: heartbeats need a moment to find the new hub.
-		n.seenMs = c.boot.UnixMilli()
+		n.seenMs = c.boot.UnixMilli() + restartGraceMs
 	}
 	return nil
 }
@@ -98,6 +97,8 @@ func (c *Control) addNode(d nodeDoc, signer receipt.Key) *node {
 	n.refresh(false)
 	if old := c.nodes[d.ID]; old != nil { // the same node has joined again
 		n.leases, n.offer.InFlight = old.leases, old.offer.InFlight
+		n.said, n.bootID, n.bootMs, n.seenMs, n.draining, n.latency = old.said, old.bootID, old.bootMs, old.seenMs, old.draining, old.latency
+		n.refresh(old.offer.Up)
 		for _, r := range n.leases {
 			r.node = n
 		}

@@ -51,9 +51,16 @@ func (l *Log) open(ctx context.Context, s *store.Store, published store.Checkpoi
 	if err != nil {
 		return err
 	}
+	kept, err := tlog.KeptPublished(l.cfg.Dir, l.signer.Key())
+	if err != nil {
+		return err
+	}
 	l.tree, err = tlog.Open(ctx, tlog.Config{Dir: l.cfg.Dir, Published: checkpointOf(published), Leaves: leaves, Bodies: s.LeafBodies})
+	if err == nil {
+		err = l.tree.CheckKept(kept, checkpointOf(published))
+	}
 	if err == nil && published.Size > 0 {
-		l.publish(published)
+		err = l.publish(published)
 	}
 	return err
 }
@@ -91,7 +98,14 @@ func (l *Log) next(prev store.Checkpoint, nowMs int64) (store.Checkpoint, error)
 	return store.Checkpoint{Size: c.Size, Epoch: c.Epoch, Root: [32]byte(c.Root), Note: note, Ms: nowMs}, err
 }
 
-func (l *Log) publish(c store.Checkpoint) { l.published.Store(&c) }
+// publish shows a checkpoint to the world, from where it cannot be taken back.
+func (l *Log) publish(c store.Checkpoint) error {
+	if err := tlog.KeepPublished(l.cfg.Dir, c.Note); err != nil {
+		return err
+	}
+	l.published.Store(&c)
+	return nil
+}
 
 // latest returns the newest published checkpoint; size 0 if there is none.
 func (l *Log) latest() store.Checkpoint {

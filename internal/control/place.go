@@ -298,14 +298,25 @@ func (c *Control) wire(r *leaseRef, l *lifecycle.Lease, now int64) bus.Lease {
 	return m
 }
 
-// maxLeaseMessage keeps sealed batches well under the bus's payload limit.
-const maxLeaseMessage = 512 << 10
+// maxLeaseMessage keeps sealed batches well under the bus's payload limit: sealing
+// makes them a third longer, and one lease may be as long as this by itself.
+const maxLeaseMessage = 1 << 20
+
+// sealedSize is about how many bytes a lease takes in a message, at the most: data
+// in base64, each byte of a parameter perhaps as six.
+func sealedSize(l *bus.Lease) int {
+	size := 1024 + len(l.Data)*4/3 + 6*len(l.Selector)
+	for k, v := range l.Params {
+		size += 6 * (len(k) + len(v) + 1)
+	}
+	return size
+}
 
 func (c *Control) sendLeases(id core.NodeID, boot string, now int64, leases []bus.Lease) {
 	for len(leases) > 0 {
 		n, size := 0, 0
-		for n < len(leases) && (n == 0 || size+len(leases[n].Data) < maxLeaseMessage) {
-			size += len(leases[n].Data) + 1024
+		for n < len(leases) && (n == 0 || size+sealedSize(&leases[n]) < maxLeaseMessage) {
+			size += sealedSize(&leases[n])
 			n++
 		}
 		payload, err := json.Marshal(bus.LeaseBatch{Hub: c.cfg.HubID, Node: id, Boot: boot, IssuedMs: now, Leases: leases[:n]})

@@ -18,13 +18,13 @@ import (
 )
 
 // openReceipt verifies a report's statement and that it is this node's own.
-func (c *Control) openReceipt(x *checked, n *node) (err error) {
+func (c *Control) openReceipt(x *checked, signer receipt.Key, owner core.AccountID) (err error) {
 	var signed receipt.Signed
-	if x.execution, signed, err = n.signer.OpenExecution(x.envelope); err != nil {
+	if x.execution, signed, err = signer.OpenExecution(x.envelope); err != nil {
 		return err
 	}
 	e := &x.execution
-	if e.Node != x.node || e.Hub != c.cfg.HubID || e.Owner != n.doc.Owner {
+	if e.Node != x.node || e.Hub != c.cfg.HubID || e.Owner != owner {
 		return core.Errorf(core.Invalid, "the receipt is of node %s of %s for hub %s", e.Node, e.Owner, e.Hub)
 	}
 	x.leaf, x.digest = signed.Leaf, signed.Digest
@@ -65,20 +65,25 @@ func (c *Control) Receipt(ctx context.Context, v request.Viewer, id core.LeaseID
 	if err != nil {
 		return nil, err
 	}
-	if c.anyHidden(e.Leases) {
+	if c.anyHidden(l.Leaf, e.Leases) {
 		return nil, core.Errorf(core.Unavailable, "the receipt also speaks of parts that are not decided yet").WithHint("ask again when they are")
 	}
 	return c.bundle(ctx, l.Leaf-1)
 }
 
-// anyHidden reports whether one of the leases of a statement is of a part whose
-// results must not be shown yet.
-func (c *Control) anyHidden(leases []receipt.ExecutedLease) bool {
+// anyHidden reports whether a statement, by its log index plus one, has reported a
+// lease of a part whose results must not be shown yet. What else it speaks of,
+// such as leases that its node does not hold, hides nothing.
+func (c *Control) anyHidden(leaf int64, leases []receipt.ExecutedLease) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range leases {
 		t := c.tasks[leases[i].Task]
-		if t != nil && leases[i].Part < len(t.parts) && t.parts[leases[i].Part].Hidden() {
+		if t == nil || leases[i].Part >= len(t.parts) {
+			continue
+		}
+		p := t.parts[leases[i].Part]
+		if l := p.Lease(leases[i].Lease); l != nil && l.Leaf == leaf && p.Hidden() {
 			return true
 		}
 	}

@@ -124,10 +124,13 @@ func (b *batch) checkpoint() error {
 	}
 	b.tx.PutCheckpoint(next)
 	b.tx.After(func() {
+		if err := c.cfg.Log.publish(next); err != nil {
+			c.log.Error("a checkpoint was not published; payouts wait until the hub is restarted", "error", err)
+			return
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.published = next
-		c.cfg.Log.publish(next)
 	})
 	return nil
 }

@@ -16,6 +16,11 @@ const (
 	// downAfterMs is the silence after which a node gets no new leases.
 	// Heartbeats come every 500 ms.
 	downAfterMs = 2_000
+	// stalledMs between two sweeps mean that the hub has stood still.
+	stalledMs = 1_000
+	// restartGraceMs is how long nodes have to find a restarted hub: they try again
+	// every 5 s, with jitter, when it has been away for long.
+	restartGraceMs = 8_000
 	// lookAgainMs is how often waiting parts are held against the market even
 	// though no lease has ended and no node has appeared.
 	lookAgainMs = 1_000
@@ -26,6 +31,8 @@ const (
 func (c *Control) Sweep() {
 	now := c.now().UnixMilli()
 	c.mu.Lock()
+	c.excuse(now)
+	c.waiting = slices.DeleteFunc(c.waiting, func(t *task) bool { return len(t.queue) == 0 })
 	due := c.overdue(now)
 	// A price or a label may have changed since the last look.
 	again := len(c.waiting) > 0 && now-c.lookedMs >= lookAgainMs && c.anyFree()
@@ -39,6 +46,17 @@ func (c *Control) Sweep() {
 	case again:
 		c.enqueue(func(b *batch) { b.freed = true })
 	}
+}
+
+// excuse keeps nodes from paying for this hub's own absence: if it has stood
+// still, or its clock has jumped, nobody could be heard in that time.
+func (c *Control) excuse(now int64) {
+	if gap := now - c.sweptMs; c.sweptMs != 0 && gap > stalledMs {
+		for _, n := range c.nodes {
+			n.seenMs += gap
+		}
+	}
+	c.sweptMs = now
 }
 
 // overdue marks silent nodes as down, all of them, and then looks whether a job
@@ -122,7 +140,8 @@ func (b *batch) check(r *leaseRef) {
 	case lifecycle.TooSlow:
 		b.lose(r, fmt.Sprintf("%s did not report within the execution timeout of %s", n.doc.ID, time.Duration(r.task.Terms.ExecutionMs)*time.Millisecond))
 	case lifecycle.NeverRan:
-		b.lose(r, fmt.Sprintf("%s accepted but did not start within %s", n.doc.ID, time.Duration(r.task.Terms.QueueMs)*time.Millisecond))
+		// Not held against it: the hub may have given it more than it can do in time.
+		b.move(r, fmt.Sprintf("%s accepted but did not start within %s", n.doc.ID, time.Duration(r.task.Terms.QueueMs)*time.Millisecond))
 	case lifecycle.NoAnswer:
 		b.lose(r, fmt.Sprintf("%s did not answer the offer", n.doc.ID))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -187,18 +188,18 @@ func TestText(t *testing.T) {
 		{[]string{"He", "ball"}, " Tim saw a big red ", true},
 	} {
 		x := NewText(m.Tokens, tt.stops)
-		var got string
+		var got strings.Builder
 		stopped := false
 		for _, id := range ids {
 			more, end := x.Next(id)
-			got += more
+			got.WriteString(more)
 			if stopped = end; end {
 				break
 			}
 		}
-		got += x.Flush()
-		if got != tt.want || stopped != tt.stop {
-			t.Errorf("stops %q: %q, stopped %v; want %q, %v", tt.stops, got, stopped, tt.want, tt.stop)
+		got.WriteString(x.Flush())
+		if got.String() != tt.want || stopped != tt.stop {
+			t.Errorf("stops %q: %q, stopped %v; want %q, %v", tt.stops, got.String(), stopped, tt.want, tt.stop)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func continued(t testing.TB, m *Model, prompt []int32, n int) []int32 {
 	}
 	s, _ := NewCache(16).Begin("", nil)
 	tokens := append([]int32(nil), prompt...)
-	for i := 0; i < n; i++ {
+	for i := range n {
 		if err := s.Grow(i + 1); err != nil {
 			t.Fatal(err)
 		}

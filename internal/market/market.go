@@ -155,8 +155,18 @@ func rank(fit []*Offer, used []Used, rng *rand.Rand) {
 	})
 }
 
+// After provenBad observations, a node of a mean reliability under poorMean comes
+// behind all others, lest one that gives its failures away get every lease.
+const (
+	provenBad = 10
+	poorMean  = 0.25
+)
+
 func score(o *Offer, used []Used) float64 {
 	s := (float64(o.Price) + 1) / max(o.P5, 0.001)
+	if o.Seen >= provenBad && o.Mean < poorMean {
+		s *= 1e6 // whatever it costs, it hardly ever gives a result: better anybody else
+	}
 	s *= 1 + float64(o.InFlight)/float64(max(o.Slots, 1))
 	s *= 1 + o.P50Ms/10_000 // ten seconds of latency weigh as much as the price itself
 	for i := range used {

@@ -214,7 +214,7 @@ func (w *World) newJob(c *client, i int) *job {
 		spec.Residency = [][]string{{"EU"}, {"DE"}, {"US", "JP"}}[r.IntN(3)]
 	}
 	if w.chance(0.2) {
-		spec.SLA = &api.SLA{Latency: api.Duration(w.between(100*time.Millisecond, time.Second)), Penalty: "20%"}
+		spec.SLA = &api.SLA{Latency: api.Duration(w.between(time.Second, 2*time.Second)), Penalty: "20%"}
 	}
 	j.take(spec)
 	return j

@@ -86,6 +86,7 @@ func (c *Core) offer(l *bus.Lease) {
 	c.counts.Accepted++
 	c.held[l.ID] = h
 	c.queue = append(c.queue, h)
+	c.queueExpiry = min(c.queueExpiry, l.ExpiresMs)
 	c.tell(h)
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"atoll/internal/bus"
@@ -121,17 +122,20 @@ type Core struct {
 	rules rules
 	clock clock
 
-	held      map[core.LeaseID]*held
-	queue     []*held // queued, oldest first
-	running   int     // slots in use
-	cpu, mem  int64   // of the running leases
-	finished  []*held
-	storeDue  time.Duration // when finished is to be stored at the latest
-	memory    *memory
-	parts     int // runs ended, for crash-after
-	counts    Counts
-	draining  bool
-	committed bool // a Batch is out
+	held  map[core.LeaseID]*held
+	queue []*held // queued, oldest first
+	// queueExpiry is when the first of the queue expires at the earliest, by the
+	// hub's clock in ms.
+	queueExpiry int64
+	running     int   // slots in use
+	cpu, mem    int64 // of the running leases
+	finished    []*held
+	storeDue    time.Duration // when finished is to be stored at the latest
+	memory      *memory
+	parts       int // runs ended, for crash-after
+	counts      Counts
+	draining    bool
+	committed   bool // a Batch is out
 
 	reports     map[int64]*report
 	byLease     map[core.LeaseID]*report
@@ -182,13 +186,13 @@ func NewCore(now time.Time, cfg CoreConfig) (*Core, error) {
 		return nil, err
 	}
 	c := &Core{
-		cfg:      cfg,
-		clock:    clock{last: now},
-		held:     map[core.LeaseID]*held{},
-		memory:   newMemory(),
-		reports:  map[int64]*report{},
-		byLease:  map[core.LeaseID]*report{},
-		storeDue: never, forgetDue: never, resendDue: never,
+		cfg:         cfg,
+		clock:       clock{last: now},
+		held:        map[core.LeaseID]*held{},
+		memory:      newMemory(),
+		reports:     map[int64]*report{},
+		byLease:     map[core.LeaseID]*report{},
+		queueExpiry: math.MaxInt64, storeDue: never, forgetDue: never, resendDue: never,
 		status: pendingStatus{due: never, last: -statusEvery},
 	}
 	c.rules.cfg = &c.cfg

@@ -340,6 +340,26 @@ func TestResendBackoff(t *testing.T) {
 	}
 }
 
+// What cannot be begun in time is given back in time, though every slot is taken.
+func TestQueuedOfferExpires(t *testing.T) {
+	t.Parallel()
+	d := drive(t, nil)
+	late := testLease(3)
+	late.ExpiresMs = start.Add(time.Second).UnixMilli()
+	d.offers(testLease(1), testLease(2), late)
+	d.pass(time.Second - time.Millisecond)
+	of[bus.Status](d, bus.KindStatus)
+	if d.Next() > time.Millisecond {
+		t.Errorf("nobody is woken for it: %s", d.Next())
+	}
+	d.pass(time.Millisecond)
+	d.pass(statusEvery)
+	s := of[bus.Status](d, bus.KindStatus)
+	if len(s) != 1 || len(s[0].Refused) != 1 || s[0].Refused[0].Lease != 3 || d.Holding() != 2 {
+		t.Errorf("%+v, holding %d", s, d.Holding())
+	}
+}
+
 // What is finished waits a moment for what is at hand, and no longer than there
 // is anything to wait for.
 func TestCompany(t *testing.T) {
@@ -496,22 +516,6 @@ func TestResources(t *testing.T) {
 	d.done(4, Outcome{})
 	if d.running != 0 || d.cpu != 0 || d.mem != 0 {
 		t.Errorf("idle, with %d slots, %d cores and %d bytes in use", d.running, d.cpu, d.mem)
-	}
-}
-
-func TestExpiryInQueue(t *testing.T) {
-	t.Parallel()
-	d := drive(t, func(c *CoreConfig) { c.Offer.Slots = 1 })
-	second := testLease(2)
-	second.ExpiresMs = start.UnixMilli() + 100
-	d.offers(testLease(1), second)
-	d.pass(time.Second)
-	d.sent = nil
-	d.done(1, Outcome{})
-	d.pass(statusEvery)
-	s := of[bus.Status](d, bus.KindStatus)
-	if len(d.runs) != 1 || len(s) != 1 || !strings.Contains(s[0].Refused[0].Reason, "expired in this node's queue, 900 ms ago") {
-		t.Errorf("%d runs, %+v", len(d.runs), s)
 	}
 }
 

@@ -168,6 +168,10 @@ func (c *Core) Tick(now time.Time) (fx Effects) {
 // any event, Take is to be asked then.
 func (c *Core) Next() time.Duration {
 	due := min(c.beatDue, c.status.due, c.resendDue)
+	if len(c.queue) > 0 {
+		left := min(c.queueExpiry-c.clock.hubMs(), time.Minute.Milliseconds())
+		due = min(due, c.clock.elapsed+time.Duration(left)*time.Millisecond)
+	}
 	if !c.committed { // else Committed comes first, and Take after it
 		due = min(due, c.forgetDue, c.storeDue)
 	}

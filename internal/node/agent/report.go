@@ -45,7 +45,7 @@ func (b *Batch) Leases() (n int) {
 // Take returns what has finished and is to be stored, or nil if there is nothing
 // yet or a batch is already out. It is to be asked after every event.
 func (c *Core) Take() *Batch {
-	if c.committed || !(c.mustStore() || c.mustForget()) {
+	if c.committed || !c.mustStore() && !c.mustForget() {
 		return nil
 	}
 	groups, rest := group(c.finished)

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
@@ -11,22 +13,37 @@ import (
 // beside those running waits, and those behind it with it, so that it is not
 // overtaken for ever.
 func (c *Core) startQueued(fx *Effects) {
+	c.expireQueued()
 	for len(c.queue) > 0 && c.running < c.cfg.Offer.Slots {
 		h := c.queue[0]
-		late := c.clock.hubMs() - h.lease.ExpiresMs
-		if late < 0 && !c.fits(h) {
+		if !c.fits(h) {
 			return
 		}
-		if late < 0 {
-			c.start(h, fx)
-		} else {
-			c.refuse(h, fmt.Sprintf("the offer expired in this node's queue, %d ms ago", late))
-		}
+		c.start(h, fx)
 		c.queue[0] = nil
 		if c.queue = c.queue[1:]; len(c.queue) == 0 {
 			c.queue = nil
 		}
 	}
+}
+
+// expireQueued gives back what could not be begun in time, so that the hub hears
+// it from us and does not take us for a node that forgets.
+func (c *Core) expireQueued() {
+	now := c.clock.hubMs()
+	if now < c.queueExpiry {
+		return
+	}
+	c.queueExpiry = math.MaxInt64
+	c.queue = slices.DeleteFunc(c.queue, func(h *held) bool {
+		late := now - h.lease.ExpiresMs
+		if late >= 0 {
+			c.refuse(h, fmt.Sprintf("the offer expired in this node's queue, %d ms ago", late))
+			return true
+		}
+		c.queueExpiry = min(c.queueExpiry, h.lease.ExpiresMs)
+		return false
+	})
 }
 
 // fits reports whether h may run beside what is running. Alone it always fits:

@@ -1,0 +1,90 @@
+package tlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// The newest published checkpoint is kept beside the tiles, too, outside of the
+// database: a database that was put back from a copy knows nothing of what the
+// world was told since, and would sign other entries for the same sizes.
+const publishedFile = "checkpoint"
+
+// KeepPublished stores a signed checkpoint durably. It comes before anybody is
+// shown it.
+func KeepPublished(dir string, note []byte) error {
+	path := filepath.Join(dir, publishedFile)
+	f, err := os.CreateTemp(dir, publishedFile+".new-*")
+	if err != nil {
+		return fmt.Errorf("tlog: keep checkpoint: %w", err)
+	}
+	_, err = f.Write(note)
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("tlog: keep checkpoint: %w", errors.Join(err, remove(f.Name())))
+	}
+	return nil
+}
+
+func remove(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // directories cannot be synced there
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// KeptPublished returns the checkpoint that was kept, zero if there is none.
+func KeptPublished(dir string, log Key) (Checkpoint, error) {
+	path := filepath.Join(dir, publishedFile)
+	note, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Checkpoint{}, nil
+	}
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("tlog: %w", err)
+	}
+	c, err := log.Open(note)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// CheckKept refuses a tree that contradicts the checkpoint that was kept: one of
+// an older database, or of another.
+func (t *Tree) CheckKept(kept, published Checkpoint) error {
+	if kept.Size > published.Size {
+		return fmt.Errorf("%w: %d are published, and the database knows of %d; restore a newer copy of it", ErrAhead, kept.Size, published.Size)
+	}
+	if kept.Size == 0 {
+		return nil
+	}
+	root, err := t.Root(kept.Size)
+	if err != nil {
+		return err
+	}
+	if root != kept.Root {
+		return fmt.Errorf("%w: of %d leaves: have %s, published is %s", ErrDiverged, kept.Size, root, kept.Root)
+	}
+	return nil
+}
