@@ -119,6 +119,8 @@ type Control struct {
 	payouts   []payout // granted, waiting for a checkpoint; by log index
 	published store.Checkpoint
 	boot      time.Time
+	contended bool  // some waiting task is full
+	excusedMs int64 // when the hub last woke from standing still
 	sweptMs   int64 // when time was last looked at
 	lookedMs  int64 // when waiting parts were last held against the market
 	stats     stats
@@ -141,6 +143,8 @@ type task struct {
 	callback string
 	escrow   ledger.Escrow
 	queue    []*part // waiting parts, in order
+	full     bool    // waits for nodes that fit and have no room now
+	parked   bool    // no node fits, however much room it has
 	owing    int     // payouts not yet made
 	timedOut bool
 	failure  string // of the last part that failed
@@ -184,7 +188,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
 		tasks: map[core.TaskID]*task{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
 		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{},
-		boot: cfg.Now(), reading: make(chan struct{}, maxReading),
+		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), reading: make(chan struct{}, maxReading),
 	}
 	var err error
 	if c.signer, err = receipt.NewSigner(cfg.Key.Signer()); err != nil {

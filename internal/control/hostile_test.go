@@ -133,3 +133,68 @@ func TestTightTimeoutsDoNotSpoilNodes(t *testing.T) {
 		t.Errorf("%+v, %v", nodes, err)
 	}
 }
+
+// Tasks that no node fits cost nothing to hold, and hold up nobody.
+func TestImpossibleTasksHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range 300 {
+		w.mustSubmit(func(s *api.TaskSpec) {
+			s.Placement = &api.Placement{Regions: []string{"nowhere"}}
+			s.Budget = &api.Budget{MaxCost: 1}
+		})
+	}
+	a := w.join("a-1", "alice", "FR", 10_000)
+	w.pass(2 * time.Second)
+	w.beat(a)
+	r := w.mustSubmit(nil)
+	l := w.leases(a.id)
+	if len(l) != 1 || l[0].Task != r.ID {
+		t.Fatalf("%d leases for the one task that the node could do", len(l))
+	}
+	w.report(a, l[0], "done", nil)
+	w.settle()
+	w.audit()
+}
+
+// A hub that has stood still does not take that for the silence of its nodes.
+func TestStandingStillIsNobodysFault(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.join("a-1", "alice", "FR", 10_000)
+	w.mustSubmit(nil)
+	w.now = w.now.Add(10 * time.Second)
+	w.hub.Sweep()
+	nodes, err := w.hub.Nodes(t.Context())
+	if err != nil || nodes[0].Lost != 0 {
+		t.Errorf("%+v, %v", nodes, err)
+	}
+	w.report(a, w.leases(a.id)[0], "result", nil)
+	w.settle()
+	w.audit()
+}
+
+// Bytes of somebody else are no result, whoever knows their digest.
+func TestResultsAreBroughtForTheirLease(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.join("a-1", "alice", "FR", 10_000)
+	secret := strings.Repeat("secret", 50_000)
+	d, _, err := w.hub.PutBlob(t.Context(), request.Viewer{Account: "victim"}, strings.NewReader(secret), core.Digest{}, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := w.mustSubmit(nil)
+	l := w.leases(a.id)[0]
+	w.reportUploaded(a, l, d)
+	if s := w.task(r.ID); s.State == "succeeded" {
+		t.Fatal("a node lent the bytes of another account")
+	}
+	if err := w.hub.PutResult(t.Context(), a.id, l.ID, strings.NewReader(secret)); err != nil {
+		t.Fatal(err)
+	}
+	w.reportUploaded(a, l, d)
+	if s := w.task(r.ID); s.State != "succeeded" {
+		t.Fatalf("%s: %s", s.State, s.Reason)
+	}
+}

@@ -162,7 +162,10 @@ func (c *Control) heartbeat(id core.NodeID, m *bus.Heartbeat) {
 	c.mu.Unlock()
 	if appeared || len(again) > 0 {
 		c.enqueue(func(b *batch) {
-			b.freed = b.freed || appeared
+			if appeared {
+				b.freed = true
+				b.c.unpark(len(b.c.waiting))
+			}
 			for _, r := range again {
 				if l := r.lease(); l.Live() {
 					r.sentMs = b.now

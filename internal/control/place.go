@@ -19,6 +19,7 @@ import (
 // enqueuePart puts a part that needs leases into its task's queue, and the task
 // into the hub's.
 func (b *batch) enqueuePart(t *task, p *part) {
+	t.parked = false
 	if p.queued {
 		return
 	}
@@ -35,6 +36,7 @@ func (b *batch) enqueuePart(t *task, p *part) {
 const maxFruitless = 64
 
 // placeWaiting gives waiting tasks, oldest first, the capacity that came free.
+// Parked ones are passed by.
 func (b *batch) placeWaiting() {
 	b.freed = false
 	c := b.c
@@ -42,6 +44,10 @@ func (b *batch) placeWaiting() {
 		t := c.waiting[0]
 		c.waiting = c.waiting[1:]
 		if len(t.queue) == 0 {
+			continue
+		}
+		if t.parked {
+			c.waiting = append(c.waiting, t)
 			continue
 		}
 		before := len(t.queue)
@@ -55,15 +61,30 @@ func (b *batch) placeWaiting() {
 	}
 }
 
-// placeTask tries a task that has just come in.
+// unpark lets the market be asked again for up to n parked tasks, oldest first.
+func (c *Control) unpark(n int) {
+	for _, t := range c.waiting {
+		if n == 0 {
+			return
+		}
+		if t.parked {
+			t.parked = false
+			n--
+		}
+	}
+}
+
+// placeTask tries a task that has just come in. It stands in line only if others
+// wait for the very capacity that it could take, not behind impossible ones.
 func (b *batch) placeTask(t *task) {
 	c := b.c
-	if len(t.queue) == 0 || c.waiting[0] != t { // others wait already: stand in line
+	last := len(c.waiting) - 1
+	if len(t.queue) == 0 || c.contended && last > 0 {
 		b.freed = true
 		return
 	}
 	if t.queue = b.placeParts(t); len(t.queue) == 0 {
-		c.waiting = c.waiting[1:]
+		c.waiting = c.waiting[:last] // where it has just been put
 	}
 }
 
@@ -121,6 +142,10 @@ func (b *batch) placePart(t *task, p *part, need int) bool {
 		b.explain(t)
 	}
 	if len(choice.Offers) < need {
+		// Full nodes come free, which is told; whether one fits at all is asked
+		// again when a node appears, and now and then.
+		t.full, t.parked = choice.Busy, !choice.Busy
+		c.contended = c.contended || choice.Busy
 		if p.State != lifecycle.PartWaiting {
 			p.State, p.SinceMs = lifecycle.PartWaiting, b.now
 		}

@@ -33,11 +33,13 @@ func (c *Control) Sweep() {
 	c.mu.Lock()
 	c.excuse(now)
 	c.waiting = slices.DeleteFunc(c.waiting, func(t *task) bool { return len(t.queue) == 0 })
+	c.contended = slices.ContainsFunc(c.waiting, func(t *task) bool { return t.full })
 	due := c.overdue(now)
 	// A price or a label may have changed since the last look.
 	again := len(c.waiting) > 0 && now-c.lookedMs >= lookAgainMs && c.anyFree()
 	if again {
 		c.lookedMs = now
+		c.unpark(maxFruitless)
 	}
 	c.mu.Unlock()
 	switch {
@@ -51,10 +53,11 @@ func (c *Control) Sweep() {
 // excuse keeps nodes from paying for this hub's own absence: if it has stood
 // still, or its clock has jumped, nobody could be heard in that time.
 func (c *Control) excuse(now int64) {
-	if gap := now - c.sweptMs; c.sweptMs != 0 && gap > stalledMs {
+	if gap := now - c.sweptMs; gap > stalledMs {
 		for _, n := range c.nodes {
 			n.seenMs += gap
 		}
+		c.excusedMs = now
 	}
 	c.sweptMs = now
 }
@@ -131,7 +134,15 @@ func (b *batch) expireWaiting(t *task) {
 
 func (b *batch) check(r *leaseRef) {
 	n, l := r.node, r.lease()
-	switch lifecycle.Check(&r.task.Terms, l, b.now, n.seenMs, r.sentMs) {
+	due := lifecycle.Check(&r.task.Terms, l, b.now, n.seenMs, r.sentMs)
+	if b.now-b.c.excusedMs < lifecycle.AnswerAfterMs && due > lifecycle.Resend {
+		// The hub itself was away: say it again, and give the node its time anew.
+		due = lifecycle.OnTime
+		if l.State == lifecycle.Offered && b.now-r.sentMs >= lifecycle.ResendAfterMs {
+			due = lifecycle.Resend
+		}
+	}
+	switch due {
 	case lifecycle.Resend:
 		r.sentMs = b.now
 		b.offers[n.doc.ID] = append(b.offers[n.doc.ID], r)

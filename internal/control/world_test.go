@@ -223,11 +223,25 @@ func (w *world) report(n *testNode, l bus.Lease, result string, edit func(*recei
 	if edit != nil {
 		edit(&e)
 	}
-	s, err := n.signer.Execution(&receipt.Execution{Hub: "hub", Node: n.id, Owner: n.owner, Account: l.Account, Leases: []receipt.ExecutedLease{e}})
+	w.send(n, l.Account, e, bus.Result{Lease: e.Lease, Data: []byte(result)})
+}
+
+// reportUploaded has a node say that it has brought a result over HTTP.
+func (w *world) reportUploaded(n *testNode, l bus.Lease, result core.Digest) {
+	w.t.Helper()
+	w.send(n, l.Account, receipt.ExecutedLease{
+		Lease: l.ID, Task: l.Task, Part: l.Part, Attempt: l.Attempt, Input: l.Input, Model: l.Model, Params: l.ParamsHash, Result: result,
+		Engine: l.Engine, Nonce: l.Nonce, Outcome: receipt.OK, StartedMs: 1, FinishedMs: 2, PriceMicro: int64(l.Price), RegionDeclared: n.country,
+	}, bus.Result{Lease: l.ID, Uploaded: true})
+}
+
+func (w *world) send(n *testNode, account core.AccountID, e receipt.ExecutedLease, r bus.Result) {
+	w.t.Helper()
+	s, err := n.signer.Execution(&receipt.Execution{Hub: "hub", Node: n.id, Owner: n.owner, Account: account, Leases: []receipt.ExecutedLease{e}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	data, _ := json.Marshal(bus.Report{Envelope: s.Envelope, Results: []bus.Result{{Lease: e.Lease, Data: []byte(result)}}})
+	data, _ := json.Marshal(bus.Report{Envelope: s.Envelope, Results: []bus.Result{r}})
 	w.hub.Inbound(n.id, bus.KindReport, data)
 }
 
