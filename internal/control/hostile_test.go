@@ -198,3 +198,29 @@ func TestResultsAreBroughtForTheirLease(t *testing.T) {
 		t.Fatalf("%s: %s", s.State, s.Reason)
 	}
 }
+
+// A record is made of work that other owners confirmed, for others.
+func TestUnconfirmedWorkMakesNoRecord(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.join("a-1", "alice", "FR", 10_000)
+	own := w.join("d-1", "demo", "FR", 10_000) // the requester's own
+	for range 10 {
+		w.mustSubmit(nil)
+		for _, n := range []*testNode{a, own} {
+			for _, l := range w.leases(n.id) {
+				w.report(n, l, "anything", nil)
+			}
+		}
+		w.settle()
+	}
+	nodes, err := w.hub.Nodes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		if n.Reliability != 0.5 {
+			t.Errorf("%s: reliability %g after work that nobody has confirmed", n.ID, n.Reliability)
+		}
+	}
+}
