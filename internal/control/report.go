@@ -1,0 +1,173 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+
+	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/lifecycle"
+	"atoll/internal/planted"
+	"atoll/internal/receipt"
+)
+
+// checked is a report whose signature and form are right.
+type checked struct {
+	node      core.NodeID
+	execution receipt.Execution
+	envelope  []byte
+	leaf      []byte
+	digest    core.Digest // names the receipt
+	results   map[core.LeaseID]bus.Result
+	uploaded  map[core.LeaseID]bool // the result named came over HTTP, for this very lease
+}
+
+// checkUploads finds out which of the results that a report speaks of its node has
+// really brought: that the hub has bytes of that digest from anybody is not enough.
+func (c *Control) checkUploads(x *checked) error {
+	for i := range x.execution.Leases {
+		e := &x.execution.Leases[i]
+		if !x.results[e.Lease].Uploaded {
+			continue
+		}
+		_, err := c.uploaded(context.Background(), leaseAccount(e.Lease), e.Result)
+		switch {
+		case err == nil:
+			if x.uploaded == nil {
+				x.uploaded = map[core.LeaseID]bool{}
+			}
+			x.uploaded[e.Lease] = true
+		case core.KindOf(err) != core.NotFound:
+			return err
+		}
+	}
+	return nil
+}
+
+// leaseAccount is the name under which a lease's large result is kept.
+func leaseAccount(id core.LeaseID) core.AccountID { return core.AccountID(id.String()) }
+
+// report checks a report outside the writer, where the signature costs no one
+// else's time, and hands it on as a job.
+func (c *Control) report(id core.NodeID, data []byte) error {
+	c.mu.Lock()
+	n := c.nodes[id]
+	if n == nil || n.doc.Revoked {
+		c.mu.Unlock()
+		return core.Errorf(core.Forbidden, "the node has not joined, or is revoked")
+	}
+	signer, owner := n.signer, n.doc.Owner
+	c.mu.Unlock()
+	var m bus.Report
+	if err := json.Unmarshal(data, &m); err != nil {
+		return err
+	}
+	x := &checked{node: id, envelope: m.Envelope, results: make(map[core.LeaseID]bus.Result, len(m.Results))}
+	if err := c.openReceipt(x, signer, owner); err != nil {
+		return err
+	}
+	for _, r := range m.Results {
+		x.results[r.Lease] = r
+	}
+	if err := c.checkUploads(x); err != nil {
+		return err
+	}
+	if planted.Ack {
+		for i := range x.execution.Leases {
+			c.send(id, bus.KindAck, bus.Ack{Leases: []core.LeaseID{x.execution.Leases[i].Lease}})
+		}
+	}
+	c.enqueue(func(b *batch) { b.reported(x) })
+	return nil
+}
+
+// reported applies a report, lease by lease. Whatever the outcome the node is
+// told that it may forget it, once that is durable: what is refused now would
+// be refused again.
+func (b *batch) reported(x *checked) {
+	leaf := int64(-1)
+	for i := range x.execution.Leases {
+		e := &x.execution.Leases[i]
+		r := b.c.leases[e.Lease]
+		if r == nil || r.node.doc.ID != x.node {
+			b.ackNote(x.node, "not a live lease of this node", e.Lease)
+			continue
+		}
+		l := r.lease()
+		res := x.results[e.Lease]
+		why := b.c.mismatch(r, l, e, res, x.uploaded[e.Lease])
+		if x.execution.Account != r.task.Account {
+			why = "the receipt names another requester" // it would be shown to one it does not concern
+		}
+		if why != "" && r.refused {
+			b.ackNote(x.node, why, e.Lease) // once is enough to say so to the requester
+			continue
+		}
+		if why != "" {
+			r.refused = true
+			b.event(r.task, "lease.receipt-refused", &r.part.Part, l, "%s", why)
+			b.ackNote(x.node, why, e.Lease)
+			continue
+		}
+		if leaf < 0 {
+			leaf = b.appendLeaf(x.leaf, x.envelope)
+		}
+		l.Receipt = x.digest
+		b.deliver(r, l, e, res, leaf)
+		b.ack(x.node, e.Lease)
+	}
+}
+
+// deliver notes a result and lets the part go on.
+func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, leaf int64) {
+	if err := l.Move(lifecycle.Reported, ""); err != nil {
+		b.tx.Fail(err)
+		return
+	}
+	l.ReportedMs, l.Result, l.Leaf = b.now, e.Result, leaf+1
+	if e.Outcome == receipt.Failed {
+		l.Failure = core.Clip(e.Error, 500)
+	}
+	if res.Uploaded {
+		b.tx.PutResult(r.task.ID, r.part.Index, e.Result, nil)
+	} else if len(res.Data) > 0 {
+		b.tx.PutResult(r.task.ID, r.part.Index, e.Result, res.Data)
+	}
+	b.tx.PutReported(l.ID, r.task.ID, r.part.Index)
+	r.node.latency.add(l.ReportedMs - l.OfferedMs)
+	b.release(r)
+	b.touchPart(r.task, r.part)
+	b.event(r.task, "lease.reported", &r.part.Part, l, "by %s after %d ms", l.Node, l.ReportedMs-l.OfferedMs)
+	b.advance(r.task, r.part)
+}
+
+// mismatch says in what a receipt differs from the lease that it claims to be
+// for, or "".
+func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, uploaded bool) string {
+	t, p := r.task, r.part
+	switch {
+	case !l.Live():
+		return "the lease is " + string(l.State) + ": " + l.Reason
+	case e.Task != t.ID || e.Part != p.Index:
+		return "the receipt names another task or part"
+	case e.Nonce != l.Nonce:
+		return "the receipt has not this lease's nonce"
+	case e.Input != p.Input:
+		return "the receipt names input " + e.Input.Short() + ", the lease " + p.Input.Short()
+	case e.Model != t.ModelDigest:
+		return "the receipt names model " + e.Model.Short() + ", the lease " + t.ModelDigest.Short()
+	case e.Params != t.paramsID:
+		return "the receipt names other parameters"
+	case e.PriceMicro != int64(l.Price):
+		return "the receipt names another price"
+	case res.Lease == 0:
+		return "the report has no result for this lease"
+	case res.Uploaded && !uploaded:
+		return "the result was not uploaded"
+	case !res.Uploaded && core.DigestOf(res.Data) != e.Result:
+		return "the result does not match the digest in its receipt"
+	case !t.req.Residency.Allows(e.RegionDeclared):
+		return "the receipt declares country " + e.RegionDeclared + ", outside the task's residency"
+	}
+	return ""
+}
