@@ -102,9 +102,7 @@ type Control struct {
 	// sealing leases costs a signature. nil in Inline mode.
 	outbound chan func()
 	signer   *receipt.Signer
-	// reading bounds how many submissions have inputs in memory that did not come
-	// with the request itself: each may be of maxInput bytes.
-	reading chan struct{}
+	reading  readers
 
 	// mu guards all below: jobs hold it while they run, readers of soft state
 	// (offers, nodes, waiters) hold it briefly.
@@ -189,7 +187,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
 		tasks: map[core.TaskID]*task{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
 		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{},
-		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), reading: make(chan struct{}, maxReading),
+		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), reading: newReaders(),
 	}
 	var err error
 	if c.signer, err = receipt.NewSigner(cfg.Key.Signer()); err != nil {

@@ -224,3 +224,37 @@ func TestUnconfirmedWorkMakesNoRecord(t *testing.T) {
 		}
 	}
 }
+
+// Inputs that one account has read slowly do not hold up another's.
+func TestReadingIsSharedFairly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	greedy := &request.Submission{Account: "greedy", Spec: &api.TaskSpec{Input: []api.DataPointer{{URI: "https://slow.example/x"}}}}
+	var done []func()
+	for range maxReading {
+		leave, err := w.hub.startReading(t.Context(), greedy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done = append(done, leave)
+	}
+	if _, err := w.hub.startReading(t.Context(), greedy); core.KindOf(err) != core.Unavailable {
+		t.Errorf("one more: %v", err)
+	}
+	if _, err := w.submit("", func(s *api.TaskSpec) {
+		s.Input = []api.DataPointer{{URI: "blob:" + w.model.Digest.String()}}
+	}); err != nil {
+		t.Errorf("another account: %v", err)
+	}
+	for _, leave := range done {
+		leave()
+	}
+	if leave, err := w.hub.startReading(t.Context(), greedy); err != nil {
+		t.Error(err)
+	} else {
+		leave()
+	}
+	if len(w.hub.reading.of) != 0 {
+		t.Errorf("%v are left", w.hub.reading.of)
+	}
+}

@@ -28,7 +28,6 @@ import (
 const (
 	maxParts      = 20_000
 	maxInput      = 1 << 30
-	maxReading    = 4        // submissions that fetch or read their input at a time
 	inputInSQL    = 64 << 10 // larger inputs go to the blob store
 	maxParamBytes = 64 << 10
 )
@@ -156,12 +155,11 @@ func (c *Control) prepare(ctx context.Context, s *request.Submission) (*task, er
 		}
 	}
 	if slices.ContainsFunc(spec.Input, func(in api.DataPointer) bool { return !strings.HasPrefix(in.URI, "data:") }) {
-		select {
-		case c.reading <- struct{}{}:
-			defer func() { <-c.reading }()
-		case <-ctx.Done():
-			return nil, core.Errorf(core.Unavailable, "the hub is busy reading other inputs").WithHint("try again in a moment")
+		done, err := c.startReading(ctx, s)
+		if err != nil {
+			return nil, err
 		}
+		defer done()
 	}
 	input, pinned, err := c.pinInput(ctx, s)
 	if err != nil {
