@@ -1,11 +1,9 @@
 package control
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -239,88 +237,6 @@ func (c *Control) Events(ctx context.Context, v request.Viewer, id core.TaskID, 
 	return out, t.Ended() && after >= t.Events, changed, nil
 }
 
-// Result writes the results of all parts in order.
-func (c *Control) Result(ctx context.Context, v request.Viewer, id core.TaskID, w io.Writer) error {
-	t, _, err := c.row(ctx, v, id)
-	if err != nil {
-		return err
-	}
-	if t.State != lifecycle.Succeeded {
-		hint := "ask for one part with ?part=N, or wait for the task to succeed"
-		if t.Ended() {
-			hint = "see why with GET /v1/tasks/" + id.String() + "/events; parts that succeeded keep their results: ask with ?part=N"
-		}
-		return core.Errorf(core.Conflict, "the task is %s: %s", t.State, t.Reason).WithHint(hint)
-	}
-	const page = 256
-	for first := 0; first < t.Parts; first += page {
-		parts, err := c.store.Parts(ctx, id, first, page)
-		if err != nil {
-			return err
-		}
-		for _, p := range parts {
-			if err := c.writeResult(ctx, w, id, p); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// PartResult returns the result of one part, also of a task that goes on.
-func (c *Control) PartResult(ctx context.Context, v request.Viewer, id core.TaskID, part int) ([]byte, error) {
-	t, _, err := c.row(ctx, v, id)
-	if err != nil {
-		return nil, err
-	}
-	if part < 0 || part >= t.Parts {
-		return nil, core.Errorf(core.NotFound, "the task has parts 0 to %d", t.Parts-1)
-	}
-	parts, err := c.store.Parts(ctx, id, part, 1)
-	if err != nil {
-		return nil, err
-	}
-	if p := parts[0]; p.State != lifecycle.PartSucceeded {
-		return nil, core.Errorf(core.Conflict, "the part is %s: %s", p.State, p.Reason)
-	}
-	return c.resultOf(ctx, id, parts[0])
-}
-
-var emptyDigest = core.DigestOf(nil)
-
-func (c *Control) resultOf(ctx context.Context, id core.TaskID, p *lifecycle.Part) ([]byte, error) {
-	if p.Result == emptyDigest {
-		return nil, nil
-	}
-	data, err := c.store.Result(ctx, id, p.Index, p.Result)
-	if err == nil && data == nil {
-		return c.readBlob(p.Result, 0, -1)
-	}
-	return data, err
-}
-
-// writeResult writes a part's result without holding a large one in memory.
-func (c *Control) writeResult(ctx context.Context, w io.Writer, id core.TaskID, p *lifecycle.Part) error {
-	if p.Result == emptyDigest {
-		return nil
-	}
-	data, err := c.store.Result(ctx, id, p.Index, p.Result)
-	switch {
-	case err != nil:
-		return err
-	case data != nil:
-		_, err = w.Write(data)
-		return err
-	}
-	f, _, err := c.cfg.Blobs.Open(p.Result)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(w, f)
-	return err
-}
-
 // Cancel ends a task. Ended tasks stay as they are.
 func (c *Control) Cancel(ctx context.Context, v request.Viewer, id core.TaskID) (api.Task, error) {
 	if _, _, err := c.row(ctx, v, id); err != nil {
@@ -389,69 +305,6 @@ func viewTask(t *lifecycle.Task, spec []byte) api.Task {
 		if json.Unmarshal(spec, out.Spec) != nil {
 			out.Spec = nil
 		}
-	}
-	return out
-}
-
-// Offers returns what can be had now.
-func (c *Control) Offers(context.Context) ([]api.Offer, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make([]api.Offer, 0, len(c.offers))
-	for _, o := range c.offers {
-		if !o.Up || o.Draining {
-			continue
-		}
-		n := c.nodes[o.Node]
-		out = append(out, api.Offer{
-			Node: o.Node, Owner: o.Owner, Price: o.Price, Country: o.Country, Region: o.Region, Labels: o.Labels, Engines: o.Engines,
-			Reliability: round(o.Mean), ReliabilityP5: round(o.P5), P50Ms: n.latency.quantile(0.5), P99Ms: n.latency.quantile(0.99),
-			Slots: o.Slots, Free: max(o.Queue-o.InFlight, 0),
-		})
-	}
-	return out, nil
-}
-
-func round(f float64) float64 { return math.Round(f*1e4) / 1e4 }
-
-// Nodes lists all nodes that have joined.
-func (c *Control) Nodes(context.Context) ([]api.Node, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make([]api.Node, 0, len(c.offers))
-	for _, o := range c.offers {
-		out = append(out, c.nodes[o.Node].view())
-	}
-	return out, nil
-}
-
-func (n *node) view() api.Node {
-	o, s := n.offer, &n.said
-	out := api.Node{
-		ID: n.doc.ID, Owner: n.doc.Owner, State: "up", Country: cmp.Or(o.Country, n.doc.Country), Region: o.Region, Labels: o.Labels, Engines: o.Engines,
-		Price: o.Price, Version: s.Version, CPUMillis: o.CPUMillis, Memory: o.Memory, Bench: s.Bench, Sandbox: s.Sandbox,
-		Reliability: round(o.Mean), Passed: n.doc.Passed, Rejected: n.doc.Rejected, Lost: n.doc.Lost, InFlight: o.InFlight,
-		Earned: n.doc.Earned, PublicKey: n.doc.PublicKey, JoinedAt: moment(n.doc.JoinedMs),
-	}
-	if s.OS != "" {
-		out.Platform = s.OS + "/" + s.Arch
-	}
-	for _, g := range s.GPUs {
-		out.GPUs = append(out.GPUs, api.NodeGPU{Type: g.Type, Memory: g.Memory})
-	}
-	if n.bootID != "" {
-		at := moment(n.seenMs)
-		out.SeenAt = &at
-	}
-	switch {
-	case n.doc.Revoked:
-		out.State = "revoked"
-	case o.Draining && o.InFlight == 0:
-		out.State = "drained" // whether it has left already or not
-	case !o.Up:
-		out.State = "silent"
-	case o.Draining:
-		out.State = "draining"
 	}
 	return out
 }
