@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"atoll/internal/core"
+	"atoll/internal/durable"
 )
 
 // ensureAdmin returns the operator's key, made at the first start and kept in a
@@ -26,7 +27,7 @@ func (h *Hub) ensureAdmin(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return k.Secret, writeFile(path, []byte(k.Secret+"\n"))
+	return k.Secret, durable.WriteFile(path, []byte(k.Secret+"\n"), durable.Private)
 }
 
 // fund gives a laptop's operator credits to try things with, once.
@@ -50,5 +51,5 @@ func writeReady(path string, r ready) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, append(b, '\n'))
+	return durable.WriteFile(path, append(b, '\n'), durable.Private)
 }

@@ -15,6 +15,7 @@ import (
 
 	"atoll/internal/bus"
 	"atoll/internal/control"
+	"atoll/internal/durable"
 	"atoll/internal/identity"
 	"atoll/internal/store"
 )
@@ -88,7 +89,7 @@ func (h *Hub) keepNATSPort(busURL string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(h.path("nats.port"), []byte(u.Port()+"\n"))
+	return durable.WriteFile(h.path("nats.port"), []byte(u.Port()+"\n"), durable.Private)
 }
 
 // revoked reads, before the store is opened for writing, which bus keys are

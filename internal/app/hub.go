@@ -6,7 +6,7 @@
 // order in which it is opened), listen (the API's address and its TLS), bus
 // (embedded or external NATS), loops (what a hub does until it ends), admin (the
 // operator's key), callbacks, models, node, network (hub and nodes in one
-// process), dir (a data directory and its lock).
+// process).
 package app
 
 import (
@@ -26,6 +26,7 @@ import (
 	"atoll/internal/blob"
 	"atoll/internal/bus"
 	"atoll/internal/control"
+	"atoll/internal/durable"
 	"atoll/internal/fetch"
 	"atoll/internal/httpapi/atoll"
 	"atoll/internal/identity"
@@ -74,7 +75,7 @@ type Hub struct {
 	ln     net.Listener
 	server *http.Server
 	outbox *callbacks
-	unlock func()
+	unlock func() error
 	close  []func() error // in the order of opening
 
 	dispatcher *webhook.Dispatcher
@@ -93,7 +94,7 @@ func NewHub(ctx context.Context, cfg HubConfig) (_ *Hub, err error) {
 			err = errors.Join(err, h.Close())
 		}
 	}()
-	if h.unlock, err = lockDir(cfg.Dir); err != nil {
+	if h.unlock, err = durable.Lock(cfg.Dir, "a hub"); err != nil {
 		return nil, err
 	}
 	if err := h.listen(ctx); err != nil {
@@ -186,7 +187,7 @@ func (h *Hub) Close() error {
 	}
 	h.close = nil
 	if h.unlock != nil {
-		h.unlock()
+		errs = append(errs, h.unlock())
 		h.unlock = nil
 	}
 	return errors.Join(errs...)

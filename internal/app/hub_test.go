@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"atoll/internal/cli"
+	"atoll/internal/durable"
 )
 
 // A hub that cannot start says why, ends, and gives its directory back.
@@ -40,11 +41,13 @@ func TestHubThatCannotStart(t *testing.T) {
 			case <-time.After(patience):
 				t.Fatal("the hub neither starts nor ends")
 			}
-			unlock, err := lockDir(cfg.Dir)
+			unlock, err := durable.Lock(cfg.Dir, "this test")
 			if err != nil {
 				t.Fatal(err)
 			}
-			unlock()
+			if err := unlock(); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

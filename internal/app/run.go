@@ -140,11 +140,6 @@ func rehearse(ctx context.Context, c quickstart.NetworkConfig) (*quickstart.Netw
 
 func nodeRun(ctx context.Context, c cli.NodeConfig) error {
 	return traced(ctx, "atoll-node", func(t *telemetry.Telemetry) error {
-		unlock, err := lockDir(c.Dir)
-		if err != nil {
-			return err
-		}
-		defer unlock()
 		cfg, err := nodeConfig(c)
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"atoll/client"
+	"atoll/internal/durable"
 )
 
 // contexts is the file of hubs that this user talks to:
@@ -75,21 +76,7 @@ func (s *session) saveContexts(c *contexts) error {
 	if err != nil {
 		return err
 	}
-	return writePrivate(path, append(data, '\n'))
-}
-
-// writePrivate replaces a file in one step, readable by its owner alone.
-func writePrivate(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // has mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err := errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
+	return durable.WriteFile(path, append(data, '\n'), durable.Private)
 }
 
 // addContext stores a hub and makes it the current one.

@@ -17,6 +17,7 @@ import (
 	"atoll/internal/cli/term"
 	"atoll/internal/core"
 	"atoll/internal/corpus"
+	"atoll/internal/durable"
 	"atoll/internal/learn/text"
 )
 
@@ -112,7 +113,7 @@ func (s *session) train(ctx context.Context, f *trainFlags) error {
 	file := m.Marshal()
 	out := trained{Report: report, Examples: len(examples), Labels: len(m.Labels()), Digest: core.DigestOf(file), Size: len(file), Output: f.output}
 	if f.output != "" {
-		if err := writeWhole(f.output, copyOf(file)); err != nil {
+		if err := durable.WriteFile(f.output, file, durable.Public); err != nil {
 			return err
 		}
 	}

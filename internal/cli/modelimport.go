@@ -14,6 +14,7 @@ import (
 	"atoll/api"
 	"atoll/client"
 	"atoll/internal/core"
+	"atoll/internal/durable"
 	"atoll/internal/llm/quant"
 	"atoll/internal/llm/weights"
 )
@@ -87,7 +88,7 @@ func (s *session) importModel(ctx context.Context, path string, f *importFlags) 
 	defer m.Close()
 	out := imported{Format: m.Format, Arch: string(m.Config.Arch), Layers: m.Config.Layers, Output: f.output}
 	if f.output != "" {
-		if err := writeWhole(f.output, func(w io.Writer) error { return m.Export(ctx, w, format) }); err != nil {
+		if err := durable.Replace(f.output, durable.Public, func(w io.Writer) error { return m.Export(ctx, w, format) }); err != nil {
 			return err
 		}
 		if out.Digest, out.Size, err = digestFile(f.output); err != nil {

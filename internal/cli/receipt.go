@@ -12,6 +12,7 @@ import (
 	"atoll/api"
 	"atoll/client"
 	"atoll/internal/core"
+	"atoll/internal/durable"
 	"atoll/internal/receipt"
 	"atoll/internal/tlog"
 )
@@ -150,7 +151,7 @@ func (g *getter) about(bundle []byte) error {
 
 func (g *getter) save(name string, data []byte) (string, error) {
 	path := filepath.Join(g.dir, name)
-	return path, writeWhole(path, copyOf(data))
+	return path, durable.WriteFile(path, data, durable.Public)
 }
 
 // executed reads a receipt bundle without believing it.

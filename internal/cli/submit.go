@@ -15,6 +15,7 @@ import (
 	"atoll/api"
 	"atoll/client"
 	"atoll/internal/core"
+	"atoll/internal/durable"
 )
 
 // inlineInput is up to which size an input travels inside the submission.
@@ -231,5 +232,5 @@ func (s *session) saveResult(ctx context.Context, c *client.Client, id core.Task
 	if path == "" || path == "-" {
 		return write(s.out)
 	}
-	return writeWhole(path, write)
+	return durable.Replace(path, durable.Public, write)
 }

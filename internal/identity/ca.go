@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"atoll/internal/core"
+	"atoll/internal/durable"
 )
 
 // Errors of certificates.
@@ -60,7 +61,7 @@ func LoadOrCreateCA(dir string, now func() time.Time) (*CA, error) {
 		if text, err = newCACert(key, now()); err != nil {
 			return nil, err
 		}
-		if err = createOnce(path, text); err != nil {
+		if err = durable.Create(path, text, durable.Private); err != nil {
 			return nil, fmt.Errorf("store CA certificate: %w", err)
 		}
 		text, err = readPrivate(path)

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -14,6 +13,7 @@ import (
 	"runtime"
 
 	"atoll/internal/core"
+	"atoll/internal/durable"
 )
 
 // Errors of key files.
@@ -49,7 +49,7 @@ func loadOrCreate(dir, name string, generate func() (crypto.PrivateKey, error)) 
 		return nil, fmt.Errorf("encode key %s: %w", name, err)
 	}
 	text := pem.EncodeToMemory(&pem.Block{Type: pemPrivate, Bytes: der})
-	if err := createOnce(path, text); err != nil {
+	if err := durable.Create(path, text, durable.Private); err != nil {
 		return nil, fmt.Errorf("store key %s: %w", name, err)
 	}
 	return readKey(path) // whoever came first has won
@@ -107,35 +107,4 @@ func readPrivate(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w: larger than %d bytes", path, ErrKeyFile, maxKeyFile)
 	}
 	return text, nil
-}
-
-// createOnce writes a file that appears whole or not at all, mode 0600, and
-// leaves an existing one alone. Linking, unlike renaming, never replaces.
-func createOnce(path string, text []byte) error {
-	tmp := filepath.Join(filepath.Dir(path), ".new-"+rand.Text())
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp)
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(tmp, path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a new directory entry durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -7,7 +7,8 @@
 //	keys/node.pem     its identity: signs receipts (ECDSA P-256)
 //	keys/bus.pem      its messaging key
 //	grant.json        the hub's answer when it joined, mode 0600: holds secrets
-//	outbox.db         reports not yet acknowledged; locks the directory
+//	outbox.db         reports not yet acknowledged
+//	lock              held while a process uses the directory, and says which
 //	cache/            models, by digest
 package node
 
@@ -20,7 +21,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -33,6 +33,7 @@ import (
 	"atoll/internal/blob"
 	"atoll/internal/bus"
 	"atoll/internal/core"
+	"atoll/internal/durable"
 	"atoll/internal/engine"
 	"atoll/internal/identity"
 	"atoll/internal/node/agent"
@@ -95,6 +96,8 @@ type Node struct {
 	key  *identity.Key
 	nkey nkeys.KeyPair
 
+	unlock func() error // gives the directory back
+
 	mu       sync.Mutex // guards what follows
 	agent    *agent.Agent
 	conn     *bus.NodeConn
@@ -108,17 +111,21 @@ type Node struct {
 	once  sync.Once
 }
 
-// New checks the configuration, and makes the directory and the keys if they are
-// not there. Run must follow.
-func New(cfg Config) (*Node, error) {
+// New checks the configuration, takes the directory, making it and the keys if
+// they are not there. Run must follow; it gives the directory back.
+func New(cfg Config) (_ *Node, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	n := &Node{cfg: cfg, up: make(chan struct{}), ended: make(chan struct{})}
+	if n.unlock, err = durable.Lock(cfg.Dir, "node "+string(cfg.Name)); err != nil {
 		return nil, fmt.Errorf("node directory: %w", err)
 	}
-	n := &Node{cfg: cfg, up: make(chan struct{}), ended: make(chan struct{})}
-	var err error
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.unlock())
+		}
+	}()
 	if n.key, err = identity.LoadOrCreate(n.path("keys"), "node"); err != nil {
 		return nil, err
 	}
@@ -193,6 +200,7 @@ func isLoopback(host string) bool {
 // locked the node out.
 func (n *Node) Run(ctx context.Context) (err error) {
 	defer n.once.Do(func() { close(n.ended) })
+	defer func() { err = errors.Join(err, n.unlock()) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	n.mu.Lock()

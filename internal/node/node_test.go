@@ -23,6 +23,7 @@ import (
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
+	"atoll/internal/durable"
 	"atoll/internal/engine"
 	"atoll/internal/identity"
 	"atoll/internal/node/agent"
@@ -315,11 +316,7 @@ func TestNodeReusesItsGrant(t *testing.T) {
 	if err := first.WaitConnected(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	rival, err := New(h.config(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := rival.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "locked") {
+	if _, err := New(h.config(dir)); !errors.Is(err, durable.ErrLocked) || !strings.Contains(err.Error(), "by node paris-1, process ") {
 		t.Errorf("two nodes over one directory: %v", err)
 	}
 	if err := end(); err != nil {

@@ -6,7 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
+
+	"atoll/internal/durable"
 )
 
 // The newest published checkpoint is kept beside the tiles, too, outside of the
@@ -17,40 +18,10 @@ const publishedFile = "checkpoint"
 // KeepPublished stores a signed checkpoint durably. It comes before anybody is
 // shown it.
 func KeepPublished(dir string, note []byte) error {
-	path := filepath.Join(dir, publishedFile)
-	f, err := os.CreateTemp(dir, publishedFile+".new-*")
-	if err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, publishedFile), note, durable.Public); err != nil {
 		return fmt.Errorf("tlog: keep checkpoint: %w", err)
 	}
-	_, err = f.Write(note)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
-		return fmt.Errorf("tlog: keep checkpoint: %w", errors.Join(err, remove(f.Name())))
-	}
 	return nil
-}
-
-func remove(path string) error {
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // KeptPublished returns the checkpoint that was kept, zero if there is none.
