@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"atoll/internal/repro"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // BatcherConfig bounds a batcher. Zero fields have defaults.
@@ -29,6 +31,7 @@ type BatcherConfig struct {
 type Batcher struct {
 	m     *Model
 	d     *Decoder
+	pool  *repro.Pool
 	c     BatcherConfig
 	queue chan *answer
 	ended chan struct{} // closed when Run has ended
@@ -77,7 +80,7 @@ func NewBatcher(m *Model, pool *repro.Pool, c BatcherConfig) (*Batcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Batcher{m: m, d: d, c: c, queue: make(chan *answer, c.Waiting), ended: make(chan struct{}), cache: NewCache(c.Pages)}, nil
+	return &Batcher{m: m, d: d, pool: pool, c: c, queue: make(chan *answer, c.Waiting), ended: make(chan struct{}), cache: NewCache(c.Pages)}, nil
 }
 
 // Generate continues a text, token by token, until the model ends it, the limit
@@ -119,7 +122,7 @@ func (b *Batcher) submit(ctx context.Context, r Request) (*answer, error) {
 	if err := r.check(b.m.Config.Vocab, b.c.Context); err != nil {
 		return nil, err
 	}
-	sampler, err := repro.NewSampler(r.Sampling)
+	sampler, err := repro.NewSampler(r.Sampling, b.pool.ISA())
 	if err != nil {
 		return nil, err
 	}
@@ -243,9 +246,14 @@ func (b *Batcher) drop() {
 	b.active = kept
 }
 
-// deliver draws a token for each span that asked for logits.
+// deliver draws a token for each span that asked for logits, several at a time:
+// over a large vocabulary a draw costs as much as some layers.
 func (b *Batcher) deliver(spans []Span, of []*answer, logits []float32) {
 	vocab := b.m.Config.Vocab
+	drawn := make([]Token, len(of))
+	errs := make([]error, len(of))
+	var g errgroup.Group
+	g.SetLimit(b.pool.Threads())
 	for i, a := range of {
 		a.seq.Stored(spans[i].Tokens...)
 		if spans[i].Want == 0 {
@@ -253,27 +261,42 @@ func (b *Batcher) deliver(spans []Span, of []*answer, logits []float32) {
 		}
 		row := logits[:vocab]
 		logits = logits[vocab:]
-		b.draw(a, row)
+		g.Go(func() error {
+			drawn[i], errs[i] = a.draw(row)
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are each answer's own
+	for i, a := range of {
+		switch {
+		case spans[i].Want == 0:
+		case errs[i] != nil:
+			b.end(a, fmt.Errorf("position %d: %w", len(a.tokens), errs[i]))
+		default:
+			b.append(a, drawn[i])
+		}
 	}
 }
 
-func (b *Batcher) draw(a *answer, logits []float32) {
-	position := len(a.tokens)
-	id, err := a.sampler.Draw(logits, position)
+// draw draws the next token.
+func (a *answer) draw(logits []float32) (Token, error) {
+	t := Token{Position: len(a.tokens)}
+	id, err := a.sampler.Draw(logits, t.Position)
 	if err != nil {
-		b.end(a, fmt.Errorf("position %d: %w", position, err))
-		return
+		return t, err
 	}
-	t := Token{ID: int32(id), Position: position}
-	if position == len(a.r.Prompt) {
+	t.ID = int32(id)
+	if t.Position == len(a.r.Prompt) {
 		t.Cached = a.cached
 	}
 	if a.r.Logprobs >= 0 {
-		if err := t.explain(logits, a.r.Logprobs); err != nil {
-			b.end(a, fmt.Errorf("position %d: %w", position, err))
-			return
-		}
+		err = t.explain(logits, a.r.Logprobs)
 	}
+	return t, err
+}
+
+// append hands out a token and ends the answer if it is the last.
+func (b *Batcher) append(a *answer, t Token) {
 	a.tokens = append(a.tokens, t.ID)
 	a.out <- t // has room
 	if b.m.Tokens.Stops(t.ID) || len(a.tokens) >= a.limit {

@@ -57,7 +57,7 @@ func continued(t testing.TB, m *Model, prompt []int32, n int) []int32 {
 		}
 		s.Stored(tokens[i])
 		if i+1 == len(tokens) {
-			sampler, _ := repro.NewSampler(repro.Sampling{})
+			sampler, _ := repro.NewSampler(repro.Sampling{}, repro.Portable)
 			id, err := sampler.Draw(logits, i+1)
 			if err != nil {
 				t.Fatal(err)

@@ -38,37 +38,25 @@ func SamplingBits(seed uint64, position int) uint64 {
 	return Mix(Mix(seed) + (uint64(position)+1)*0x9e3779b97f4a7c15)
 }
 
-// candidate is a token that may be drawn, with its weight ⌊2^40·e^z⌋. Sums of
-// weights are integers, so they need no order.
-type candidate struct {
-	token  int32
-	logit  float32
-	weight uint64
-}
-
-const weightOne = 1 << 40
-
-// better orders candidates by logit, the largest first, equals by token.
-func better(a, b candidate) int {
-	if c := cmp.Compare(b.logit, a.logit); c != 0 {
-		return c
-	}
-	return cmp.Compare(a.token, b.token)
-}
-
-// Sampler draws tokens by rule 7. It holds the room that it works in: use one at a
-// time.
+// A Sampler draws tokens by rule 7. It holds the room that it works in: use one at
+// a time.
 type Sampler struct {
 	Sampling
-	kept []candidate
+	isa ISA
+
+	logits []float32
+	top    float32   // the largest of them
+	e      []float32 // e^z of each token that may be drawn, else 0
+	sums   []bucket
+	last   []int32 // tokens of the bucket in which a cut ends
 }
 
-// NewSampler checks s.
-func NewSampler(s Sampling) (*Sampler, error) {
+// NewSampler checks s. isa must be one of [Available]; it changes no result.
+func NewSampler(s Sampling, isa ISA) (*Sampler, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
-	return &Sampler{Sampling: s}, nil
+	return &Sampler{Sampling: s, isa: isa}, nil
 }
 
 // Draw returns the token for a position of a sequence. The same logits, settings
@@ -80,93 +68,106 @@ func (s *Sampler) Draw(logits []float32, position int) (int, error) {
 	if err != nil || s.Temperature == 0 || s.TopK == 1 {
 		return first, err
 	}
-	s.keep(logits, logits[first])
-	if s.TopK > 0 && s.TopK < len(s.kept) {
-		selectBest(s.kept, s.TopK)
-		s.kept = s.kept[:s.TopK]
+	s.logits, s.top = logits, logits[first]
+	s.exponentials()
+	if s.TopK > 0 {
+		s.cut(func(n int, _ uint64) bool { return n >= s.TopK })
 	}
 	if s.TopP > 0 && s.TopP < 1 {
-		s.kept = nucleus(s.kept, s.TopP)
+		// The comparison sum ≥ p·total, both times 2^32, is one of 128-bit integers.
+		wantHi, wantLo := bits.Mul64(uint64(float64(s.TopP)*(1<<32)), s.total())
+		s.cut(func(_ int, sum uint64) bool {
+			hi, lo := bits.Mul64(sum, 1<<32)
+			return hi > wantHi || hi == wantHi && lo >= wantLo
+		})
 	}
-	slices.SortFunc(s.kept, func(a, b candidate) int { return cmp.Compare(a.token, b.token) })
-	at, _ := bits.Mul64(SamplingBits(s.Seed, position), total(s.kept))
-	for _, c := range s.kept {
-		if at < c.weight {
-			return int(c.token), nil
+	at, _ := bits.Mul64(SamplingBits(s.Seed, position), s.total())
+	for token, e := range s.e {
+		w := weight(e)
+		if at < w {
+			return token, nil
 		}
-		at -= c.weight
+		at -= w
 	}
-	return 0, fmt.Errorf("repro: %d is not within the %d weights it was drawn from", at, len(s.kept))
+	return 0, fmt.Errorf("repro: %d is not within the %d weights it was drawn from", at, len(s.e))
 }
 
-// keep collects the tokens whose weight is not zero and passes MinP.
-func (s *Sampler) keep(logits []float32, top float32) {
-	s.kept = s.kept[:0]
-	for i, v := range logits {
-		e := exp(float32(float32(v-top) / s.Temperature))
-		if w := uint64(float64(e) * weightOne); w > 0 && e >= s.MinP {
-			s.kept = append(s.kept, candidate{int32(i), v, w})
-		}
-	}
-}
+// weight is ⌊2^40·e⌋. Sums of weights are integers, so they need no order.
+func weight(e float32) uint64 { return uint64(float64(e) * (1 << 40)) }
 
-// selectBest moves the best k candidates to the front, in some order: a heap of k
-// with the worst on top takes each one that is better than that.
-func selectBest(c []candidate, k int) {
-	heap := c[:k]
-	for i := k/2 - 1; i >= 0; i-- {
-		siftDown(heap, i)
-	}
-	for i := k; i < len(c); i++ {
-		if better(c[i], heap[0]) < 0 {
-			heap[0], c[i] = c[i], heap[0]
-			siftDown(heap, 0)
-		}
-	}
-}
-
-func siftDown(heap []candidate, i int) {
-	for {
-		worst := 2*i + 1
-		if worst >= len(heap) {
-			return
-		}
-		if r := worst + 1; r < len(heap) && better(heap[r], heap[worst]) > 0 {
-			worst = r
-		}
-		if better(heap[worst], heap[i]) <= 0 {
-			return
-		}
-		heap[i], heap[worst] = heap[worst], heap[i]
-		i = worst
-	}
-}
-
-func total(c []candidate) (sum uint64) {
-	for _, c := range c {
-		sum += c.weight
+func (s *Sampler) total() (sum uint64) {
+	for _, e := range s.e {
+		sum += weight(e)
 	}
 	return sum
 }
 
-// nucleus returns the best candidates that make up the share p of all.
-func nucleus(kept []candidate, p float32) []candidate {
-	// The comparison sum ≥ p·total, both times 2^32, is one of 128-bit integers.
-	wantHi, wantLo := bits.Mul64(uint64(float64(p)*(1<<32)), total(kept))
-	// As a rule a few are enough, so it is not worth sorting all at once.
-	for n := min(256, len(kept)); ; n = min(8*n, len(kept)) {
-		selectBest(kept, n)
-		slices.SortFunc(kept[:n], better)
-		var sum uint64
-		for i, c := range kept[:n] {
-			sum += c.weight
-			hi, lo := bits.Mul64(sum, 1<<32)
-			if hi > wantHi || hi == wantHi && lo >= wantLo {
-				return kept[:i+1]
-			}
+// exponentials fills e. Those that do not pass MinP become 0.
+func (s *Sampler) exponentials() {
+	s.e = slices.Grow(s.e[:0], len(s.logits))[:len(s.logits)]
+	for i, v := range s.logits {
+		s.e[i] = float32(v-s.top) / s.Temperature
+	}
+	var unused laneSum
+	n := len(s.e) &^ (lanes - 1)
+	expSum(s.isa, &unused, s.e[:n], 0)
+	unused.expSum(s.e[n:], 0)
+	for i, e := range s.e {
+		if e < s.MinP {
+			s.e[i] = 0
 		}
-		if n == len(kept) {
-			return kept
+	}
+}
+
+// A bucket is the tokens whose logits lie within 1/256 of a temperature.
+type bucket struct {
+	n   int
+	sum uint64 // of weights
+}
+
+// buckets is enough for all: weights are zero from 28 temperatures below the top.
+const buckets = 28*256 + 1
+
+// cut keeps the best tokens (of equals the lower), as few as are enough by their
+// number and the sum of their weights; all, if that never is. Sorting them would
+// be simple and slow: sums by bucket tell where the last one lies, and only its
+// bucket is sorted.
+func (s *Sampler) cut(enough func(n int, sum uint64) bool) {
+	scale := 256 / float64(s.Temperature)
+	index := func(token int) int { return min(int(float64(s.top-s.logits[token])*scale), buckets-1) }
+	s.sums = append(s.sums[:0], make([]bucket, buckets)...)
+	for token, e := range s.e {
+		if w := weight(e); w > 0 {
+			b := &s.sums[index(token)]
+			b.n, b.sum = b.n+1, b.sum+w
+		}
+	}
+	var n int
+	var sum uint64
+	at := slices.IndexFunc(s.sums, func(b bucket) bool {
+		if enough(n+b.n, sum+b.sum) {
+			return true
+		}
+		n, sum = n+b.n, sum+b.sum
+		return false
+	})
+	if at < 0 {
+		return
+	}
+	s.last = s.last[:0]
+	for token, e := range s.e {
+		if weight(e) > 0 && index(token) == at {
+			s.last = append(s.last, int32(token))
+		}
+	}
+	slices.SortStableFunc(s.last, func(a, b int32) int { return cmp.Compare(s.logits[b], s.logits[a]) })
+	worst := s.last[slices.IndexFunc(s.last, func(token int32) bool {
+		n, sum = n+1, sum+weight(s.e[token])
+		return enough(n, sum)
+	})]
+	for token, v := range s.logits {
+		if limit := s.logits[worst]; v < limit || v == limit && token > int(worst) {
+			s.e[token] = 0
 		}
 	}
 }

@@ -1,8 +1,11 @@
 package repro_test
 
 import (
+	"cmp"
 	"errors"
 	"math"
+	"math/big"
+	"slices"
 	"testing"
 
 	"atoll/internal/repro"
@@ -10,7 +13,7 @@ import (
 
 func draw(t *testing.T, s repro.Sampling, logits []float32, pos int) int {
 	t.Helper()
-	sampler, err := repro.NewSampler(s)
+	sampler, err := repro.NewSampler(s, repro.Portable)
 	check(t, err)
 	token, err := sampler.Draw(logits, pos)
 	check(t, err)
@@ -41,7 +44,7 @@ func TestTiesGoToTheLowerToken(t *testing.T) {
 func TestDrawHasNoHistory(t *testing.T) {
 	t.Parallel()
 	logits := normal(repro.NewRandom(1), 1000, 2)
-	sampler, err := repro.NewSampler(repro.Sampling{Temperature: 1, Seed: 7})
+	sampler, err := repro.NewSampler(repro.Sampling{Temperature: 1, Seed: 7}, repro.Portable)
 	check(t, err)
 	var forward [50]int
 	for pos := range forward {
@@ -68,7 +71,7 @@ func TestDrawFollowsProbabilities(t *testing.T) {
 	logits := []float32{0, 1, 2, 0.5, -1, 1.5}
 	p := make([]float32, len(logits))
 	check(t, repro.Softmax(p, logits))
-	sampler, err := repro.NewSampler(repro.Sampling{Temperature: 1, Seed: 3})
+	sampler, err := repro.NewSampler(repro.Sampling{Temperature: 1, Seed: 3}, repro.Portable)
 	check(t, err)
 	const n = 50000
 	count := make([]float64, len(p))
@@ -95,7 +98,7 @@ func TestForbiddenTokens(t *testing.T) {
 			t.Fatalf("token %d was forbidden", got)
 		}
 	}
-	sampler, err := repro.NewSampler(repro.Sampling{Temperature: 1})
+	sampler, err := repro.NewSampler(repro.Sampling{Temperature: 1}, repro.Portable)
 	check(t, err)
 	if got, err := sampler.Draw([]float32{no, no}, 0); err == nil {
 		t.Errorf("%d was drawn from nothing", got)
@@ -150,7 +153,7 @@ func TestTopKKeepsTheBest(t *testing.T) {
 		for i := range logits { // few values, hence many ties
 			logits[i] = float32(math.Round(float64(logits[i]) * 50))
 		}
-		sampler, err := repro.NewSampler(repro.Sampling{Temperature: 1e6, TopK: k, Seed: 1})
+		sampler, err := repro.NewSampler(repro.Sampling{Temperature: 1e6, TopK: k, Seed: 1}, repro.Portable)
 		check(t, err)
 		seen := map[int]bool{}
 		for pos := range 60 * k {
@@ -181,7 +184,8 @@ func BenchmarkDraw(b *testing.B) {
 		"greedy": {}, "plain": {Temperature: 0.8}, "top-k 40": {Temperature: 0.8, TopK: 40}, "top-p 0.9": {Temperature: 0.8, TopP: 0.9},
 	} {
 		b.Run(name, func(b *testing.B) {
-			sampler, err := repro.NewSampler(s)
+			have := repro.Available()
+			sampler, err := repro.NewSampler(s, have[len(have)-1])
 			check(b, err)
 			for pos := 0; b.Loop(); pos++ {
 				_, err := sampler.Draw(logits, pos)
@@ -189,4 +193,85 @@ func BenchmarkDraw(b *testing.B) {
 			}
 		})
 	}
+}
+
+// Draw gives what rule 7 says, written out as it stands: with ties, flat and
+// peaked logits, few tokens and many, on each instruction set.
+func TestDrawIsTheRule(t *testing.T) {
+	t.Parallel()
+	r := repro.NewRandom(11)
+	for _, s := range []repro.Sampling{
+		{Temperature: 1}, {Temperature: 0.01}, {Temperature: 40}, {Temperature: 0.8, TopK: 7}, {Temperature: 0.8, TopK: 500}, {Temperature: 1, TopP: 0.9},
+		{Temperature: 1, TopP: 1e-12}, {Temperature: 2, TopP: 0.999}, {Temperature: 1, MinP: 0.01, TopK: 100, TopP: 0.5}, {Temperature: 1e-30, TopP: 0.5, TopK: 3},
+	} {
+		for _, isa := range isas(t) {
+			sampler, err := repro.NewSampler(s, isa)
+			check(t, err)
+			for pos := range 40 {
+				s.Seed, sampler.Seed = uint64(pos), uint64(pos)
+				logits := normal(r, 1+(pos*pos*37)%5000, float32(1+pos%5))
+				for i := range logits {
+					if pos%3 == 0 {
+						logits[i] = float32(math.Round(float64(logits[i]))) // many are equal
+					}
+				}
+				got, err := sampler.Draw(logits, pos)
+				check(t, err)
+				if want := ruleDraw(t, s, logits, pos); got != want {
+					t.Fatalf("%+v, %v, %d tokens: drew %d, the rule says %d", s, isa, len(logits), got, want)
+				}
+			}
+		}
+	}
+}
+
+func ruleDraw(t *testing.T, s repro.Sampling, logits []float32, pos int) int {
+	t.Helper()
+	type candidate struct {
+		token  int
+		weight uint64
+	}
+	top := slices.Max(logits)
+	var kept []candidate
+	for token, v := range logits {
+		e, err := repro.Exp(float32(float32(v-top) / s.Temperature))
+		check(t, err)
+		if w := uint64(math.Floor(float64(e) * (1 << 40))); w > 0 && e >= s.MinP {
+			kept = append(kept, candidate{token, w})
+		}
+	}
+	slices.SortStableFunc(kept, func(a, b candidate) int { return cmp.Compare(logits[b.token], logits[a.token]) })
+	total := func() *big.Int {
+		sum := new(big.Int)
+		for _, c := range kept {
+			sum.Add(sum, new(big.Int).SetUint64(c.weight))
+		}
+		return sum
+	}
+	if s.TopK > 0 && s.TopK < len(kept) {
+		kept = kept[:s.TopK]
+	}
+	if s.TopP > 0 && s.TopP < 1 {
+		want := new(big.Int).Mul(total(), big.NewInt(int64(float64(s.TopP)*(1<<32))))
+		sum := new(big.Int)
+		for i, c := range kept {
+			sum.Add(sum, new(big.Int).SetUint64(c.weight))
+			if new(big.Int).Lsh(sum, 32).Cmp(want) >= 0 {
+				kept = kept[:i+1]
+				break
+			}
+		}
+	}
+	slices.SortFunc(kept, func(a, b candidate) int { return cmp.Compare(a.token, b.token) })
+	at := new(big.Int).Mul(new(big.Int).SetUint64(repro.SamplingBits(s.Seed, pos)), total())
+	at.Rsh(at, 64)
+	for _, c := range kept {
+		w := new(big.Int).SetUint64(c.weight)
+		if at.Cmp(w) < 0 {
+			return c.token
+		}
+		at.Sub(at, w)
+	}
+	t.Fatal("nothing drawn")
+	return 0
 }

@@ -304,13 +304,13 @@ func hashAttention(t testing.TB, pool *repro.Pool, h *bitsHash, f repro.Format) 
 	}
 }
 
-func hashSampling(t testing.TB, _ *repro.Pool, h *bitsHash) {
+func hashSampling(t testing.TB, pool *repro.Pool, h *bitsHash) {
 	r := repro.NewRandom(20)
 	for _, s := range []repro.Sampling{
 		{}, {Temperature: 0.7, Seed: 1}, {Temperature: 1, TopK: 5, Seed: 2}, {Temperature: 1.5, TopP: 0.9, Seed: 3},
 		{Temperature: 1, MinP: 0.05, Seed: 4}, {Temperature: 0.9, TopK: 40, TopP: 0.5, MinP: 0.01, Seed: 5},
 	} {
-		sampler, err := repro.NewSampler(s)
+		sampler, err := repro.NewSampler(s, pool.ISA())
 		check(t, err)
 		for pos := range 200 {
 			logits := normal(r, 300, 4)

@@ -5,6 +5,9 @@
 // counted when its verified result is reported. Nothing is left out: each is
 // durable before it is acknowledged, has a signed receipt and verdict in the
 // log, and is paid.
+//
+// Language models are measured in this process: what their arithmetic costs, with
+// nothing around it (LLM), beside another program where there is one.
 package bench
 
 import (

@@ -76,8 +76,9 @@ func LLM(ctx context.Context, cfg LLMConfig) (*LLMReport, error) {
 			return nil, err
 		}
 	}
+	memory := numbers(fromMemory)
 	for _, s := range shapes {
-		rows, rival, err := models(ctx, &cfg, s, isa)
+		rows, rival, err := models(ctx, &cfg, s, isa, memory)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Name, err)
 		}

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"atoll/internal/repro"
@@ -67,7 +68,7 @@ func (k *KernelRow) measure(rounds int, pool *repro.Pool) error {
 	matrices := make([]*repro.Matrix, 1)
 	var other []uint64
 	if k.From == "memory" {
-		matrices, other = make([]*repro.Matrix, max(fromMemory/size, 2)), make([]uint64, fromMemory/8)
+		matrices, other = make([]*repro.Matrix, max(fromMemory/size, 2)), numbers(fromMemory)
 	}
 	random := repro.NewRandom(1)
 	for i := range matrices {
@@ -97,7 +98,7 @@ func (k *KernelRow) measure(rounds int, pool *repro.Pool) error {
 	for range rounds {
 		ours = append(ours, float64(size)/perCall(multiply))
 		if other != nil {
-			reads = append(reads, 8*float64(len(other))/perCall(func() { sink += sum(other) }))
+			reads = append(reads, 8*float64(len(other))/perCall(func() { runtime.KeepAlive(sum(other)) }))
 		}
 	}
 	k.GBPerS = middle(ours)
@@ -141,9 +142,6 @@ func perCall(f func()) float64 {
 	return float64(time.Since(began)) / float64(n)
 }
 
-// sink keeps the compiler from leaving out what nobody looks at.
-var sink uint64
-
 func sum(x []uint64) uint64 {
 	var s0, s1, s2, s3 uint64
 	for i := 0; i+4 <= len(x); i += 4 {
@@ -151,4 +149,13 @@ func sum(x []uint64) uint64 {
 		s0, s1, s2, s3 = s0+v[0], s1+v[1], s2+v[2], s3+v[3]
 	}
 	return s0 + s1 + s2 + s3
+}
+
+// numbers are so many bytes of memory, each page of its own.
+func numbers(bytes int) []uint64 {
+	x := make([]uint64, bytes/8)
+	for i := range x {
+		x[i] = uint64(i)
+	}
+	return x
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"slices"
 	"time"
 
@@ -67,10 +68,10 @@ var together = []int{1, 4, 16}
 
 // modelBench measures one model with one number of threads.
 type modelBench struct {
-	cfg   *LLMConfig
-	model *llm.Model
-	pool  *repro.Pool
-	row   ModelRow
+	model  *llm.Model
+	pool   *repro.Pool
+	memory []uint64 // to read
+	row    ModelRow
 
 	prefill, decode, read, answer, span []float64
 	tokens, first                       [][]float64 // by the number of sequences
@@ -78,7 +79,7 @@ type modelBench struct {
 }
 
 // models measures a model with each number of threads, round by round in turn.
-func models(ctx context.Context, cfg *LLMConfig, s Shape, isa repro.ISA) (rows []ModelRow, rivalName string, err error) {
+func models(ctx context.Context, cfg *LLMConfig, s Shape, isa repro.ISA, memory []uint64) (rows []ModelRow, rivalName string, err error) {
 	cfg.Watch(0, 1, s.Name+": weights")
 	w, err := weights.Random(s.Config, 1)
 	if err != nil {
@@ -97,7 +98,7 @@ func models(ctx context.Context, cfg *LLMConfig, s Shape, isa repro.ISA) (rows [
 	}
 	var all []*modelBench
 	for _, threads := range cfg.Threads {
-		b := &modelBench{cfg: cfg, model: m, row: ModelRow{Model: s.Name, Bytes: size(&s.Config), Threads: threads}, tokens: make([][]float64, len(together)), first: make([][]float64, len(together))}
+		b := &modelBench{model: m, memory: memory, row: ModelRow{Model: s.Name, Bytes: size(&s.Config), Threads: threads}, tokens: make([][]float64, len(together)), first: make([][]float64, len(together))}
 		if b.pool, err = repro.NewPool(threads, isa); err != nil {
 			return nil, "", err
 		}
@@ -145,7 +146,7 @@ func (b *modelBench) round(ctx context.Context, rival *rivalModel) error {
 		}
 		b.rival.prefill, b.rival.decode = append(b.rival.prefill, prefill), append(b.rival.decode, decode)
 	}
-	b.read = append(b.read, readSpeed(b.row.Threads))
+	b.read = append(b.read, readSpeed(b.memory, b.row.Threads))
 	for i, n := range together {
 		if err := b.together(ctx, i, n); err != nil {
 			return err
@@ -301,22 +302,18 @@ func (b *modelBench) result(rival *rivalModel) ModelRow {
 }
 
 // readSpeed is how many GB/s so many threads read from memory together.
-func readSpeed(threads int) float64 {
-	x := make([]uint64, fromMemory/8)
-	for i := range x {
-		x[i] = uint64(i) // else all pages are one page of zeros
-	}
+func readSpeed(x []uint64, threads int) float64 {
 	part := len(x) / threads
 	sums := make([]uint64, threads)
 	return 8 * float64(part*threads) / perCall(func() {
 		var g errgroup.Group
 		for t := range threads {
 			g.Go(func() error {
-				sums[t] += sum(x[t*part : (t+1)*part])
+				sums[t] = sum(x[t*part : (t+1)*part])
 				return nil
 			})
 		}
 		_ = g.Wait()
-		sink += sums[0]
+		runtime.KeepAlive(sums)
 	})
 }
