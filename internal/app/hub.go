@@ -29,6 +29,7 @@ import (
 	"atoll/internal/durable"
 	"atoll/internal/fetch"
 	"atoll/internal/httpapi/atoll"
+	"atoll/internal/httpapi/openai"
 	"atoll/internal/identity"
 	"atoll/internal/webhook"
 )
@@ -165,8 +166,12 @@ func (h *Hub) openAPI(registry *prometheus.Registry) error {
 	if err != nil {
 		return err
 	}
+	mounts, err := openai.Mounts(openai.Config{Hub: h.Control, Log: h.cfg.Log})
+	if err != nil {
+		return err
+	}
 	handler, err := atoll.New(atoll.Config{
-		Hub: h.Control, Log: h.cfg.Log, Tracer: h.cfg.Tracer, Version: Version, LogHandler: logHandler,
+		Mounts: mounts, Hub: h.Control, Log: h.cfg.Log, Tracer: h.cfg.Tracer, Version: Version, LogHandler: logHandler,
 		MetricsHandler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	})
 	if err != nil {

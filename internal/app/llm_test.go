@@ -62,6 +62,15 @@ func TestLanguageModelByQuorum(t *testing.T) {
 	}
 }
 
+func mustTask(t *testing.T, id string) core.TaskID {
+	t.Helper()
+	task, err := core.ParseTaskID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return task
+}
+
 func mustPut(t *testing.T, c *client.Client, data []byte) core.Digest {
 	t.Helper()
 	b, err := c.PutBlob(t.Context(), data)

@@ -2,6 +2,7 @@ package llm
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strconv"
@@ -21,7 +22,7 @@ type answer struct {
 	finish   string
 	prompt   int // tokens
 	tokens   []llm.Token
-	logprobs bool
+	logprobs *tokenizer.Tokenizer // that spells them; nil if they are not asked for
 }
 
 // prompt returns the tokens that a line asks to continue. No stranger's text is
@@ -54,7 +55,10 @@ func (s *served) answer(ctx context.Context, scope core.AccountID, l *line, temp
 	r := llm.Request{
 		Scope: string(scope), Prompt: prompt, MaxTokens: value(l.MaxTokens, defaultTokens), Sampling: l.sampling(), Logprobs: value(l.Logprobs, -1),
 	}
-	a := &answer{finish: "length", prompt: len(prompt), logprobs: l.Logprobs != nil}
+	a := &answer{finish: "length", prompt: len(prompt)}
+	if l.Logprobs != nil {
+		a.logprobs = s.model.Tokens
+	}
 	text := llm.NewText(s.model.Tokens, l.Stop)
 	for token, err := range s.batcher.Generate(ctx, r) {
 		if err != nil {
@@ -105,20 +109,33 @@ func (a *answer) append(b []byte, id jsontext.Value) []byte {
 		b = strconv.AppendInt(comma(b, i), int64(t.ID), 10)
 	}
 	b = append(b, ']')
-	if a.logprobs {
+	if a.logprobs != nil {
 		b = append(b, `,"logprobs":[`...)
 		for i, t := range a.tokens {
 			b = number(append(comma(b, i), `{"logprob":`...), t.Logprob)
+			b = append(b, `,"bytes":`...)
+			b = a.bytes(b, t.ID)
 			b = append(b, `,"top":[`...)
 			for j, o := range t.Top {
 				b = fmt.Appendf(comma(b, j), "[%d,", o.ID)
-				b = append(number(b, o.Logprob), ']')
+				b = append(number(b, o.Logprob), ',')
+				b = append(a.bytes(b, o.ID), ']')
 			}
 			b = append(b, "]}"...)
 		}
 		b = append(b, ']')
 	}
 	return append(b, "}\n"...)
+}
+
+// bytes writes the bytes that a token adds to the text, in base64: they need not be
+// whole characters. A control token's are none.
+func (a *answer) bytes(b []byte, id int32) []byte {
+	var plain []byte
+	if v := a.logprobs.Vocab(); v.Tokens[id].Kind != tokenizer.Control {
+		plain = a.logprobs.Bytes(id)
+	}
+	return append(base64.StdEncoding.AppendEncode(append(b, '"'), plain), '"')
 }
 
 func number(b []byte, v float32) []byte { return strconv.AppendFloat(b, float64(v), 'g', -1, 32) }

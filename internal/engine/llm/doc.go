@@ -42,7 +42,8 @@
 //
 // finish_reason is stop (the model or a stop string ended it) or length. tokens
 // are the drawn tokens, those of a stop string among them. With logprobs, each
-// token comes with its logarithm of probability and the best with theirs:
+// token comes with its logarithm of probability and its bytes in base64, and so do
+// the best ones in its place. A control token's bytes are none:
 //
-//	"logprobs":[{"logprob":-0.25,"top":[[44,-0.25],[68,-2.5]]}, …]
+//	"logprobs":[{"logprob":-0.25,"bytes":"LA==","top":[[44,-0.25,"LA=="],[68,-2.5,"IEE="]]}, …]
 package llm

@@ -3,6 +3,7 @@ package llm
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,8 +96,9 @@ type said struct {
 	} `json:"usage"`
 	Tokens   []int `json:"tokens"`
 	Logprobs []struct {
-		Logprob float64      `json:"logprob"`
-		Top     [][2]float64 `json:"top"`
+		Logprob float64  `json:"logprob"`
+		Bytes   []byte   `json:"bytes"`
+		Top     [][3]any `json:"top"` // number, number, base64
 	} `json:"logprobs"`
 }
 
@@ -142,8 +144,15 @@ func TestSettings(t *testing.T) {
 		t.Errorf("seeds 1, 1, 2: %q, %q, %q", warm[0].Text, warm[1].Text, warm[2].Text)
 	}
 	told := ask(t, in, map[string]string{"logprobs": "3"}, `{"prompt":"Once upon a time","max_tokens":2}`)[0]
-	if len(told.Logprobs) != 2 || len(told.Logprobs[0].Top) != 3 || told.Logprobs[0].Top[0] != [2]float64{float64(told.Tokens[0]), told.Logprobs[0].Logprob} {
-		t.Errorf("%+v", told.Logprobs)
+	if len(told.Logprobs) != 2 || len(told.Logprobs[0].Top) != 3 {
+		t.Fatalf("%+v", told.Logprobs)
+	}
+	var spelled strings.Builder
+	for _, l := range told.Logprobs {
+		spelled.WriteString(string(l.Bytes))
+	}
+	if first := told.Logprobs[0]; first.Top[0] != [3]any{float64(told.Tokens[0]), first.Logprob, base64.StdEncoding.EncodeToString(first.Bytes)} || spelled.String() != told.Text {
+		t.Errorf("%+v spell %q, the text is %q", told.Logprobs, spelled.String(), told.Text)
 	}
 	if f32 := ask(t, in, map[string]string{"profile": "f32", "logprobs": "0"}, `{"prompt":"Once upon a time","max_tokens":2}`)[0]; f32.Logprobs[0].Logprob == told.Logprobs[0].Logprob {
 		t.Error("the profile makes no difference")

@@ -24,6 +24,7 @@ type Config struct {
 	// LogHandler, optional, serves the transparency log below /v1/log, and sees
 	// paths without that prefix: /checkpoint, /tile/….
 	LogHandler http.Handler
+	Mounts     []Mount // other APIs on the same server
 
 	// KeyRate bounds each API key, AddressRate each address that shows no valid
 	// one. A zero Rate means the default.

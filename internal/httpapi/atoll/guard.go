@@ -10,14 +10,18 @@ import (
 
 // guard lets a request through to h if its key has the scope and its caller has
 // not asked too often.
-func (s *server) guard(scope string, h handler) http.HandlerFunc {
+func (s *server) guard(rt route, h handler) http.HandlerFunc {
+	scope, fail := rt.scope, rt.fail
+	if fail == nil {
+		fail = writeProblem
+	}
 	switch scope {
 	case open:
 		return func(w http.ResponseWriter, r *http.Request) { h(w, r, nil) }
 	case public:
 		return func(w http.ResponseWriter, r *http.Request) {
 			if err := s.byAddress.Allow(w.Header(), address(r)); err != nil {
-				s.fail(w, r, err)
+				s.failAs(w, r, err, fail)
 				return
 			}
 			h(w, r, nil)
@@ -32,16 +36,16 @@ func (s *server) guard(scope string, h handler) http.HandlerFunc {
 					err = slow
 				}
 			}
-			s.fail(w, r, err)
+			s.failAs(w, r, err, fail)
 			return
 		}
 		exchangeOf(w).key = p.KeyID
 		if err := s.byKey.Allow(w.Header(), p.KeyID); err != nil {
-			s.fail(w, r, err)
+			s.failAs(w, r, err, fail)
 			return
 		}
 		if !p.Has(scope) || (scope == auth.Node && p.Node == "") {
-			s.fail(w, r, core.Errorf(core.Forbidden, "the key does not have the scope %s", scope).WithHint("ask the operator for a key with that scope; \"atoll doctor\" shows which ones this key has"))
+			s.failAs(w, r, core.Errorf(core.Forbidden, "the key does not have the scope %s", scope).WithHint("ask the operator for a key with that scope; \"atoll doctor\" shows which ones this key has"), fail)
 			return
 		}
 		h(w, r, p)

@@ -140,7 +140,7 @@ func (s *server) nodeModel(w http.ResponseWriter, r *http.Request, p *auth.Princ
 		s.fail(w, r, core.Errorf(core.Invalid, "%w", err).At("digest"))
 		return
 	}
-	s.streamTo(w, r, func(st *stream) error { return s.hub.NodeModel(r.Context(), p.Node, d, st) })
+	s.streamTo(w, r, func(st *Stream) error { return s.hub.NodeModel(r.Context(), p.Node, d, st) })
 }
 
 func (s *server) leaseInput(w http.ResponseWriter, r *http.Request, p *auth.Principal) {
@@ -149,7 +149,7 @@ func (s *server) leaseInput(w http.ResponseWriter, r *http.Request, p *auth.Prin
 		s.fail(w, r, err)
 		return
 	}
-	s.streamTo(w, r, func(st *stream) error { return s.hub.LeaseInput(r.Context(), p.Node, id, st) })
+	s.streamTo(w, r, func(st *Stream) error { return s.hub.LeaseInput(r.Context(), p.Node, id, st) })
 }
 
 func (s *server) putResult(w http.ResponseWriter, r *http.Request, p *auth.Principal) {

@@ -79,7 +79,15 @@ func tooLarge(limit int64) error {
 
 // fail answers with a problem document. Failures of the hub itself are logged.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := s.prepare(w, r, err)
+	s.failAs(w, r, err, writeProblem)
+}
+
+// failAs is fail in another form.
+func (s *server) failAs(w http.ResponseWriter, r *http.Request, err error, write func(http.ResponseWriter, *api.Problem)) {
+	write(w, s.prepare(w, r, err))
+}
+
+func writeProblem(w http.ResponseWriter, p *api.Problem) {
 	w.Header()["Content-Type"] = []string{problemType}
 	w.WriteHeader(p.Status)
 	_ = json.MarshalWrite(w, p, wire) // fails only when the client has gone

@@ -31,6 +31,8 @@ type route struct {
 	// serve, if set, replaces huma's handling; the types given to add still
 	// document the route.
 	serve handler
+	// fail, if set, writes errors in place of problem documents.
+	fail func(http.ResponseWriter, *api.Problem)
 }
 
 // Scopes of routes that need no key.
@@ -205,7 +207,7 @@ func (a adapter) Handle(op *huma.Operation, h func(huma.Context)) {
 	if pattern == "" {
 		pattern = rt.path
 	}
-	a.mux.HandleFunc(rt.method+" "+pattern, a.guard(rt.scope, serve))
+	a.mux.HandleFunc(rt.method+" "+pattern, a.guard(rt, serve))
 }
 
 // base is embedded under a name that does not hide the method Context.

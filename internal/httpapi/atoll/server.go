@@ -57,6 +57,7 @@ func New(cfg Config) (http.Handler, error) {
 	s.addNodes()
 	s.addReceipts()
 	s.addSystem()
+	s.addMounts()
 	if s.spec, err = finishDocument(s.doc.OpenAPI()); err != nil {
 		return nil, fmt.Errorf("atoll: OpenAPI document: %w", err)
 	}

@@ -7,25 +7,33 @@ import (
 	"time"
 )
 
-// stream is an answer whose status is sent with its first byte, so that what
+// Stream is an answer whose status is sent with its first byte, so that what
 // fails before can still be told properly.
-type stream struct {
+type Stream struct {
 	w       http.ResponseWriter
+	kind    string // content type
 	extend  func(time.Time) error
 	timeout time.Duration
 	started bool
 }
 
 // streamTo answers with what write writes.
-func (s *server) streamTo(w http.ResponseWriter, r *http.Request, write func(*stream) error) {
-	st := &stream{w: w, extend: http.NewResponseController(w).SetWriteDeadline, timeout: s.cfg.BodyTimeout}
+func (s *server) streamTo(w http.ResponseWriter, r *http.Request, write func(*Stream) error) {
+	if err := s.stream(w, r, "application/octet-stream", write); err != nil {
+		s.fail(w, r, err)
+	}
+}
+
+// stream is streamTo for other types. It fails while there is still an answer to
+// be given; later it cuts the answer off.
+func (s *server) stream(w http.ResponseWriter, r *http.Request, kind string, write func(*Stream) error) error {
+	st := &Stream{w: w, kind: kind, extend: http.NewResponseController(w).SetWriteDeadline, timeout: s.cfg.BodyTimeout}
 	err := write(st)
 	switch {
 	case err == nil:
 		_, err = st.Write(nil) // an empty result is a result
 	case !st.started:
-		s.fail(w, r, err)
-		return
+		return err
 	}
 	if err == nil {
 		err = st.end()
@@ -36,12 +44,17 @@ func (s *server) streamTo(w http.ResponseWriter, r *http.Request, write func(*st
 		}
 		panic(http.ErrAbortHandler)
 	}
+	return nil
 }
 
-func (st *stream) Write(b []byte) (int, error) {
+// Started reports whether the status has been sent.
+func (st *Stream) Started() bool { return st.started }
+
+// Write implements io.Writer: the client has to take each piece in time.
+func (st *Stream) Write(b []byte) (int, error) {
 	if !st.started {
 		st.started = true
-		st.w.Header().Set("Content-Type", "application/octet-stream")
+		st.w.Header().Set("Content-Type", st.kind)
 		st.w.WriteHeader(http.StatusOK)
 	}
 	written := 0
@@ -61,10 +74,18 @@ func (st *stream) Write(b []byte) (int, error) {
 // enough for a thin line.
 const streamPiece = 64 << 10
 
+// Flush sends what is buffered.
+func (st *Stream) Flush() error {
+	if err := http.NewResponseController(st.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
 // end sends what is buffered and lifts the deadline, which would otherwise stay
 // with the connection.
-func (st *stream) end() error {
-	if err := http.NewResponseController(st.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+func (st *Stream) end() error {
+	if err := st.Flush(); err != nil {
 		return err
 	}
 	return setDeadline(st.extend, 0)

@@ -102,7 +102,7 @@ func (s *server) result(w http.ResponseWriter, r *http.Request, p *auth.Principa
 		return
 	}
 	if !one {
-		s.streamTo(w, r, func(st *stream) error { return s.hub.Result(r.Context(), viewerOf(p), id, st) })
+		s.streamTo(w, r, func(st *Stream) error { return s.hub.Result(r.Context(), viewerOf(p), id, st) })
 		return
 	}
 	data, err := s.hub.PartResult(r.Context(), viewerOf(p), id, part)
@@ -111,7 +111,7 @@ func (s *server) result(w http.ResponseWriter, r *http.Request, p *auth.Principa
 		return
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-	s.streamTo(w, r, func(st *stream) error {
+	s.streamTo(w, r, func(st *Stream) error {
 		_, err := bytes.NewReader(data).WriteTo(st)
 		return err
 	})

@@ -1,0 +1,186 @@
+package openai
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+
+	"github.com/go-json-experiment/json"
+
+	"atoll/api"
+	"atoll/internal/core"
+	"atoll/internal/httpapi/atoll"
+	"atoll/internal/openaiwire"
+	"atoll/internal/request"
+)
+
+// maxChoices bounds the answers to one request.
+const maxChoices = 128
+
+// line is one line of a language engine's input: see internal/engine/llm.
+type line struct {
+	ID          int       `json:"id"`
+	Prompt      *string   `json:"prompt,omitzero"`
+	Messages    []message `json:"messages,omitzero"`
+	MaxTokens   int       `json:"max_tokens"`
+	Temperature float64   `json:"temperature"`
+	TopK        *int      `json:"top_k,omitzero"`
+	TopP        *float64  `json:"top_p,omitzero"`
+	MinP        *float64  `json:"min_p,omitzero"`
+	Seed        int64     `json:"seed"`
+	Stop        []string  `json:"stop,omitzero"`
+	Logprobs    *int      `json:"logprobs,omitzero"`
+}
+
+type message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+	Name    string `json:"name,omitzero"`
+}
+
+// work is what a request asks for: lines for one part of a task.
+type work struct {
+	model  string
+	lines  []line
+	each   int // answers to each prompt
+	own    *own
+	stream bool
+	usage  bool // of a stream is told
+}
+
+// settings fills a line with what requests for chat and for plain completions have
+// in common.
+func (s *server) settings(r *openaiwire.Request, l *line) error {
+	switch {
+	case r.Model == "":
+		return invalid("model", "a model is needed")
+	case r.N != nil && (*r.N < 1 || *r.N > maxChoices):
+		return invalid("n", "want 1 to %d", maxChoices)
+	case r.StreamOptions != nil && !r.Stream:
+		return invalid("stream_options", "only for stream: true")
+	case r.MaxTokens != nil && *r.MaxTokens < 1:
+		return invalid("max_tokens", "want 1 or more")
+	case r.Temperature != nil && (*r.Temperature < 0 || *r.Temperature > 2):
+		return invalid("temperature", "want 0 to 2")
+	}
+	l.Temperature = 1
+	if r.Temperature != nil {
+		l.Temperature = *r.Temperature
+	}
+	if r.MaxTokens != nil {
+		l.MaxTokens = *r.MaxTokens
+	}
+	l.TopK, l.TopP, l.MinP, l.Stop = r.TopK, r.TopP, r.MinP, r.Stop
+	seed := int64(0)
+	switch {
+	case r.Seed != nil:
+		seed = *r.Seed
+	case l.Temperature > 0:
+		seed = s.cfg.Seed()
+	}
+	l.Seed = seed & (1<<63 - 1) // the engine has no negative ones
+	return nil
+}
+
+// choices makes the lines: for each prompt as many as there are to be answers,
+// which differ in their seeds.
+func (w *work) choices(prompts []line) error {
+	if n := len(prompts) * w.each; n > maxChoices {
+		return invalid("n", "%d answers to one request, at most %d", n, maxChoices)
+	}
+	for _, l := range prompts {
+		for i := range w.each {
+			c := l
+			c.ID, c.Seed = len(w.lines), (l.Seed+int64(i))&(1<<63-1)
+			w.lines = append(w.lines, c)
+		}
+	}
+	return nil
+}
+
+// spec is the task that does the work.
+func (w *work) spec() (*api.TaskSpec, error) {
+	var input []byte
+	for i := range w.lines {
+		b, err := json.Marshal(&w.lines[i])
+		if err != nil {
+			return nil, err
+		}
+		input = append(append(input, b...), '\n')
+	}
+	o := w.own
+	spec := &api.TaskSpec{
+		Model: w.model, Params: o.Params, Input: []api.DataPointer{{URI: "data:;base64," + base64.StdEncoding.EncodeToString(input)}},
+		Resources: o.Resources, Placement: o.Placement, Residency: o.Residency, SLA: o.SLA, Timeout: o.Timeout, Retry: o.Retry,
+		Disconnect: o.Disconnect, Verification: o.Verification, Budget: o.Budget, Callback: o.Callback,
+	}
+	if spec.Timeout == nil {
+		spec.Timeout = &api.Timeout{Execution: executionTime}
+	}
+	if err := spec.Validate(); err != nil {
+		return nil, within(ownField, err)
+	}
+	full := spec.WithDefaults()
+	return &full, nil
+}
+
+// within says that what is wrong is in a field of a field.
+func within(outer string, err error) error {
+	e, ok := errors.AsType[*core.Error](err)
+	switch {
+	case !ok || e.Field == "model":
+		return err
+	case e.Field == "":
+		return e.At(outer)
+	}
+	return e.At(outer + "." + e.Field)
+}
+
+// submit makes a task of the work.
+func (s *server) submit(x *atoll.Exchange, w *work, body []byte) (api.Task, error) {
+	key, err := x.IdempotencyKey()
+	if err != nil {
+		return api.Task{}, err
+	}
+	spec, err := w.spec()
+	if err != nil {
+		return api.Task{}, err
+	}
+	reply, err := s.hub.Submit(x.R.Context(), request.Submission{
+		Account: x.Principal.Account, Key: key, Body: core.DigestOf(append([]byte(x.R.URL.Path+" "), body...)), Spec: spec, Traceparent: x.R.Header.Get("Traceparent"),
+	})
+	if err != nil {
+		return api.Task{}, within(ownField, err)
+	}
+	x.W.Header()["Atoll-Task"] = []string{reply.ID.String()}
+	return reply.Task, nil
+}
+
+// await waits for the task's end and returns its result. Nobody waits for the
+// answer any more when the client has hung up: then the task is cancelled.
+func (s *server) await(x *atoll.Exchange, w *work, id core.TaskID) (api.Task, []byte, error) {
+	ctx := x.R.Context()
+	t, err := s.hub.Wait(ctx, x.Viewer(), id)
+	if gone := context.Cause(ctx); gone != nil {
+		if !w.own.Keep {
+			s.abandon(ctx, x, id)
+		}
+		return t, nil, gone
+	}
+	if err != nil {
+		return t, nil, err
+	}
+	if t.State != "succeeded" {
+		return t, nil, ended(&t)
+	}
+	out, err := s.hub.PartResult(ctx, x.Viewer(), id, 0)
+	return t, out, err
+}
+
+func (s *server) abandon(ctx context.Context, x *atoll.Exchange, id core.TaskID) {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelWithin)
+	defer stop()
+	if _, err := s.hub.Cancel(ctx, x.Viewer(), id); err != nil {
+		s.cfg.Log.WarnContext(ctx, "a task whose client has gone was not cancelled", "task", id, "err", err)
+	}
+}
