@@ -38,7 +38,7 @@ type DataPointer struct {
 
 // Split cuts the input into parts.
 type Split struct {
-	Lines int `json:"lines" doc:"lines of each part (JSONL or text)" example:"20"`
+	Lines int `json:"lines" doc:"lines of each part (JSONL or text); blank ones do not count" example:"20"`
 }
 
 // Resources a lease needs, as Kubernetes quantities.

@@ -234,31 +234,30 @@ func at(err error, field string) error {
 	return core.Errorf(core.Invalid, "%w", err).At(field)
 }
 
-// cut returns the byte ranges of the parts.
+// cut returns the byte ranges of the parts. Blank lines do not count, and go with
+// the part before them: none is left without work.
 func cut(input []byte, split *api.Split) ([][2]int, error) {
 	if split == nil {
 		return [][2]int{{0, len(input)}}, nil
 	}
 	var cuts [][2]int
-	for start := 0; start < len(input); {
-		end := start
-		for n := 0; n < split.Lines && end < len(input); n++ {
-			if i := bytes.IndexByte(input[end:], '\n'); i >= 0 {
-				end += i + 1
-			} else {
-				end = len(input)
+	start, end, lines := 0, 0, 0
+	for line := range bytes.Lines(input) {
+		blank := len(bytes.TrimSpace(line)) == 0
+		if !blank && lines == split.Lines {
+			if cuts = append(cuts, [2]int{start, end}); len(cuts) == maxParts {
+				return nil, core.Errorf(core.TooLarge, "the input would be cut into more than %d parts", maxParts).At("split.lines").WithHint("put more lines into each part")
 			}
+			start, lines = end, 0
 		}
-		cuts = append(cuts, [2]int{start, end})
-		if len(cuts) > maxParts {
-			return nil, core.Errorf(core.TooLarge, "the input would be cut into more than %d parts", maxParts).At("split.lines").WithHint("put more lines into each part")
+		if end += len(line); !blank {
+			lines++
 		}
-		start = end
 	}
-	if len(cuts) == 0 {
-		return nil, core.Errorf(core.Invalid, "the input is empty, there is nothing to split").At("split")
+	if lines == 0 {
+		return nil, core.Errorf(core.Invalid, "the input has no line that is not blank, there is nothing to split").At("split")
 	}
-	return cuts, nil
+	return append(cuts, [2]int{start, end}), nil
 }
 
 // readTerms turns the validated specification into terms and a market request.

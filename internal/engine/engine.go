@@ -11,6 +11,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"atoll/internal/core"
@@ -71,6 +72,29 @@ type Limits struct {
 	CPU    time.Duration
 	Memory int64 // bytes
 	Output int64 // bytes
+}
+
+// Within ends ctx when the first of wall-clock and CPU time would be used up. It
+// suits engines that take the time on the wall for the CPU time of a run.
+func (l Limits) Within(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := l.Wall
+	if l.CPU > 0 && (limit <= 0 || l.CPU < limit) {
+		limit = l.CPU
+	}
+	if limit <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, limit)
+}
+
+// Ended is why ctx is over, in the engine's words: a deadline is the part's, a
+// cancellation nobody's fault. It is nil while ctx is not over.
+func Ended(ctx context.Context) error {
+	err := ctx.Err()
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", ErrDeadline, err)
+	}
+	return err
 }
 
 // Output is one part's result. Reasons that a classifier gives are inside Data.

@@ -16,7 +16,7 @@
 //	{"id": 1, "prompt": "Once upon a time", "max_tokens": 64, "temperature": 0.8, "seed": 7, "stop": ["\n"]}
 //	{"id": 2, "messages": [{"role": "user", "content": "What is an atoll?"}]}
 //
-// A conversation is put into the model's own chat template.
+// Blank lines are read over. A conversation is put into the model's own chat template.
 //
 // id is a string or number that is repeated in the answer. The others may also be
 // params of the task, for all lines that do not have them. A field that is not
@@ -36,7 +36,7 @@
 //
 // # Output
 //
-// One line for each line of input, in its order:
+// One line for each line of input that is not blank, in its order:
 //
 //	{"id":1,"text":", there was","finish_reason":"length","usage":{"prompt_tokens":4,"completion_tokens":3},"tokens":[44,405,291]}
 //

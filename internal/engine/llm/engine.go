@@ -1,7 +1,6 @@
 package llm
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -17,6 +16,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/engine/jsonl"
 	"atoll/internal/llm"
 	"atoll/internal/llm/weights"
 	"atoll/internal/repro"
@@ -282,13 +282,8 @@ func (in *instance) profiled(ctx context.Context, p llm.Profile) (*served, error
 // whose. It is what Limits.CPU is held against.
 func (in *instance) Run(ctx context.Context, input engine.Input) (engine.Output, engine.Usage, error) {
 	began := time.Now()
-	for _, limit := range []time.Duration{input.Limits.Wall, input.Limits.CPU} {
-		if limit > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, limit)
-			defer cancel()
-		}
-	}
+	ctx, cancel := input.Limits.Within(ctx)
+	defer cancel()
 	use := engine.Usage{BytesIn: int64(len(input.Data))}
 	out, err := in.run(ctx, input, &use)
 	use.CPU, use.BytesOut = time.Since(began), int64(len(out))
@@ -314,22 +309,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	if err != nil {
 		return nil, err
 	}
-	answers := make([]*answer, len(lines))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(in.e.cfg.Lines)
-	failures := make([]error, len(lines))
-	for i := range lines {
-		g.Go(func() error {
-			answers[i], failures[i] = s.answer(ctx, in.m.Tenant, &lines[i], params.template)
-			return failures[i]
-		})
-	}
-	err = g.Wait()
-	for i, f := range failures { // the first line that failed by itself, not who failed first
-		if f != nil && !errors.Is(f, context.Canceled) {
-			return nil, fmt.Errorf("line %d: %w", i+1, f)
-		}
-	}
+	answers, err := s.all(ctx, in.m.Tenant, lines, params.template, in.e.cfg.Lines)
 	if err != nil {
 		return nil, err
 	}
@@ -343,24 +323,56 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 		use.TokensIn += int64(a.prompt)
 		use.TokensOut += int64(len(a.tokens))
 		if int64(len(out)) > most {
-			return nil, fmt.Errorf("line %d: %w: over %d bytes of output", i+1, engine.ErrTooLarge, most)
+			return nil, fmt.Errorf("line %d: %w: over %d bytes of output", lines[i].number, engine.ErrTooLarge, most)
 		}
 	}
 	return out, nil
 }
 
+// all answers lines, some at a time. If several fail it reports the first in the
+// input, as every node does: when one fails those before it are still answered.
+func (s *served) all(ctx context.Context, tenant core.AccountID, lines []line, template string, atOnce int) ([]*answer, error) {
+	answers := make([]*answer, len(lines))
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	var mu sync.Mutex
+	first, failure := len(lines), error(nil)
+	for i := range lines {
+		g.Go(func() error {
+			mu.Lock()
+			late := i > first
+			mu.Unlock()
+			if late {
+				return nil
+			}
+			a, err := s.answer(ctx, tenant, &lines[i], template)
+			answers[i] = a
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && i < first {
+				first, failure = i, fmt.Errorf("line %d: %w", lines[i].number, err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // failures are kept above
+	return answers, failure
+}
+
 // parse reads all lines before any is answered.
 func parse(data []byte, defaults *settings) (lines []line, err error) {
-	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
-	data = bytes.TrimSuffix(data, []byte("\n"))
-	for b := range bytes.SplitSeq(data, []byte("\n")) {
-		l, err := parseLine(bytes.TrimSuffix(b, []byte("\r")), defaults)
+	for n, b := range jsonl.Lines(data) {
+		l, err := parseLine(b, defaults)
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", len(lines)+1, err)
+			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
+		l.number = n
 		if lines = append(lines, l); len(lines) > maxLines {
 			return nil, fmt.Errorf("%w: over %d lines", engine.ErrTooLarge, maxLines)
 		}
+	}
+	if len(lines) == 0 {
+		return nil, jsonl.ErrEmpty
 	}
 	return lines, nil
 }

@@ -139,7 +139,7 @@ func TestSettings(t *testing.T) {
 		t.Errorf("%+v", stopped)
 	}
 	line := `{"prompt":"Once upon a time","max_tokens":30,"temperature":1,"seed":%d}`
-	warm := ask(t, in, nil, fmt.Sprintf(line, 1), fmt.Sprintf(line, 1), fmt.Sprintf(line, 2))
+	warm := ask(t, in, nil, "", fmt.Sprintf(line, 1), fmt.Sprintf(line, 1), " \r", fmt.Sprintf(line, 2), "", "")
 	if warm[0].Text != warm[1].Text || warm[0].Text == warm[2].Text || warm[0].Text == greedy.Text {
 		t.Errorf("seeds 1, 1, 2: %q, %q, %q", warm[0].Text, warm[1].Text, warm[2].Text)
 	}
@@ -185,6 +185,15 @@ func TestRefusals(t *testing.T) {
 		_, _, err := in.Run(t.Context(), engine.Input{Data: []byte(line)})
 		if !errors.Is(err, want) {
 			t.Errorf("%.60s: %v, want %v", line, err, want)
+		}
+	}
+	for input, says := range map[string]string{
+		"{\"prompt\":\"x\"}\n\n{}": "line 3: input refused: want either",
+		"\n{\"prompt\":\"x\"}\n\n{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}": "line 4: input refused",
+		"\n\n": "input refused: no line",
+	} {
+		if _, _, err := in.Run(t.Context(), engine.Input{Data: []byte(input)}); err == nil || !strings.HasPrefix(err.Error(), says) {
+			t.Errorf("%q: %v, want %q", input, err, says)
 		}
 	}
 	for _, params := range []map[string]string{{"profile": "q4"}, {"n": "2"}, {"top_k": "many"}} {

@@ -2,7 +2,6 @@ package llm
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"atoll/internal/engine"
+	"atoll/internal/engine/jsonl"
 	"atoll/internal/llm"
 	"atoll/internal/llm/chat"
 	"atoll/internal/repro"
@@ -21,7 +21,6 @@ const (
 	MaxInput  = 16 << 20 // bytes
 	MaxOutput = 16 << 20 // bytes
 	maxLine   = 4 << 20
-	maxID     = 256
 	maxStops  = 8
 	maxStop   = 256 // bytes
 	maxLines  = 10_000
@@ -43,6 +42,7 @@ type settings struct {
 
 // line is one line of input.
 type line struct {
+	number   int            // in the input, from 1
 	ID       jsontext.Value `json:"id"`
 	Prompt   *string        `json:"prompt"`
 	Messages jsontext.Value `json:"messages"`
@@ -61,41 +61,22 @@ func (s *stops) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return json.UnmarshalDecode(d, (*[]string)(s))
 }
 
-// unmarshal refuses what it does not know.
-func unmarshal(b []byte, into any) error {
-	return json.Unmarshal(b, into, json.RejectUnknownMembers(true))
-}
+// strict refuses fields that are not known.
+var strict = json.RejectUnknownMembers(true)
 
 func parseLine(b []byte, defaults *settings) (line, error) {
 	var l line
-	if len(b) > maxLine {
-		return l, fmt.Errorf("%w: %d bytes, at most %d", engine.ErrTooLarge, len(b), maxLine)
-	}
-	if err := unmarshal(b, &l); err != nil {
-		return l, refusal(err)
+	if err := jsonl.Decode(b, maxLine, &l, strict); err != nil {
+		return l, err
 	}
 	if (l.Prompt == nil) == (l.Messages == nil) {
 		return l, fmt.Errorf(`%w: want either "prompt" or "messages"`, engine.ErrInput)
 	}
-	if kind := l.ID.Kind(); l.ID != nil && kind != '"' && kind != '0' || len(l.ID) > maxID {
-		return l, fmt.Errorf(`%w: "id" is %.40q, want a string or number of at most %d bytes`, engine.ErrInput, []byte(l.ID), maxID)
+	if err := jsonl.CheckID(l.ID); err != nil {
+		return l, err
 	}
 	l.fill(defaults)
 	return l, l.check()
-}
-
-// refusal says where JSON is wrong, in words that are the same on every node.
-func refusal(err error) error {
-	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return fmt.Errorf("%w: no valid JSON at byte %d of the line", engine.ErrInput, syntax.ByteOffset+1)
-	}
-	if sem, ok := errors.AsType[*json.SemanticError](err); ok {
-		if errors.Is(err, json.ErrUnknownName) {
-			return fmt.Errorf("%w: the field %.80q is not known", engine.ErrInput, string(sem.JSONPointer))
-		}
-		return fmt.Errorf("%w: %.80q is a JSON %s", engine.ErrInput, string(sem.JSONPointer), sem.JSONKind)
-	}
-	return fmt.Errorf("%w: no line as it should be", engine.ErrInput)
 }
 
 // taskParams are what holds for all lines of a task.
@@ -129,8 +110,8 @@ func parseParams(params map[string]string) (p taskParams, err error) {
 		fmt.Fprintf(&b, "%s:%s", quoted, value)
 	}
 	b.WriteByte('}')
-	if err := unmarshal(b.Bytes(), &p.settings); err != nil {
-		return p, fmt.Errorf("params: %w", refusal(err))
+	if err := json.Unmarshal(b.Bytes(), &p.settings, strict); err != nil {
+		return p, fmt.Errorf("params: %w", jsonl.Refusal(err))
 	}
 	if err := p.check(); err != nil {
 		return p, fmt.Errorf("params: %w", err)

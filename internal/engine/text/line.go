@@ -1,13 +1,12 @@
 package text
 
 import (
-	"errors"
 	"fmt"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"atoll/internal/engine"
+	"atoll/internal/engine/jsonl"
 )
 
 // request is one line of input.
@@ -18,41 +17,22 @@ type request struct {
 
 func parse(line []byte) (request, error) {
 	var req request
-	if len(line) > MaxLine {
-		return req, fmt.Errorf("%w: %d bytes, at most %d", engine.ErrTooLarge, len(line), MaxLine)
-	}
 	var err error
 	switch kind := jsontext.Value(line).Kind(); kind {
 	case '{':
-		err = json.Unmarshal(line, &req)
+		err = jsonl.Decode(line, MaxLine, &req)
 	case '"':
-		err = json.Unmarshal(line, &req.Text)
+		err = jsonl.Decode(line, MaxLine, &req.Text)
 	default:
 		return req, fmt.Errorf("%w: %.40q is no JSON object or string", engine.ErrInput, line)
 	}
 	if err != nil {
-		return req, refusal(err)
+		return req, err
 	}
 	if req.Text == nil {
 		return req, fmt.Errorf(`%w: no "text"`, engine.ErrInput)
 	}
-	if kind := req.ID.Kind(); req.ID != nil && kind != '"' && kind != '0' || len(req.ID) > MaxID {
-		return req, fmt.Errorf(`%w: "id" is %.40q, want a string or number of at most %d bytes`, engine.ErrInput, []byte(req.ID), MaxID)
-	}
-	return req, nil
-}
-
-// refusal says where a line is wrong. It is worded here and not by the JSON
-// package, whose wording may change: a refused part should read alike on every
-// node.
-func refusal(err error) error {
-	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
-		return fmt.Errorf("%w: no valid JSON at byte %d of the line", engine.ErrInput, syntax.ByteOffset+1)
-	}
-	if sem, ok := errors.AsType[*json.SemanticError](err); ok {
-		return fmt.Errorf("%w: %q is a JSON %s", engine.ErrInput, string(sem.JSONPointer), sem.JSONKind)
-	}
-	return fmt.Errorf("%w: %w", engine.ErrInput, err)
+	return req, jsonl.CheckID(req.ID)
 }
 
 // line appends the answer to one line. Numbers are written from integers, so

@@ -7,12 +7,11 @@
 // JSON Lines in UTF-8. Each line is an object with a string "text", and
 // optionally an "id", a string or number that is repeated in the answer; other
 // fields are ignored, so that labelled data can be used as it is. A line may
-// also be a JSON string, the text itself. A byte order mark, CR LF and a missing
-// last line end are accepted; blank lines are not.
+// also be a JSON string, the text itself. Blank lines are read over.
 //
 // # Output
 //
-// One line for each line of input, in its order:
+// One line for each line of input that is not blank, in its order:
 //
 //	{"id":7,"label":"card_lost","p":"0.9312","reasons":[{"feature":"stolen","weight":"1.204"}]}
 //
@@ -31,9 +30,7 @@
 package text
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -44,6 +41,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/engine/jsonl"
 	learn "atoll/internal/learn/text"
 )
 
@@ -53,7 +51,6 @@ const (
 	MaxInput  = 64 << 20  // bytes of one part
 	MaxOutput = 64 << 20  // bytes of one result
 	MaxLine   = 1 << 20   // bytes of one line; the text in it at most learn.MaxText
-	MaxID     = 256       // bytes of an id as JSON
 
 	maxTop, maxReasons = 20, 20
 )
@@ -77,7 +74,7 @@ func (*Engine) Close() error { return nil }
 // Load implements engine.Engine. The whole model is read here, so its digest is
 // checked on the very bytes that will be used.
 func (*Engine) Load(ctx context.Context, m engine.Model) (engine.Instance, error) {
-	if err := done(ctx); err != nil {
+	if err := engine.Ended(ctx); err != nil {
 		return nil, err
 	}
 	b, err := read(m.Path)
@@ -123,13 +120,8 @@ func (*instance) Close(context.Context) error { return nil }
 // what Limits.CPU is held against.
 func (in *instance) Run(ctx context.Context, input engine.Input) (engine.Output, engine.Usage, error) {
 	start := time.Now()
-	for _, limit := range []time.Duration{input.Limits.Wall, input.Limits.CPU} {
-		if limit > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, limit)
-			defer cancel()
-		}
-	}
+	ctx, cancel := input.Limits.Within(ctx)
+	defer cancel()
 	r, err := in.newRun(input)
 	if err == nil {
 		err = r.all(ctx, input.Data)
@@ -199,31 +191,23 @@ func number(name, value string, low, high int) (int, error) {
 
 // all answers every line.
 func (r *run) all(ctx context.Context, data []byte) error {
-	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
-	data = bytes.TrimSuffix(data, []byte("\n"))
-	line := 0
-	for l := range bytes.SplitSeq(data, []byte("\n")) {
-		if line%16 == 0 {
-			if err := done(ctx); err != nil {
+	answered := 0
+	for n, line := range jsonl.Lines(data) {
+		if answered%16 == 0 {
+			if err := engine.Ended(ctx); err != nil {
 				return err
 			}
 		}
-		line++
-		if err := r.line(bytes.TrimSuffix(l, []byte("\r"))); err != nil {
-			return fmt.Errorf("line %d: %w", line, err)
+		answered++
+		if err := r.line(line); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
 		}
 		if int64(len(r.out)) > r.most {
-			return fmt.Errorf("line %d: %w", line, r.shortage)
+			return fmt.Errorf("line %d: %w", n, r.shortage)
 		}
 	}
-	return nil
-}
-
-// done turns the end of ctx into the engine's words for it.
-func done(ctx context.Context) error {
-	err := ctx.Err()
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %w", engine.ErrDeadline, err)
+	if answered == 0 {
+		return jsonl.ErrEmpty
 	}
-	return err
+	return nil
 }

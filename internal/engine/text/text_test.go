@@ -16,6 +16,7 @@ import (
 	"atoll/internal/corpus"
 	"atoll/internal/engine"
 	"atoll/internal/engine/conformance"
+	"atoll/internal/engine/jsonl"
 	"atoll/internal/engine/text"
 	learn "atoll/internal/learn/text"
 )
@@ -102,6 +103,7 @@ func TestAnswers(t *testing.T) {
 		"object":        {question + "}\n", nil, answer("")},
 		"string":        {`"The ATM swallowed my card"`, nil, answer("")},
 		"no last end":   {question + "}", nil, answer("")},
+		"blank lines":   {"\n\r\n" + question + "}\n  \n\n", nil, answer("")},
 		"cr lf and bom": {"\uFEFF" + question + "}\r\n", nil, answer("")},
 		"string id":     {question + `,"id":"a\n<b>"}`, nil, answer(`"id":"a\n<b>",`)},
 		"number id":     {question + `,"id": -7.50 }`, nil, answer(`"id":-7.50,`)},
@@ -133,9 +135,9 @@ func TestRefusals(t *testing.T) {
 		kind   error
 		says   string
 	}{
-		"empty":          {"", nil, engine.ErrInput, "line 1"},
-		"blank line":     {fine + "\n" + fine, nil, engine.ErrInput, "line 2"},
-		"no json":        {fine + "hello", nil, engine.ErrInput, "line 2"},
+		"empty":          {"", nil, engine.ErrInput, "no line"},
+		"blank":          {"\n\r\n \n", nil, engine.ErrInput, "no line"},
+		"no json":        {fine + "\n\nhello", nil, engine.ErrInput, "line 4"},
 		"cut":            {fine + fine + `{"text":"hel`, nil, engine.ErrInput, "line 3"},
 		"array":          {`["text"]`, nil, engine.ErrInput, "no JSON object or string"},
 		"no text":        {`{"txt":"a"}`, nil, engine.ErrInput, `no "text"`},
@@ -147,7 +149,7 @@ func TestRefusals(t *testing.T) {
 		"lone surrogate": {`{"text":"\ud800"}`, nil, engine.ErrInput, "line 1"},
 		"id is object":   {`{"text":"a","id":{}}`, nil, engine.ErrInput, `"id"`},
 		"id is null":     {`{"text":"a","id":null}`, nil, engine.ErrInput, `"id"`},
-		"long id":        {`{"text":"a","id":"` + strings.Repeat("x", text.MaxID) + `"}`, nil, engine.ErrInput, `"id"`},
+		"long id":        {`{"text":"a","id":"` + strings.Repeat("x", jsonl.MaxID) + `"}`, nil, engine.ErrInput, `"id"`},
 		"long text":      {`"` + strings.Repeat("x ", learn.MaxText/2) + `x"`, nil, engine.ErrInput, "over the limit"},
 		"long line":      {`"` + strings.Repeat("x", text.MaxLine) + `"`, nil, engine.ErrTooLarge, "line 1"},
 		"unknown param":  {fine, map[string]string{"temperature": "1"}, engine.ErrInput, "temperature"},

@@ -41,7 +41,7 @@ func startChild(ctx context.Context, proc *sandbox.Process, p *pool, module []by
 func (c *child) load(ctx context.Context, module []byte, pages uint32) error {
 	c.watch.arm(compileWall, 0, fmt.Errorf("%w: compiling it took more than %s", engine.ErrModel, compileWall))
 	defer c.watch.disarm()
-	stop := context.AfterFunc(ctx, func() { c.proc.Kill(contextError(ctx)) })
+	stop := context.AfterFunc(ctx, func() { c.proc.Kill(engine.Ended(ctx)) })
 	defer stop()
 	var header [loadHeader]byte
 	binary.LittleEndian.PutUint32(header[:], pages)
@@ -79,7 +79,7 @@ func (c *child) exchange(ctx context.Context, jobs []*job) bool {
 	}
 	stop := func() bool { return true }
 	if ctx.Done() != nil {
-		stop = context.AfterFunc(ctx, func() { c.proc.Kill(contextError(ctx)) })
+		stop = context.AfterFunc(ctx, func() { c.proc.Kill(engine.Ended(ctx)) })
 	}
 	err := c.send(jobs)
 	done := 0

@@ -16,12 +16,12 @@ func (i *Instance) Run(ctx context.Context, in engine.Input) (engine.Output, eng
 		return engine.Output{}, use, err
 	}
 	if ctx.Err() != nil {
-		return engine.Output{}, use, contextError(ctx)
+		return engine.Output{}, use, engine.Ended(ctx)
 	}
 	a := i.engine.compute(ctx, i.pool, j)
 	for a.again {
 		if ctx.Err() != nil {
-			return engine.Output{}, use, contextError(ctx)
+			return engine.Output{}, use, engine.Ended(ctx)
 		}
 		// It went with others, and one of them went wrong.
 		again := newJob(j.question, true)
@@ -125,7 +125,7 @@ func (e *Engine) newChild(ctx context.Context, p *pool) (*child, error) {
 	proc, err := e.spares.get(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, contextError(ctx)
+			return nil, engine.Ended(ctx)
 		}
 		return nil, fmt.Errorf("wasm: %w", err)
 	}

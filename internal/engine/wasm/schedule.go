@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +49,7 @@ func (s *scheduler) enter(ctx context.Context, p *pool, j *job) (*turn, error) {
 		return j.turn, nil
 	case <-ctx.Done():
 		s.withdraw(p, j)
-		return nil, contextError(ctx)
+		return nil, engine.Ended(ctx)
 	}
 }
 
@@ -286,14 +285,4 @@ func (s *scheduler) close() {
 	}
 	s.mu.Unlock()
 	s.ending.Wait()
-}
-
-// contextError says that the caller's context is over: a deadline is the
-// part's, a cancellation nobody's fault.
-func contextError(ctx context.Context) error {
-	err := ctx.Err()
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %w", engine.ErrDeadline, err)
-	}
-	return fmt.Errorf("wasm: %w", err)
 }

@@ -344,7 +344,7 @@ func checkParts(t *testing.T, r *rig, big string) {
 			t.Errorf("%s: %d bytes, receipt %+v", id, len(data), e)
 		}
 	}
-	for id, want := range map[core.LeaseID]string{4: "input refused: line 3: input refused", 5: "model refused: the model is garbage"} {
+	for id, want := range map[core.LeaseID]string{4: "line 3: input refused", 5: "model refused: the model is garbage"} {
 		if e := r.reports[id]; e.Outcome != receipt.Failed || e.Error != want || string(r.bodies[id].Data) != want {
 			t.Errorf("%s: %+v, want %q", id, e, want)
 		}

@@ -137,7 +137,7 @@ func failureText(err error, l *bus.Lease) string {
 			continue
 		}
 		text := clean(err.Error())
-		if !strings.HasPrefix(text, class.Error()) {
+		if !strings.Contains(text, class.Error()) {
 			text = class.Error() + ": " + text
 		}
 		return text
