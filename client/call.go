@@ -38,9 +38,15 @@ type call struct {
 // idempotent makes a call repeatable by giving it a key, a fresh one if empty.
 func (k *call) idempotent(key string) {
 	if key == "" {
-		key = rand.Text()
+		key = freshKey(time.Now())
 	}
 	k.idempotencyKey, k.safe = key, true
+}
+
+// freshKey begins with the time: hubs keep keys in order, and write the less the
+// closer together new ones are.
+func freshKey(now time.Time) string {
+	return fmt.Sprintf("%012x-%s", now.UnixMilli(), rand.Text())
 }
 
 func get(path string, query url.Values) call {

@@ -10,6 +10,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -82,8 +83,11 @@ func TestSubmitRepeatsWithOneKey(t *testing.T) {
 	if err != nil || reply.ID != id || !reply.Duplicate {
 		t.Fatalf("got %+v, %v", reply, err)
 	}
-	if len(keys) != 4 || keys[0] == "" {
+	if len(keys) != 4 {
 		t.Fatalf("keys %q", keys)
+	}
+	if made, err := strconv.ParseInt(keys[0][:12], 16, 64); err != nil || time.Since(time.UnixMilli(made)).Abs() > time.Hour {
+		t.Errorf("key %q does not begin with the time: keys of one hour would be far apart in the hub's index", keys[0])
 	}
 	for i := range keys {
 		if keys[i] != keys[0] || bodies[i] != bodies[0] {
