@@ -13,7 +13,10 @@ import (
 // text form.
 type Digest [sha256.Size]byte
 
-const digestPrefix = "sha256:"
+const (
+	digestPrefix = "sha256:"
+	digestText   = len(digestPrefix) + 2*sha256.Size
+)
 
 // DigestOf returns the digest of b.
 func DigestOf(b []byte) Digest { return sha256.Sum256(b) }
@@ -43,17 +46,24 @@ func (d Digest) Hex() string { return hex.EncodeToString(d[:]) }
 
 // String returns the text form.
 func (d Digest) String() string {
-	if d.IsZero() {
-		return ""
-	}
-	return digestPrefix + d.Hex()
+	var b [digestText]byte
+	text, _ := d.AppendText(b[:0]) // never fails
+	return string(text)
 }
 
 // Short is for people: enough hex digits to tell two digests apart on a screen.
 func (d Digest) Short() string { return d.Hex()[:12] }
 
+// AppendText implements encoding.TextAppender.
+func (d Digest) AppendText(b []byte) ([]byte, error) {
+	if d.IsZero() {
+		return b, nil
+	}
+	return hex.AppendEncode(append(b, digestPrefix...), d[:]), nil
+}
+
 // MarshalText implements encoding.TextMarshaler.
-func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+func (d Digest) MarshalText() ([]byte, error) { return d.AppendText(make([]byte, 0, digestText)) }
 
 // UnmarshalText implements encoding.TextUnmarshaler; empty text is the zero digest.
 func (d *Digest) UnmarshalText(b []byte) error {

@@ -28,6 +28,7 @@ const (
 	idSeqBits     = 22
 	idAlphabet    = "0123456789abcdefghjkmnpqrstvwxyz"
 	idLetters     = 13
+	idRoom        = len("lease_") + idLetters // for the longest text form
 )
 
 // IDSource hands out IDs that never repeat and never decrease within one
@@ -81,9 +82,15 @@ func (id TaskID) String() string     { return formatID("task_", int64(id)) }
 func (id LeaseID) String() string    { return formatID("lease_", int64(id)) }
 func (id TransferID) String() string { return formatID("xfer_", int64(id)) }
 
-func (id TaskID) MarshalText() ([]byte, error)     { return []byte(id.String()), nil }
-func (id LeaseID) MarshalText() ([]byte, error)    { return []byte(id.String()), nil }
-func (id TransferID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+func (id TaskID) MarshalText() ([]byte, error)     { return id.AppendText(make([]byte, 0, idRoom)) }
+func (id LeaseID) MarshalText() ([]byte, error)    { return id.AppendText(make([]byte, 0, idRoom)) }
+func (id TransferID) MarshalText() ([]byte, error) { return id.AppendText(make([]byte, 0, idRoom)) }
+
+func (id TaskID) AppendText(b []byte) ([]byte, error)  { return appendID(b, "task_", int64(id)), nil }
+func (id LeaseID) AppendText(b []byte) ([]byte, error) { return appendID(b, "lease_", int64(id)), nil }
+func (id TransferID) AppendText(b []byte) ([]byte, error) {
+	return appendID(b, "xfer_", int64(id)), nil
+}
 
 func (id *TaskID) UnmarshalText(b []byte) error     { return unmarshalID("task_", b, (*int64)(id)) }
 func (id *LeaseID) UnmarshalText(b []byte) error    { return unmarshalID("lease_", b, (*int64)(id)) }
@@ -96,13 +103,16 @@ func ParseTaskID(s string) (id TaskID, err error) { return id, id.UnmarshalText(
 func ParseLeaseID(s string) (id LeaseID, err error) { return id, id.UnmarshalText([]byte(s)) }
 
 func formatID(prefix string, v int64) string {
-	var b [idLetters]byte
-	u := uint64(v)
-	for i := idLetters - 1; i >= 0; i-- {
-		b[i] = idAlphabet[u&31]
-		u >>= 5
+	var b [idRoom]byte
+	return string(appendID(b[:0], prefix, v))
+}
+
+func appendID(b []byte, prefix string, v int64) []byte {
+	b = append(b, prefix...)
+	for shift := 5 * (idLetters - 1); shift >= 0; shift -= 5 {
+		b = append(b, idAlphabet[uint64(v)>>shift&31])
 	}
-	return prefix + string(b[:])
+	return b
 }
 
 func unmarshalID(prefix string, text []byte, out *int64) error {
