@@ -32,8 +32,8 @@ func (b *batch) advanceWith(t *task, p *part, last bool) {
 	for _, v := range j.Verdicts {
 		b.judge(t, p, v)
 	}
-	switch {
-	case j.Need > 0:
+	switch o := j.Outcome.(type) {
+	case verify.Lacking:
 		if p.State != lifecycle.PartWaiting {
 			p.State, p.SinceMs, p.Reason = lifecycle.PartWaiting, b.now, "needs another lease"
 			b.touchPart(t, p)
@@ -41,22 +41,21 @@ func (b *batch) advanceWith(t *task, p *part, last bool) {
 		b.enqueuePart(t, p)
 		b.freed = true
 		return
-	case !j.Decided:
-		b.restate(t)
-		return
-	}
-	if j.Failure != "" {
-		p.State, p.Reason = lifecycle.PartFailed, j.Failure
-		t.Failed++
-		t.failure = j.Failure
-		t.timedOut = t.timedOut || p.TimedOut
-		b.event(t, "part.failed", &p.Part, nil, "%s", j.Failure)
-	} else {
-		p.State, p.Result, p.Reason = lifecycle.PartSucceeded, j.Result, j.Note
+	case verify.Agreed:
+		p.State, p.Result, p.Reason = lifecycle.PartSucceeded, o.Result, o.Note
 		t.Succeeded++
 		if t.Parts > 1 {
 			b.event(t, "part.succeeded", &p.Part, nil, "%d of %d", t.Succeeded+t.Failed, t.Parts)
 		}
+	case verify.Failed:
+		p.State, p.Reason = lifecycle.PartFailed, o.Why
+		t.Failed++
+		t.failure = o.Why
+		t.timedOut = t.timedOut || p.TimedOut
+		b.event(t, "part.failed", &p.Part, nil, "%s", o.Why)
+	case verify.Waiting:
+		b.restate(t)
+		return
 	}
 	b.touchPart(t, p)
 	if t.Succeeded+t.Failed == t.Parts {

@@ -104,7 +104,8 @@ func (b *batch) placeParts(t *task) (rest []*part) {
 		if p.Ended() || t.Ended() {
 			continue
 		}
-		if need := verify.Judge(&t.Terms, &p.Part, false).Need; need > 0 && !b.placePart(t, p, need) {
+		lacks, _ := verify.Judge(&t.Terms, &p.Part, false).Outcome.(verify.Lacking)
+		if lacks.Leases > 0 && !b.placePart(t, p, lacks.Leases) {
 			p.queued = true
 			rest = append(rest, p)
 			if short++; short >= 3 {

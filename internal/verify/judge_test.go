@@ -93,22 +93,24 @@ func describe(j Judgement) string {
 		}
 	}
 	verdicts := fmt.Sprintf(" pass=%s reject=%s", strings.Join(pass, ","), strings.Join(reject, ","))
-	switch {
-	case j.Need > 0 && len(j.Verdicts) > 0:
-		return fmt.Sprintf("need=%d%s", j.Need, verdicts)
-	case j.Need > 0:
-		return fmt.Sprintf("need=%d", j.Need)
-	case !j.Decided:
+	switch o := j.Outcome.(type) {
+	case Lacking:
+		if len(j.Verdicts) == 0 {
+			verdicts = ""
+		}
+		return fmt.Sprintf("need=%d%s", o.Leases, verdicts)
+	case Waiting:
 		return "wait"
-	case j.Failure != "":
-		return "fail " + j.Failure + verdicts
-	}
-	for _, s := range []string{"x", "y", "z"} {
-		if j.Result == core.DigestOf([]byte(s)) {
-			return "ok " + s + verdicts
+	case Failed:
+		return "fail " + o.Why + verdicts
+	case Agreed:
+		for _, s := range []string{"x", "y", "z"} {
+			if o.Result == core.DigestOf([]byte(s)) {
+				return "ok " + s + verdicts
+			}
 		}
 	}
-	return "ok ?" + verdicts
+	return "?" + verdicts
 }
 
 // Whatever nodes report, pay goes only to leases whose result equals the agreed
@@ -131,6 +133,9 @@ func TestPayOnlyAgreement(t *testing.T) {
 			p.Leases = append(p.Leases, l)
 		}
 		j := Judge(&terms, p, rapid.Bool().Draw(t, "last"))
+		agreed, isAgreed := j.Outcome.(Agreed)
+		lacking, isLacking := j.Outcome.(Lacking)
+		_, isFailed := j.Outcome.(Failed)
 		paid := 0
 		for _, v := range j.Verdicts {
 			l := p.Lease(v.Lease)
@@ -144,7 +149,7 @@ func TestPayOnlyAgreement(t *testing.T) {
 				continue
 			}
 			paid++
-			if !j.Decided || j.Failure != "" || l.Result != j.Result || l.Failure != "" || v.Pay > l.Price {
+			if !isAgreed || l.Result != agreed.Result || l.Failure != "" || v.Pay > l.Price {
 				t.Fatalf("paid without agreement: %+v", j)
 			}
 		}
@@ -154,11 +159,11 @@ func TestPayOnlyAgreement(t *testing.T) {
 		if paid > 0 && paid < terms.Agree {
 			t.Fatalf("%d paid, %d must agree", paid, terms.Agree)
 		}
-		if j.Decided && p.Live() > 0 {
+		if (isAgreed || isFailed) && p.Live() > 0 {
 			t.Fatal("decided while a replica was out")
 		}
-		if j.Need > 0 && p.Attempts()+j.Need > terms.Replicas*terms.MaxAttempts {
-			t.Fatalf("asks for %d more after %d attempts", j.Need, p.Attempts())
+		if isLacking && (lacking.Leases < 1 || p.Attempts()+lacking.Leases > terms.Replicas*terms.MaxAttempts) {
+			t.Fatalf("asks for %d more after %d attempts", lacking.Leases, p.Attempts())
 		}
 	})
 }
@@ -191,15 +196,18 @@ func TestVerdictTellsOfMissingOwners(t *testing.T) {
 		if len(j.Verdicts) == 0 || !j.Verdicts[0].Pass || j.Verdicts[0].Reason != want {
 			t.Errorf("%s: %+v, want %q", leases, j.Verdicts, want)
 		}
-		if short := strings.Contains(want, "asked for"); (j.Note == want) != short || (j.Note == "") == short {
-			t.Errorf("%s: note %q", leases, j.Note)
+		if short := strings.Contains(want, "asked for"); (note(j) == want) != short || (note(j) == "") == short {
+			t.Errorf("%s: note %q", leases, note(j))
 		}
 	}
 	j := Judge(&terms, part(t, "a:f=boom b:f=boom"), true)
-	if want := "2 of 2 owners report: boom; 3 were asked for, and no more could be had"; j.Failure != want {
-		t.Errorf("%q, want %q", j.Failure, want)
+	if want := "2 of 2 owners report: boom; 3 were asked for, and no more could be had"; j.Outcome != (Failed{want}) {
+		t.Errorf("%+v, want %q", j.Outcome, want)
 	}
 }
+
+// note is what a reader of the agreed result is told.
+func note(j Judgement) string { return j.Outcome.(Agreed).Note }
 
 func TestReputation(t *testing.T) {
 	t.Parallel()

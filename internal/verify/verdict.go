@@ -1,0 +1,64 @@
+package verify
+
+import (
+	"fmt"
+
+	"atoll/internal/core"
+	"atoll/internal/lifecycle"
+)
+
+// decide gives each reported lease its verdict, now that win's result is agreed.
+func (e *evidence) decide(win *lifecycle.Lease) (vs []Verdict) {
+	paid := 0
+	for _, l := range e.reported {
+		v := Verdict{Lease: l.ID}
+		switch {
+		case !same(l, win) && l.Failure != "":
+			v.Wrong, v.Reason = true, "run failed where others succeeded: "+l.Failure
+		case !same(l, win):
+			v.Wrong, v.Reason = true, fmt.Sprintf("result %s differs from %s, on which %s", l.Result.Short(), win.Result.Short(), e.tally(win))
+		case l.Failure != "":
+			v.Reason = "the part's own failure, as agreed: " + l.Failure
+		case paid == e.replicas:
+			v.Reason = "agrees, but the part's replicas are already paid"
+		default:
+			paid++
+			v.Pass = true
+			v.Pay, v.Reason = pay(e.terms, l)
+			v.Reason = e.passed(win) + v.Reason
+		}
+		vs = append(vs, v)
+	}
+	return vs
+}
+
+// passed says what a result that passes rests on.
+func (e *evidence) passed(win *lifecycle.Lease) string {
+	if e.replicas == 1 {
+		return "accepted without verification, as the task asks"
+	}
+	return e.tally(win)
+}
+
+// undecided rejects, without blame, what was reported for a part that failed.
+func (e *evidence) undecided() (vs []Verdict) {
+	for _, l := range e.reported {
+		reason := "not enough owners agree"
+		if l.Failure != "" {
+			reason = "run failed: " + l.Failure
+		}
+		vs = append(vs, Verdict{Lease: l.ID, Reason: reason})
+	}
+	return vs
+}
+
+// pay is the quoted price, less the penalty when the report came later than the
+// task's latency target, by the hub's clock.
+func pay(t *lifecycle.Terms, l *lifecycle.Lease) (core.Money, string) {
+	took := l.ReportedMs - l.OfferedMs
+	if t.LatencyMs == 0 || t.PenaltyPerMille == 0 || took <= t.LatencyMs {
+		return l.Price, ""
+	}
+	cut := l.Price.PerMille(t.PenaltyPerMille)
+	return l.Price - cut, fmt.Sprintf("; %d ms is over the %d ms asked for: %s withheld", took, t.LatencyMs, cut)
+}
