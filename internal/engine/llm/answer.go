@@ -11,6 +11,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/engine/completion"
 	"atoll/internal/llm"
 	"atoll/internal/llm/chat"
 	"atoll/internal/llm/tokenizer"
@@ -27,7 +28,7 @@ type answer struct {
 
 // prompt returns the tokens that a line asks to continue. No stranger's text is
 // taken for control tokens, neither as it is nor within a conversation.
-func (s *served) prompt(l *line, template string) ([]int32, error) {
+func (s *served) prompt(l *completion.Line, template string) ([]int32, error) {
 	if l.Prompt != nil {
 		return s.model.Tokens.Encode(*l.Prompt, tokenizer.Options{Whole: true}), nil
 	}
@@ -47,13 +48,13 @@ func (s *served) prompt(l *line, template string) ([]int32, error) {
 }
 
 // answer continues one text.
-func (s *served) answer(ctx context.Context, scope core.AccountID, l *line, template string) (*answer, error) {
+func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion.Line, template string) (*answer, error) {
 	prompt, err := s.prompt(l, template)
 	if err != nil {
 		return nil, err
 	}
 	r := llm.Request{
-		Scope: string(scope), Prompt: prompt, MaxTokens: value(l.MaxTokens, defaultTokens), Sampling: l.sampling(), Logprobs: value(l.Logprobs, -1),
+		Scope: string(scope), Prompt: prompt, MaxTokens: completion.Value(l.MaxTokens, completion.DefaultTokens), Sampling: l.Sampling(), Logprobs: completion.Value(l.Logprobs, -1),
 	}
 	a := &answer{finish: "length", prompt: len(prompt)}
 	if l.Logprobs != nil {

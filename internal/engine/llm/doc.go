@@ -8,42 +8,16 @@
 // A GGUF file as written by "atoll model import": that is canonical, so that one
 // model has one digest. Other GGUF files of the Llama family are taken too.
 //
-// # Input
+// # Input and output
 //
-// JSON Lines in UTF-8, each line one text to continue, with the fields that the
-// OpenAI API has for it:
+// As in internal/engine/completion. A conversation is put into the model's own chat
+// template. Two params are this engine's own:
 //
-//	{"id": 1, "prompt": "Once upon a time", "max_tokens": 64, "temperature": 0.8, "seed": 7, "stop": ["\n"]}
-//	{"id": 2, "messages": [{"role": "user", "content": "What is an atoll?"}]}
+//	template      name of the chat template to use in place of the model's own, see
+//	              internal/llm/chat
+//	profile       q8 (default) or f32: see internal/llm.Profile
 //
-// Blank lines are read over. A conversation is put into the model's own chat template.
-//
-// id is a string or number that is repeated in the answer. The others may also be
-// params of the task, for all lines that do not have them. A field that is not
-// known is refused: it would have asked for another answer.
-//
-//	max_tokens    1 to the model's context; 128 if absent
-//	temperature   0 to 2; 0 if absent, which is the most likely token each time
-//	top_k         keep the k most likely tokens; 0, the default, keeps all
-//	top_p, min_p  0 to 1; keep the most likely tokens that make up this share, or
-//	              are at least this times as likely as the first
-//	seed          0 to 2^63−1; 0 if absent. The same seed draws the same tokens
-//	stop          a string, or up to 8; the answer ends before any of them
-//	logprobs      how many of the best tokens are told of each position, 0 to 20
-//	template      a param only: name of the chat template to use in place of the
-//	              model's own, see internal/llm/chat
-//	profile       q8 (default) or f32, a param only: see internal/llm.Profile
-//
-// # Output
-//
-// One line for each line of input that is not blank, in its order:
+// Answers also have "tokens", the drawn tokens, those of a stop string among them:
 //
 //	{"id":1,"text":", there was","finish_reason":"length","usage":{"prompt_tokens":4,"completion_tokens":3},"tokens":[44,405,291]}
-//
-// finish_reason is stop (the model or a stop string ended it) or length. tokens
-// are the drawn tokens, those of a stop string among them. With logprobs, each
-// token comes with its logarithm of probability and its bytes in base64, and so do
-// the best ones in its place. A control token's bytes are none:
-//
-//	"logprobs":[{"logprob":-0.25,"bytes":"LA==","top":[[44,-0.25,"LA=="],[68,-2.5,"IEE="]]}, …]
 package llm

@@ -16,7 +16,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/engine"
-	"atoll/internal/engine/jsonl"
+	"atoll/internal/engine/completion"
 	"atoll/internal/llm"
 	"atoll/internal/llm/weights"
 	"atoll/internal/repro"
@@ -294,14 +294,11 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	if err := ctx.Err(); err != nil {
 		return nil, failed(err)
 	}
-	if len(input.Data) > MaxInput {
-		return nil, fmt.Errorf("%w: %d bytes of input, at most %d", engine.ErrTooLarge, len(input.Data), MaxInput)
-	}
 	params, err := parseParams(input.Params)
 	if err != nil {
 		return nil, err
 	}
-	lines, err := parse(input.Data, &params.settings)
+	lines, err := completion.Parse(input.Data, &params.Settings)
 	if err != nil {
 		return nil, err
 	}
@@ -313,7 +310,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	if err != nil {
 		return nil, err
 	}
-	most := int64(MaxOutput)
+	most := int64(completion.MaxOutput)
 	if n := input.Limits.Output; n > 0 {
 		most = n
 	}
@@ -323,7 +320,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 		use.TokensIn += int64(a.prompt)
 		use.TokensOut += int64(len(a.tokens))
 		if int64(len(out)) > most {
-			return nil, fmt.Errorf("line %d: %w: over %d bytes of output", lines[i].number, engine.ErrTooLarge, most)
+			return nil, fmt.Errorf("line %d: %w: over %d bytes of output", lines[i].Number, engine.ErrTooLarge, most)
 		}
 	}
 	return out, nil
@@ -331,7 +328,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 
 // all answers lines, some at a time. If several fail it reports the first in the
 // input, as every node does: when one fails those before it are still answered.
-func (s *served) all(ctx context.Context, tenant core.AccountID, lines []line, template string, atOnce int) ([]*answer, error) {
+func (s *served) all(ctx context.Context, tenant core.AccountID, lines []completion.Line, template string, atOnce int) ([]*answer, error) {
 	answers := make([]*answer, len(lines))
 	var g errgroup.Group
 	g.SetLimit(atOnce)
@@ -350,29 +347,11 @@ func (s *served) all(ctx context.Context, tenant core.AccountID, lines []line, t
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil && i < first {
-				first, failure = i, fmt.Errorf("line %d: %w", lines[i].number, err)
+				first, failure = i, fmt.Errorf("line %d: %w", lines[i].Number, err)
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // failures are kept above
 	return answers, failure
-}
-
-// parse reads all lines before any is answered.
-func parse(data []byte, defaults *settings) (lines []line, err error) {
-	for n, b := range jsonl.Lines(data) {
-		l, err := parseLine(b, defaults)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-		l.number = n
-		if lines = append(lines, l); len(lines) > maxLines {
-			return nil, fmt.Errorf("%w: over %d lines", engine.ErrTooLarge, maxLines)
-		}
-	}
-	if len(lines) == 0 {
-		return nil, jsonl.ErrEmpty
-	}
-	return lines, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/engine/completion"
 	"atoll/internal/engine/conformance"
 	"atoll/internal/llm/quant"
 	"atoll/internal/llm/weights"
@@ -59,7 +60,7 @@ func TestConformance(t *testing.T) {
 		GoodInput:  []byte(`{"id":1,"prompt":"Once upon a time","max_tokens":20}` + "\n"),
 		OtherInput: []byte(`{"id":2,"prompt":"The cat","max_tokens":20,"temperature":0.9,"seed":3,"stop":"."}` + "\n" + `{"prompt":"","max_tokens":3}`),
 		BadInput:   []byte(`{"prompt":"x","n":2}`),
-		HugeInput:  make([]byte, MaxInput+1),
+		HugeInput:  make([]byte, completion.MaxInput+1),
 		SlowInput:  []byte(slow),
 		BadModels:  map[string][]byte{"cut": model(t)[:len(model(t))/2], "gguf only by name": []byte("GGUF\x03\x00\x00\x00")},
 	})
@@ -238,20 +239,4 @@ func TestUnload(t *testing.T) {
 			}
 		}
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(`{"id":1,"prompt":"x","stop":["a","b"],"seed":9,"top_k":3}`))
-	f.Add([]byte("\uFEFF{\"prompt\":\"\"}\r\n{\"prompt\":\"y\",\"logprobs\":0}"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		lines, err := parse(data, &settings{})
-		if err != nil && !errors.Is(err, engine.ErrInput) && !errors.Is(err, engine.ErrTooLarge) {
-			t.Errorf("no reason that a node could give: %v", err)
-		}
-		for _, l := range lines {
-			if (l.Prompt == nil) == (l.Messages == nil) || l.check() != nil {
-				t.Errorf("%+v was let through", l)
-			}
-		}
-	})
 }

@@ -1,4 +1,4 @@
-package llm
+package completion
 
 import (
 	"bytes"
@@ -11,8 +11,6 @@ import (
 
 	"atoll/internal/engine"
 	"atoll/internal/engine/jsonl"
-	"atoll/internal/llm"
-	"atoll/internal/llm/chat"
 	"atoll/internal/repro"
 )
 
@@ -26,36 +24,37 @@ const (
 	maxLines  = 10_000
 )
 
-const defaultTokens = 128
+// DefaultTokens is how long an answer becomes at most if nothing is said.
+const DefaultTokens = 128
 
-// settings say how a text is to be continued. A nil field is not said.
-type settings struct {
+// Settings say how a text is to be continued. A nil field is not said.
+type Settings struct {
 	MaxTokens   *int     `json:"max_tokens"`
 	Temperature *float32 `json:"temperature"`
 	TopK        *int     `json:"top_k"`
 	TopP        *float32 `json:"top_p"`
 	MinP        *float32 `json:"min_p"`
 	Seed        *uint64  `json:"seed"`
-	Stop        stops    `json:"stop"`
+	Stop        Stops    `json:"stop"`
 	Logprobs    *int     `json:"logprobs"`
 }
 
-// line is one line of input.
-type line struct {
-	number   int            // in the input, from 1
+// Line is one line of input. Either Prompt or Messages is set.
+type Line struct {
+	Number   int            `json:"-"` // in the input, from 1
 	ID       jsontext.Value `json:"id"`
 	Prompt   *string        `json:"prompt"`
 	Messages jsontext.Value `json:"messages"`
-	settings `json:",inline"`
+	Settings `json:",inline"`
 }
 
-// stops is a string or several.
-type stops []string
+// Stops is a string or several.
+type Stops []string
 
 // UnmarshalJSONFrom implements json.UnmarshalerFrom.
-func (s *stops) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+func (s *Stops) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if d.PeekKind() == '"' {
-		*s = make(stops, 1)
+		*s = make(Stops, 1)
 		return json.UnmarshalDecode(d, &(*s)[0])
 	}
 	return json.UnmarshalDecode(d, (*[]string)(s))
@@ -64,8 +63,30 @@ func (s *stops) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 // strict refuses fields that are not known.
 var strict = json.RejectUnknownMembers(true)
 
-func parseLine(b []byte, defaults *settings) (line, error) {
-	var l line
+// Parse reads all lines, before any is answered, and fills what they do not say
+// from defaults.
+func Parse(data []byte, defaults *Settings) (lines []Line, err error) {
+	if len(data) > MaxInput {
+		return nil, fmt.Errorf("%w: %d bytes of input, at most %d", engine.ErrTooLarge, len(data), MaxInput)
+	}
+	for n, b := range jsonl.Lines(data) {
+		l, err := parseLine(b, defaults)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		l.Number = n
+		if lines = append(lines, l); len(lines) > maxLines {
+			return nil, fmt.Errorf("%w: over %d lines", engine.ErrTooLarge, maxLines)
+		}
+	}
+	if len(lines) == 0 {
+		return nil, jsonl.ErrEmpty
+	}
+	return lines, nil
+}
+
+func parseLine(b []byte, defaults *Settings) (Line, error) {
+	var l Line
 	if err := jsonl.Decode(b, maxLine, &l, strict); err != nil {
 		return l, err
 	}
@@ -76,27 +97,16 @@ func parseLine(b []byte, defaults *settings) (line, error) {
 		return l, err
 	}
 	l.fill(defaults)
-	return l, l.check()
+	return l, l.Check()
 }
 
-// taskParams are what holds for all lines of a task.
-type taskParams struct {
-	settings
-	profile  llm.Profile
-	template string // of the chat templates' names; "" is the model's own
-}
-
-func parseParams(params map[string]string) (p taskParams, err error) {
-	if p.profile, err = llm.ParseProfile(params["profile"]); err != nil {
-		return p, fmt.Errorf("%w: %w", engine.ErrInput, err)
-	}
-	if p.template = params["template"]; p.template != "" && !slices.Contains(chat.Names(), p.template) {
-		return p, fmt.Errorf("%w: template %.40q: want one of %v, or none for the model's own", engine.ErrInput, p.template, chat.Names())
-	}
+// ParseParams reads a task's params, but for those of the engine's own that are
+// named.
+func ParseParams(params map[string]string, own ...string) (s Settings, err error) {
 	var b bytes.Buffer
 	b.WriteByte('{')
 	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if name == "profile" || name == "template" {
+		if slices.Contains(own, name) {
 			continue
 		}
 		if b.Len() > 1 {
@@ -110,17 +120,17 @@ func parseParams(params map[string]string) (p taskParams, err error) {
 		fmt.Fprintf(&b, "%s:%s", quoted, value)
 	}
 	b.WriteByte('}')
-	if err := json.Unmarshal(b.Bytes(), &p.settings, strict); err != nil {
-		return p, fmt.Errorf("params: %w", jsonl.Refusal(err))
+	if err := json.Unmarshal(b.Bytes(), &s, strict); err != nil {
+		return s, fmt.Errorf("params: %w", jsonl.Refusal(err))
 	}
-	if err := p.check(); err != nil {
-		return p, fmt.Errorf("params: %w", err)
+	if err := s.Check(); err != nil {
+		return s, fmt.Errorf("params: %w", err)
 	}
-	return p, nil
+	return s, nil
 }
 
 // fill takes over what is not said.
-func (s *settings) fill(d *settings) {
+func (s *Settings) fill(d *Settings) {
 	or(&s.MaxTokens, d.MaxTokens)
 	or(&s.Temperature, d.Temperature)
 	or(&s.TopK, d.TopK)
@@ -139,7 +149,8 @@ func or[T any](v **T, d *T) {
 	}
 }
 
-func (s *settings) check() error {
+// Check refuses what no engine does.
+func (s *Settings) Check() error {
 	bad := func(name, want string) error { return fmt.Errorf("%w: %s: want %s", engine.ErrInput, name, want) }
 	switch {
 	case s.MaxTokens != nil && *s.MaxTokens < 1:
@@ -158,17 +169,19 @@ func (s *settings) check() error {
 			return bad("stop", fmt.Sprintf("strings of 1 to %d bytes", maxStop))
 		}
 	}
-	if err := s.sampling().Check(); err != nil {
+	if err := s.Sampling().Check(); err != nil {
 		return fmt.Errorf("%w: %w", engine.ErrInput, err)
 	}
 	return nil
 }
 
-func (s *settings) sampling() repro.Sampling {
-	return repro.Sampling{Temperature: value(s.Temperature, 0), TopK: value(s.TopK, 0), TopP: value(s.TopP, 0), MinP: value(s.MinP, 0), Seed: value(s.Seed, 0)}
+// Sampling is how tokens are to be drawn.
+func (s *Settings) Sampling() repro.Sampling {
+	return repro.Sampling{Temperature: Value(s.Temperature, 0), TopK: Value(s.TopK, 0), TopP: Value(s.TopP, 0), MinP: Value(s.MinP, 0), Seed: Value(s.Seed, 0)}
 }
 
-func value[T any](p *T, or T) T {
+// Value is what a setting says, or else or.
+func Value[T any](p *T, or T) T {
 	if p == nil {
 		return or
 	}
