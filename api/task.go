@@ -142,6 +142,7 @@ type PartCounts struct {
 	Running   int `json:"running"`
 	Succeeded int `json:"succeeded"`
 	Failed    int `json:"failed"`
+	Short     int `json:"short,omitempty" doc:"of the succeeded ones: decided by fewer owners than asked for, because no more could be had; each part's reason says more"`
 	Moved     int `json:"moved" doc:"leases lost and replaced so far"`
 }
 

@@ -104,7 +104,7 @@ func task(state string) api.Task {
 	end := then.Add(1500 * time.Millisecond)
 	return api.Task{
 		ID: taskID, Account: "acme", State: state, Reason: "all 2 parts done", Model: "triage@1", ModelDigest: core.DigestOf([]byte("model")), CreatedAt: then, EndedAt: &end,
-		Parts: api.PartCounts{Total: 2, Succeeded: 2, Moved: 1}, Cost: api.Cost{Max: core.Credit, Paid: 60_000, Refunded: 940_000},
+		Parts: api.PartCounts{Total: 2, Succeeded: 2, Short: 1, Moved: 1}, Cost: api.Cost{Max: core.Credit, Paid: 60_000, Refunded: 940_000},
 		NotChosen: []api.NotChosen{{Node: "ohio-1", Owner: "erin", Reason: "residency EU: \x1b[31mthe node is in US"}},
 	}
 }

@@ -60,7 +60,7 @@ equal bytes on every machine.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.train(cmd.Context(), &f) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.data, "data", "", "`FILE` of labelled examples, .csv or .jsonl (required)")
+	fl.StringVar(&f.data, "data", "", "`FILE` of labelled examples, .csv or .jsonl, or - for standard input (required)")
 	fl.StringVar(&f.output, "output", "", "`FILE` to write the model to")
 	fl.StringVar(&f.push, "push", "", "`NAME` under which to register it with the hub, too")
 	fl.IntVar(&f.epochs, "epochs", 12, "`NUMBER` of passes over the examples, 1 to 1000")
@@ -102,7 +102,7 @@ func (s *session) train(ctx context.Context, f *trainFlags) error {
 	if holdout == 0 {
 		holdout = -1 // in text.Options zero is the default
 	}
-	examples, err := readExamples(f.data)
+	examples, err := s.readExamples(f.data)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,15 @@ func (s *session) printTrained(t *trained) error {
 	return err
 }
 
-func readExamples(path string) ([]corpus.Example, error) {
+// readExamples reads a file of examples, or standard input if path is "-".
+func (s *session) readExamples(path string) ([]corpus.Example, error) {
+	if path == "-" {
+		examples, err := corpus.Read(s.env.Stdin, "")
+		if err != nil {
+			return nil, fmt.Errorf("standard input: %w", err)
+		}
+		return examples, nil
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ receipt offline. Exit code 3 if any promise was not kept.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.quickstart(cmd.Context(), &f) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.data, "data", "", "`FILE` of labelled texts of your own, .csv or .jsonl (default: generated)")
+	fl.StringVar(&f.data, "data", "", "`FILE` of labelled texts of your own, .csv or .jsonl, or - for standard input (default: generated)")
 	fl.Uint64Var(&f.seed, "seed", 1, "`NUMBER` from which the requests are generated")
 	fl.IntVar(&f.requests, "requests", 600, "`NUMBER` of requests to submit, 30 to 100000")
 	fl.StringVar(&f.dir, "dir", "", "`DIR` in which to keep the network's data (default: a temporary one)")
@@ -94,7 +94,7 @@ func (s *session) quickstart(ctx context.Context, f *quickFlags) (err error) {
 func (s *session) quickConfig(f *quickFlags, log *slog.Logger) (cfg quickstart.Config, remove func() error, err error) {
 	cfg = quickstart.Config{Start: s.rt.StartNetwork, Dir: f.dir, Listen: f.listen, Seed: f.seed, Requests: f.requests, Log: log}
 	if f.data != "" {
-		if cfg.Data, err = readExamples(f.data); err != nil {
+		if cfg.Data, err = s.readExamples(f.data); err != nil {
 			return cfg, nil, err
 		}
 	}

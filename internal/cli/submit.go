@@ -178,6 +178,9 @@ func (s *session) submitted(reply *api.SubmitReply) error {
 
 // ended says how a task ended, and fails if that was badly.
 func (s *session) ended(t *api.Task) error {
+	if t.Parts.Short > 0 {
+		fmt.Fprintf(s.err, "short quorum: %s; which: atoll task parts %s\n", fewerOwners(t.Parts.Short), t.ID)
+	}
 	if t.State == "succeeded" {
 		return nil
 	}

@@ -110,10 +110,15 @@ func (s *session) describe(t *api.Task) error {
 	if t.EndedAt != nil {
 		ended = fmt.Sprintf("%s, after %s", clock(*t.EndedAt), t.EndedAt.Sub(t.CreatedAt).Round(time.Millisecond))
 	}
+	short := ""
+	if n := t.Parts.Short; n > 0 {
+		short = "short: " + fewerOwners(n) + fmt.Sprintf("; which: atoll task parts %s", t.ID)
+	}
 	err := s.out.Fields(
 		"task", t.ID.String(), "state", t.State+": "+t.Reason, "model", t.Model+" ("+t.ModelDigest.Short()+")", "account", string(t.Account),
 		"created", clock(t.CreatedAt), "ended", ended,
 		"parts", fmt.Sprintf("%d of %d done, %d failed, %d running, %d waiting, %s moved", t.Parts.Succeeded, t.Parts.Total, t.Parts.Failed, t.Parts.Running, t.Parts.Waiting, english.Plural(t.Parts.Moved, "lease", "")),
+		"quorum", short,
 		"cost", fmt.Sprintf("%s paid, %s verified and pending, %s refunded, of at most %s", t.Cost.Paid, t.Cost.Pending, t.Cost.Refunded, t.Cost.Max),
 		"trace", t.TraceID,
 	)
@@ -126,6 +131,11 @@ func (s *session) describe(t *api.Task) error {
 		rows = append(rows, []string{string(n.Node), string(n.Owner), n.Reason})
 	}
 	return s.out.Table("NODE OWNER WHY", rows)
+}
+
+// fewerOwners says of how many parts the result rests on less than was asked for.
+func fewerOwners(parts int) string {
+	return fmt.Sprintf("%s decided by fewer owners than asked for, because no more could be had", english.Plural(parts, "part", ""))
 }
 
 func (s *session) taskEventsCmd() *cobra.Command {

@@ -215,6 +215,30 @@ func TestTimeouts(t *testing.T) {
 	w.audit()
 }
 
+// A result that rests on less than was asked for says so, part and task alike.
+func TestShortQuorumIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	two := []*testNode{w.join("a-1", "alice", "FR", 10_000), w.join("b-1", "bob", "FR", 10_000)}
+	r := w.mustSubmit(func(s *api.TaskSpec) { quorum(s); s.Timeout = &api.Timeout{Queue: api.Duration(5 * time.Second)} })
+	for _, n := range two {
+		w.report(n, w.leases(n.id)[0], "answer", nil)
+	}
+	for range 24 {
+		w.beat(two[0])
+		w.beat(two[1])
+		w.pass(250 * time.Millisecond)
+	}
+	s := w.task(r.ID)
+	if s.State != "succeeded" || s.Parts.Short != 1 || s.Reason != "done, decided by fewer owners than asked for" {
+		t.Errorf("%s, %q, %+v", s.State, s.Reason, s.Parts)
+	}
+	parts, _, err := w.hub.Parts(t.Context(), request.Viewer{Account: "demo"}, r.ID, request.Page{Limit: 10})
+	if err != nil || len(parts) != 1 || !strings.HasPrefix(parts[0].Reason, "2 of 2 owners agree; 3 were asked for") {
+		t.Errorf("%+v, %v", parts, err)
+	}
+}
+
 func TestFailureIsRetriedThenFinal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

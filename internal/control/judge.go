@@ -43,6 +43,9 @@ func (b *batch) advanceWith(t *task, p *part, last bool) {
 		return
 	case verify.Agreed:
 		p.State, p.Result, p.Reason = lifecycle.PartSucceeded, o.Result, o.Note
+		if o.Note != "" {
+			t.Short++
+		}
 		t.Succeeded++
 		if t.Parts > 1 {
 			b.event(t, "part.succeeded", &p.Part, nil, "%d of %d", t.Succeeded+t.Failed, t.Parts)

@@ -288,7 +288,7 @@ func viewTask(t *lifecycle.Task, spec []byte) api.Task {
 	if t.State == lifecycle.Placing || t.State == lifecycle.Queued {
 		waiting = t.Parts - t.Succeeded - t.Failed
 	}
-	out.Parts = api.PartCounts{Total: t.Parts, Waiting: waiting, Running: t.Parts - t.Succeeded - t.Failed - waiting, Succeeded: t.Succeeded, Failed: t.Failed, Moved: t.Moved}
+	out.Parts = api.PartCounts{Total: t.Parts, Waiting: waiting, Running: t.Parts - t.Succeeded - t.Failed - waiting, Succeeded: t.Succeeded, Failed: t.Failed, Short: t.Short, Moved: t.Moved}
 	if t.Ended() {
 		at := moment(t.EndedMs)
 		out.EndedAt = &at

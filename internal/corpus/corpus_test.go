@@ -80,7 +80,7 @@ func TestGenerateIsSound(t *testing.T) {
 func TestGeneratedCorpusIsLearnableAndHard(t *testing.T) {
 	t.Parallel()
 	if underRace {
-		t.Skip("accuracy is measured without the race detector")
+		t.Skip("training takes too long under the race detector; run without -race")
 	}
 	for seed := range uint64(3) {
 		m, rep, err := text.Train(t.Context(), corpus.Generate(seed, 3000), text.Options{}, nil)

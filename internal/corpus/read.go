@@ -40,6 +40,9 @@ var (
 //   - .jsonl, .ndjson: one JSON object a line, with string fields. Blank lines
 //     are skipped.
 //
+// Without a name, as of what comes through a pipe, { at the start means JSON
+// Lines, and anything else CSV.
+//
 // The text is in "text" ("message", "request"), the label in "label" ("category",
 // "intent", "intents", "class"); exactly one of each. Other columns are ignored.
 // A byte order mark is skipped. Labels lose surrounding space. Every error is
@@ -49,9 +52,13 @@ func Read(r io.Reader, name string) ([]Example, error) {
 	if b, err := in.Peek(3); err == nil && string(b) == "\uFEFF" {
 		_, _ = in.Discard(3) // they are in the buffer
 	}
+	ext := strings.ToLower(path.Ext(name))
+	if name == "" {
+		ext = seen(in)
+	}
 	var out []Example
 	var err error
-	switch ext := strings.ToLower(path.Ext(name)); ext {
+	switch ext {
 	case ".csv":
 		out, err = readCSV(in)
 	case ".jsonl", ".ndjson":
@@ -66,6 +73,15 @@ func Read(r io.Reader, name string) ([]Example, error) {
 		return nil, fmt.Errorf("%w: no examples in it", ErrFormat)
 	}
 	return out, nil
+}
+
+// seen tells the format, as an ending of a name, from how a file starts.
+func seen(in *bufio.Reader) string {
+	start, _ := in.Peek(in.Size()) // what is wrong with the reader the next read says
+	if bytes.HasPrefix(bytes.TrimSpace(start), []byte("{")) {
+		return ".jsonl"
+	}
+	return ".csv"
 }
 
 func badLine(line int, format string, args ...any) error {

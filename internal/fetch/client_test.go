@@ -146,7 +146,7 @@ func TestRebinding(t *testing.T) {
 	t.Parallel()
 	port, err := fetchtest.Serve(t, fetchtest.Outside+":0", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "public") })
 	if err != nil {
-		t.Skip("this system cannot stand for the outside:", err)
+		t.Skipf("no server can listen on %s (%v); on macOS: sudo ifconfig lo0 alias %[1]s", fetchtest.Outside, err)
 	}
 	var hits atomic.Int32
 	if _, err := fetchtest.Serve(t, fmt.Sprintf("127.0.0.1:%d", port), func(http.ResponseWriter, *http.Request) { hits.Add(1) }); err != nil {

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -84,6 +85,10 @@ func TestTaskEnd(t *testing.T) {
 	if s, why := one.End(false, ""); s != Succeeded || why != "done" {
 		t.Errorf("its only part is done: %s, %q", s, why)
 	}
+	one.Short = 1
+	if s, why := one.End(false, ""); s != Succeeded || why != "done, decided by fewer owners than asked for" {
+		t.Errorf("its only part is done by too few: %s, %q", s, why)
+	}
 	one.Failed = 1
 	if s, why := one.End(false, "boom"); s != Failed || why != "boom" {
 		t.Errorf("its only part failed: %s, %q", s, why)
@@ -91,6 +96,10 @@ func TestTaskEnd(t *testing.T) {
 	task := Task{Parts: 3}
 	if s, _ := task.End(false, ""); s != Succeeded {
 		t.Errorf("no failure: %s", s)
+	}
+	task.Short = 2
+	if s, why := task.End(false, ""); s != Succeeded || !strings.HasPrefix(why, "all 3 parts done, 2 of them decided by fewer") {
+		t.Errorf("two done by too few: %s, %q", s, why)
 	}
 	task.Failed = 1
 	if s, _ := task.End(false, "boom"); s != Failed {

@@ -60,6 +60,7 @@ type Task struct {
 	Parts     int         `json:"parts"`
 	Succeeded int         `json:"ok,omitzero"`
 	Failed    int         `json:"bad,omitzero"`
+	Short     int         `json:"short,omitzero"` // of the succeeded: decided by fewer owners than asked for
 	Moved     int         `json:"moved,omitzero"` // leases lost and replaced
 	Committed core.Money  `json:"committed,omitzero"`
 	Paid      core.Money  `json:"paid,omitzero"`
@@ -101,12 +102,16 @@ func (t *Task) DueMs() int64 {
 // with the reason. timedOut says that some part waited too long for a node.
 func (t *Task) End(timedOut bool, partReason string) (TaskState, string) {
 	switch {
+	case t.Parts == 1 && t.Failed == 0 && t.Short == 1:
+		return Succeeded, "done, decided by fewer owners than asked for"
 	case t.Parts == 1 && t.Failed == 0:
 		return Succeeded, "done"
 	case t.Parts == 1 && timedOut:
 		return Expired, "no node in time: " + partReason
 	case t.Parts == 1:
 		return Failed, partReason
+	case t.Failed == 0 && t.Short > 0:
+		return Succeeded, fmt.Sprintf("all %d parts done, %d of them decided by fewer owners than asked for", t.Parts, t.Short)
 	case t.Failed == 0:
 		return Succeeded, fmt.Sprintf("all %d parts done", t.Parts)
 	case timedOut:

@@ -17,7 +17,7 @@ var failedSeed = regexp.MustCompile(`seed (\d+): (.*)`)
 // mean that the seeds do not look there.
 func TestPlanted(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds the hub once for each planted bug")
+		t.Skip("builds the hub once for each planted bug; run without -short")
 	}
 	for _, bug := range []string{"dedupe", "ack", "commit", "pay", "spread", "send", "resign"} {
 		t.Run(bug, func(t *testing.T) {

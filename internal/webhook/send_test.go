@@ -123,7 +123,7 @@ func TestSendAfterRebinding(t *testing.T) {
 	var hits atomic.Int32
 	port, err := fetchtest.Serve(t, fetchtest.Outside+":0", func(http.ResponseWriter, *http.Request) { hits.Add(1) })
 	if err != nil {
-		t.Skip("this system cannot stand for the outside:", err)
+		t.Skipf("no server can listen on %s (%v); on macOS: sudo ifconfig lo0 alias %[1]s", fetchtest.Outside, err)
 	}
 	answers := []string{fetchtest.Outside, "127.0.0.1", "169.254.169.254", "::1", "10.0.0.8"}
 	var at atomic.Int32

@@ -69,7 +69,7 @@ func TestLoadClient(t *testing.T) {
 	url := os.Getenv("LOAD_URL")
 	n, err := strconv.Atoi(os.Getenv("LOAD_N"))
 	if url == "" || err != nil {
-		t.Skip("run by BenchmarkServer")
+		t.Skip("the load of a benchmark, which starts it; run go test -bench Server")
 	}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	work := make(chan struct{}, 64)

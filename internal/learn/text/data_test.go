@@ -13,11 +13,12 @@ import (
 	"atoll/internal/learn/text"
 )
 
-// dataFile opens a file of the published data sets, or skips the test.
-func dataFile(t testing.TB, name string) io.Reader {
+// dataFile opens a file of the published data sets, or skips the test, saying
+// where the file is from.
+func dataFile(t testing.TB, name, origin string) io.Reader {
 	t.Helper()
 	if underRace {
-		t.Skip("accuracy is measured without the race detector")
+		t.Skip("training takes too long under the race detector; run without -race")
 	}
 	dir := os.Getenv("ATOLL_DATA")
 	if dir == "" {
@@ -25,7 +26,7 @@ func dataFile(t testing.TB, name string) io.Reader {
 	}
 	f, err := os.Open(filepath.Join(dir, name))
 	if err != nil {
-		t.Skipf("the published data is absent (set ATOLL_DATA): %v", err)
+		t.Skipf("the published data is absent (%v); get it from %s, gzip it, and name the folder in ATOLL_DATA", err, origin)
 	}
 	t.Cleanup(func() { _ = f.Close() })
 	z, err := gzip.NewReader(f)
@@ -37,7 +38,7 @@ func dataFile(t testing.TB, name string) io.Reader {
 
 func banking77(t testing.TB, part string) []text.Example {
 	t.Helper()
-	rows, err := csv.NewReader(dataFile(t, "docs-banking77/"+part+".csv.gz")).ReadAll()
+	rows, err := csv.NewReader(dataFile(t, "docs-banking77/"+part+".csv.gz", "github.com/PolyAI-LDN/task-specific-datasets, banking_data/"+part+".csv")).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func banking77(t testing.TB, part string) []text.Example {
 func smsSpam(t testing.TB) []text.Example {
 	t.Helper()
 	var out []text.Example
-	lines := bufio.NewScanner(dataFile(t, "docs-sms-spam/SMSSpamCollection.gz"))
+	lines := bufio.NewScanner(dataFile(t, "docs-sms-spam/SMSSpamCollection.gz", "archive.ics.uci.edu/dataset/228/sms+spam+collection"))
 	for lines.Scan() {
 		label, msg, ok := strings.Cut(lines.Text(), "\t")
 		if !ok {
