@@ -2,7 +2,9 @@ package app
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"iter"
 	"net/http"
 	"strings"
 	"testing"
@@ -101,6 +103,165 @@ func TestOpenAICompletions(t *testing.T) {
 	}
 	if a.Choices[0].Message.Content != b.Choices[0].Message.Content || a.SystemFingerprint != b.SystemFingerprint || a.ID == b.ID {
 		t.Errorf("the same seed: %+v and %+v", a, b)
+	}
+}
+
+// A stream has the same text as the answer at once, in pieces.
+func TestOpenAIStream(t *testing.T) {
+	t.Parallel()
+	n, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 40_000, ""), spec("ohio-1", "erin", "US", 10_000, ""))
+	pushStories(t, c)
+	for name, own := range map[string]string{"one lease": `{}`, "a quorum": `{"verification":{"method":"quorum","replicas":3}}`} {
+		body := `{"model":"stories","prompt":"Once upon a time","max_tokens":200,"seed":3,"n":2,"logprobs":1,"atoll":` + own
+		var whole openaiwire.Text
+		if res, failed := post(t, n, "/v1/completions", body+`}`, &whole); res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %+v", res.Status, failed)
+		}
+		var text, tokens [2]string
+		var usage *openaiwire.Usage
+		pieces := 0
+		for event, err := range stream(t, n, "/v1/completions", body+`,"stream":true,"stream_options":{"include_usage":true}}`) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			var chunk openaiwire.Text
+			if err := json.Unmarshal(event, &chunk); err != nil {
+				t.Fatalf("%s: %v", event, err)
+			}
+			for _, choice := range chunk.Choices {
+				text[choice.Index] += choice.Text
+				if l := choice.Logprobs; l != nil {
+					tokens[choice.Index] += strings.Join(l.Tokens, "")
+				}
+			}
+			usage = chunk.Usage
+			pieces++
+		}
+		for i := range text {
+			if text[i] != whole.Choices[i].Text || tokens[i] != text[i] {
+				t.Errorf("%s: streamed %q of %q, the answer is %q", name, text[i], tokens[i], whole.Choices[i].Text)
+			}
+		}
+		if usage == nil || *usage != *whole.Usage {
+			t.Errorf("%s: usage %+v, want %+v", name, usage, whole.Usage)
+		}
+		t.Logf("%s: %d events", name, pieces)
+	}
+}
+
+// textOf reads events of one plain completion until done says so of the text, or to
+// the end.
+func textOf(t *testing.T, next func() ([]byte, error, bool), done func(text string) bool) (text, id string) {
+	t.Helper()
+	for !done(text) {
+		event, err, ok := next()
+		if !ok {
+			break
+		}
+		if err != nil {
+			t.Fatalf("after %q: %v", text, err)
+		}
+		var chunk openaiwire.Text
+		if err := json.Unmarshal(event, &chunk); err != nil || len(chunk.Choices) != 1 {
+			t.Fatalf("%s: %v", event, err)
+		}
+		text += chunk.Choices[0].Text
+		id = chunk.ID
+	}
+	return text, id
+}
+
+const story = `{"model":"stories","prompt":"Once upon a time","max_tokens":40,"temperature":0,"stream":true,"atoll":{"disconnect":{"lost_after":"1s"}}}`
+
+// The node that has begun an answer dies. Another one computes the same again, and
+// the stream goes on as if nothing had been.
+func TestOpenAIStreamOutlivesItsNode(t *testing.T) {
+	t.Parallel()
+	n, c := startTest(t, spec("paris-1", "alice", "FR", 10_000, "delay=1h"), spec("rome-1", "bob", "IT", 40_000, ""))
+	pushStories(t, c)
+	next, stop := iter.Pull2(stream(t, n, "/v1/completions", story))
+	defer stop()
+	begun, id := textOf(t, next, func(text string) bool { return text != "" })
+	if task, err := c.Task(t.Context(), mustTask(t, id)); err != nil || task.Ended() {
+		t.Fatalf("%+v, %v: want the beginning before the end", task, err)
+	}
+	if err := n.Kill("paris-1"); err != nil {
+		t.Fatal(err)
+	}
+	rest, _ := textOf(t, next, func(string) bool { return false })
+	var whole openaiwire.Text
+	if res, failed := post(t, n, "/v1/completions", strings.Replace(story, `"stream":true,`, "", 1), &whole); res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %+v", res.Status, failed)
+	}
+	if begun+rest != whole.Choices[0].Text {
+		t.Errorf("streamed %q and %q, the answer is %q", begun, rest, whole.Choices[0].Text)
+	}
+	leases, err := client.Collect(c.Leases(t.Context(), mustTask(t, id)))
+	if err != nil || len(leases) != 2 || leases[1].Node != "rome-1" {
+		t.Errorf("%+v, %v", leases, err)
+	}
+}
+
+// Nobody reads the answer any more: its task ends.
+func TestOpenAIHangUp(t *testing.T) {
+	t.Parallel()
+	n, c := startTest(t, spec("paris-1", "alice", "FR", 10_000, "delay=1h"))
+	pushStories(t, c)
+	next, stop := iter.Pull2(stream(t, n, "/v1/completions", story))
+	_, id := textOf(t, next, func(text string) bool { return text != "" })
+	stop()
+	for {
+		task, err := c.Task(t.Context(), mustTask(t, id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if task.Ended() {
+			if task.State != "cancelled" {
+				t.Errorf("%s: %s", task.State, task.Reason)
+			}
+			return
+		}
+	}
+}
+
+// A node sends one beginning and reports another answer: the client hears of it.
+func TestOpenAIContradicted(t *testing.T) {
+	t.Parallel()
+	n, c := startTest(t, spec("paris-1", "alice", "FR", 10_000, "lie=1,delay=2s"))
+	pushStories(t, c)
+	var last []byte
+	var cut error
+	for event, err := range stream(t, n, "/v1/completions", story) {
+		if err != nil {
+			cut = err
+			break
+		}
+		last = bytes.Clone(event)
+	}
+	var failed openaiwire.ErrorBody
+	if err := json.Unmarshal(last, &failed); err != nil || failed.Error.Type != openaiwire.ServerError || !errors.Is(cut, openaiwire.ErrCut) {
+		t.Errorf("%s, %v, %v", last, cut, err)
+	}
+}
+
+// stream sends a request and reads the events of the answer.
+func stream(t *testing.T, n *Network, path, body string) iter.Seq2[[]byte, error] {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.Hub.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+n.Hub.AdminKey)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := res.Header.Get("Content-Type"); res.StatusCode != http.StatusOK || got != "text/event-stream" {
+		t.Fatalf("%s, %s", res.Status, got)
+	}
+	return func(yield func([]byte, error) bool) {
+		defer res.Body.Close()
+		openaiwire.Events(res.Body)(yield)
 	}
 }
 

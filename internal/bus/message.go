@@ -9,8 +9,9 @@ import (
 )
 
 // Kinds of message. Hub to node: KindLease, KindAck, KindCancel. Node to hub:
-// KindHeartbeat, KindStatus, KindReport. Every message may be lost, doubled or
-// late: receivers compare it with what they have stored, keyed by lease ID.
+// KindHeartbeat, KindStatus, KindReport, KindProgress. Every message may be lost,
+// doubled or late: receivers compare it with what they have stored, keyed by lease
+// ID.
 const (
 	KindLease     = "lease"
 	KindAck       = "ack"
@@ -18,6 +19,7 @@ const (
 	KindHeartbeat = "heartbeat"
 	KindStatus    = "status"
 	KindReport    = "report"
+	KindProgress  = "progress"
 )
 
 // LeasePayloadType is the DSSE payload type under which a hub seals a LeaseBatch.
@@ -63,6 +65,8 @@ type Lease struct {
 	Residency   []string          `json:"residency,omitempty"`  // as resolved by policy
 	Selector    string            `json:"selector,omitempty"`   // labels the node must match
 	Traceparent string            `json:"traceparent,omitempty"`
+	// Progress asks to be told of the result while it comes into being.
+	Progress bool `json:"progress,omitempty"`
 }
 
 // Ack tells a node that the hub has durably stored its reports (or will never
@@ -147,6 +151,19 @@ type Status struct {
 type Refusal struct {
 	Lease  core.LeaseID `json:"lease"`
 	Reason string       `json:"reason"`
+}
+
+// Progress tells how results have grown. It promises nothing: what is lost is not
+// said again, and the report has it all.
+type Progress struct {
+	Pieces []Piece `json:"pieces"`
+}
+
+// Piece is a part of a lease's result, from the byte at Offset on.
+type Piece struct {
+	Lease  core.LeaseID `json:"lease"`
+	Offset int          `json:"offset"`
+	Data   []byte       `json:"data"`
 }
 
 // Report carries one signed execution receipt, over one or many leases of one

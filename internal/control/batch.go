@@ -162,6 +162,7 @@ func (b *batch) announce() {
 				wake = append(wake, func() { w <- row })
 			}
 			t.waiters, t.told = nil, true
+			c.endPreview(t)
 			if t.Settled {
 				delete(c.tasks, t.ID)
 			}

@@ -16,7 +16,7 @@
 // Files: submit (a task comes in), place (parts find nodes), say (what nodes are
 // told), node (who they are), inbound (they speak), report (they deliver), judge
 // (verdicts), settle (checkpoints and payouts), log, sweep (time passes), load
-// (restart), view (what the API shows), admin (accounts, keys, nodes), data
+// (restart), view (what the API shows), preview (results that still grow), admin (accounts, keys, nodes), data
 // (bytes), models, callbacks, audit.
 package control
 
@@ -120,6 +120,7 @@ type Control struct {
 	sweptMs   int64 // when time was last looked at
 	lookedMs  int64 // when waiting parts were last held against the market
 	stats     stats
+	previewed int // bytes of all previews
 }
 
 type stats struct {
@@ -146,6 +147,7 @@ type task struct {
 	failure  string // of the last part that failed
 	waiters  []chan lifecycle.Task
 	changed  chan struct{}
+	preview  *preview // nil unless the result may be read while it grows
 
 	isNew, dirty bool
 	told         bool              // those who waited for its end have been told

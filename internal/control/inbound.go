@@ -26,6 +26,11 @@ func (c *Control) Inbound(id core.NodeID, kind string, data []byte) {
 		if err = json.Unmarshal(data, &m); err == nil {
 			c.enqueue(func(b *batch) { b.status(id, &m) })
 		}
+	case bus.KindProgress:
+		var m bus.Progress
+		if err = json.Unmarshal(data, &m); err == nil {
+			c.progress(id, &m)
+		}
 	case bus.KindReport:
 		err = c.report(id, data)
 	default:

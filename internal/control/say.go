@@ -44,7 +44,7 @@ func (c *Control) wire(r *leaseRef, l *lifecycle.Lease, now int64) bus.Lease {
 		Model: t.ModelDigest, ModelSize: t.ModelSize, Input: p.Input, InputSize: p.Size, Params: t.params, ParamsHash: t.paramsID,
 		Nonce: l.Nonce, Price: l.Price, CPUMillis: t.req.CPUMillis, Memory: t.req.Memory,
 		ExecutionMs: t.Terms.ExecutionMs, ExpiresMs: min(now+t.Terms.QueueMs, t.DueMs()), Residency: t.Residency, Traceparent: t.Traceparent,
-		Selector: t.req.Selector.String(),
+		Selector: t.req.Selector.String(), Progress: t.preview != nil,
 	}
 	if p.Size <= bus.InlineLimit {
 		data, err := c.openInput(t, &part{Part: p.Part})

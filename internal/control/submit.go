@@ -43,6 +43,9 @@ func (c *Control) Submit(ctx context.Context, s request.Submission) (api.SubmitR
 		return c.submittedBefore(ctx, &s, err)
 	}
 	t.Traceparent = traceparent(ctx, s.Traceparent)
+	if s.Preview && t.Terms.Replicas == 1 && t.Parts == 1 {
+		t.preview = newPreview()
+	}
 	var row lifecycle.Task
 	var earlier core.TaskID
 	err = c.job(ctx, func(b *batch) error {

@@ -64,6 +64,11 @@ type Input struct {
 	Data   []byte
 	Params map[string]string // the task's params, each value as compact JSON or bare string
 	Limits Limits
+	// Progress, if set, is told the result while it comes into being: each call
+	// continues the call before, and all of them together are a beginning of what
+	// Run will return. Calls do not overlap, and none comes after Run has returned.
+	// An engine may tell nothing.
+	Progress func(more []byte)
 }
 
 // Limits bound one run; a zero field means the engine's default.

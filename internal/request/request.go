@@ -28,6 +28,9 @@ type Submission struct {
 	Body        core.Digest // of the body as sent: same key, other body is core.Mismatch
 	Spec        *api.TaskSpec
 	Traceparent string
+	// Preview lets the result be read while it comes into being, if only one lease
+	// makes it.
+	Preview bool
 }
 
 // ModelUpload registers bytes that were stored before.

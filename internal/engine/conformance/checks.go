@@ -254,3 +254,23 @@ func closing(t *testing.T, c Case) {
 		}
 	}
 }
+
+// progress: what is told on the way is the beginning of what comes out.
+func progress(t *testing.T, c Case) {
+	e := open(t, c)
+	in := load(t, e, c.GoodModel)
+	want := good(t, in, c)
+	var told []byte
+	asked := c.input(c.GoodInput)
+	asked.Progress = func(more []byte) { told = append(told, more...) }
+	out, _, err := in.Run(t.Context(), asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Reproducible() {
+		same(t, "a run that tells of its progress", out.Data, want)
+	}
+	if !bytes.HasPrefix(out.Data, told) {
+		t.Errorf("on the way it told\n%s\nand then came\n%s", head(told), head(out.Data))
+	}
+}

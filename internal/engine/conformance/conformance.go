@@ -75,6 +75,7 @@ func Run(t *testing.T, c Case) {
 	}{
 		{"SameBytes", true, sameBytes},
 		{"Concurrent", true, concurrent},
+		{"Progress", true, progress},
 		{"OutputLimit", true, outputLimit},
 		{"GarbageModel", true, garbageModel},
 		{"DigestMismatch", c.ChecksDigest, digestMismatch},

@@ -47,8 +47,8 @@ func (s *served) prompt(l *completion.Line, template string) ([]int32, error) {
 	return tokens, nil
 }
 
-// answer continues one text.
-func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion.Line, template string) (*answer, error) {
+// answer continues one text. more is told of it as it grows.
+func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion.Line, template string, more func(text string)) (*answer, error) {
 	prompt, err := s.prompt(l, template)
 	if err != nil {
 		return nil, err
@@ -70,8 +70,9 @@ func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion
 			a.finish = "stop"
 			continue // the last
 		}
-		more, stopped := text.Next(token.ID)
-		a.text = append(a.text, more...)
+		next, stopped := text.Next(token.ID)
+		a.text = append(a.text, next...)
+		more(next)
 		if stopped {
 			a.finish = "stop"
 			return a, nil
@@ -99,12 +100,7 @@ func failed(err error) error {
 // append writes the answer's line. Floats are written as the shortest decimals
 // that give the same binary32, which is the same everywhere.
 func (a *answer) append(b []byte, id jsontext.Value) []byte {
-	b = append(b, '{')
-	if id != nil {
-		b = append(append(append(b, `"id":`...), id...), ',')
-	}
-	b = append(b, `"text":`...)
-	b, _ = jsontext.AppendQuote(b, a.text) // whole characters: it cannot fail
+	b = completion.AppendText(completion.AppendHead(b, id), a.text)
 	b = fmt.Appendf(b, `,"finish_reason":%q,"usage":{"prompt_tokens":%d,"completion_tokens":%d},"tokens":[`, a.finish, a.prompt, len(a.tokens))
 	for i, t := range a.tokens {
 		b = strconv.AppendInt(comma(b, i), int64(t.ID), 10)

@@ -306,7 +306,8 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	if err != nil {
 		return nil, err
 	}
-	answers, err := s.all(ctx, in.m.Tenant, lines, params.template, in.e.cfg.Lines)
+	told := completion.NewProgress(input.Progress, len(lines))
+	answers, err := s.all(ctx, in.m.Tenant, lines, params.template, in.e.cfg.Lines, told)
 	if err != nil {
 		return nil, err
 	}
@@ -328,7 +329,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 
 // all answers lines, some at a time. If several fail it reports the first in the
 // input, as every node does: when one fails those before it are still answered.
-func (s *served) all(ctx context.Context, tenant core.AccountID, lines []completion.Line, template string, atOnce int) ([]*answer, error) {
+func (s *served) all(ctx context.Context, tenant core.AccountID, lines []completion.Line, template string, atOnce int, told *completion.Progress) ([]*answer, error) {
 	answers := make([]*answer, len(lines))
 	var g errgroup.Group
 	g.SetLimit(atOnce)
@@ -342,7 +343,11 @@ func (s *served) all(ctx context.Context, tenant core.AccountID, lines []complet
 			if late {
 				return nil
 			}
-			a, err := s.answer(ctx, tenant, &lines[i], template)
+			l := &lines[i]
+			a, err := s.answer(ctx, tenant, l, template, func(text string) { told.Text(i, l.ID, text) })
+			if err == nil {
+				told.End(i, a.append(nil, l.ID))
+			}
 			answers[i] = a
 			mu.Lock()
 			defer mu.Unlock()

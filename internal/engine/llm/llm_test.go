@@ -240,3 +240,26 @@ func TestUnload(t *testing.T) {
 		}
 	}
 }
+
+// Lines are answered side by side, but what is told of them on the way is a
+// beginning of the result at every moment, and all of it in the end.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	in := open(t, "a")
+	defer in.Close(t.Context())
+	var input strings.Builder
+	for i := range 6 {
+		fmt.Fprintf(&input, `{"id":"%d","prompt":"Once upon a time","max_tokens":%d,"temperature":1,"seed":%d,"stop":"Lily"}`+"\n", i, 40-6*i, i)
+	}
+	var told [][]byte
+	out, _, err := in.Run(t.Context(), engine.Input{Data: []byte(input.String()), Progress: func(more []byte) { told = append(told, bytes.Clone(more)) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := bytes.Join(told, nil); !bytes.Equal(all, out.Data) {
+		t.Errorf("told\n%s\nresult\n%s", all, out.Data)
+	}
+	if len(told) < 20 || !bytes.HasPrefix(told[0], []byte(`{"id":"0","text":"`)) || bytes.HasSuffix(told[0], []byte(`"`)) {
+		t.Errorf("%d pieces, the first %s", len(told), told[0])
+	}
+}

@@ -52,6 +52,9 @@ func (x *Exchange) Upload(limit int64, read func(io.Reader) error) error {
 	return u.done(read(u))
 }
 
+// Problem is what the client may know of an error that can no longer be the answer.
+func (x *Exchange) Problem(err error) *api.Problem { return x.s.prepare(x.W, x.R, err) }
+
 // IdempotencyKey is the header's value; empty if none was sent.
 func (x *Exchange) IdempotencyKey() (string, error) { return idempotencyKey(x.R.Header) }
 

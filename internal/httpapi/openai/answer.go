@@ -21,19 +21,28 @@ type answer struct {
 	Logprobs []logprob `json:"logprobs"`
 }
 
-// readAnswers reads the result of n lines. An engine may say more than is asked of
-// it here, but it has to answer each line.
+// readAnswer reads the line of a result that answers the given line. An engine may
+// say more than is asked of it here.
+func readAnswer(b []byte, to int) (*answer, error) {
+	var a answer
+	if err := json.Unmarshal(bytes.TrimSpace(b), &a); err != nil {
+		return nil, fmt.Errorf("result of the model, line %d: %w", to+1, err)
+	}
+	if a.ID != to || a.Finish == "" {
+		return nil, fmt.Errorf("result of the model, line %d: not the answer to that line", to+1)
+	}
+	return &a, nil
+}
+
+// readAnswers reads the result of n lines, each of which has an answer.
 func readAnswers(data []byte, n int) ([]answer, error) {
 	answers := make([]answer, 0, n)
 	for b := range bytes.Lines(data) {
-		var a answer
-		if err := json.Unmarshal(bytes.TrimSpace(b), &a); err != nil {
-			return nil, fmt.Errorf("result of the model, line %d: %w", len(answers)+1, err)
+		a, err := readAnswer(b, len(answers))
+		if err != nil {
+			return nil, err
 		}
-		if a.ID != len(answers) || a.Finish == "" {
-			return nil, fmt.Errorf("result of the model, line %d: not the answer to line %d", len(answers)+1, a.ID+1)
-		}
-		answers = append(answers, a)
+		answers = append(answers, *a)
 	}
 	if len(answers) != n {
 		return nil, fmt.Errorf("result of the model: %d answers to %d lines", len(answers), n)
@@ -41,15 +50,18 @@ func readAnswers(data []byte, n int) ([]answer, error) {
 	return answers, nil
 }
 
-// usage sums up the tokens of all answers. A prompt counts once, however many
-// answers it has.
-func usageOf(answers []answer, each int) openaiwire.Usage {
-	var prompt, completion int64
-	for i, a := range answers {
-		if i%each == 0 {
-			prompt += a.Usage.Prompt
-		}
-		completion += a.Usage.Completion
-	}
-	return openaiwire.UsageOf(prompt, completion)
+// tally counts the tokens of answers. A prompt counts once, however many answers
+// it has.
+type tally struct {
+	each               int
+	prompt, completion int64
 }
+
+func (t *tally) add(i int, a *answer) {
+	if i%t.each == 0 {
+		t.prompt += a.Usage.Prompt
+	}
+	t.completion += a.Usage.Completion
+}
+
+func (t *tally) usage() openaiwire.Usage { return openaiwire.UsageOf(t.prompt, t.completion) }

@@ -98,3 +98,34 @@ func (chatForm) whole(h head, answers []answer, usage openaiwire.Usage) any {
 	}
 	return &out
 }
+
+func (chatForm) chunks(h head, d *delta, first bool) (out []any) {
+	chunk := func(c openaiwire.ChatChunkChoice) {
+		c.Index = d.index
+		out = append(out, chatChunk(h, c))
+	}
+	if first {
+		chunk(openaiwire.ChatChunkChoice{Delta: openaiwire.Delta{Role: "assistant", Content: new("")}})
+	}
+	var logprobs *openaiwire.ChatLogprobs
+	if d.done != nil {
+		logprobs = d.done.chatLogprobs()
+	}
+	if d.text != "" || logprobs != nil {
+		chunk(openaiwire.ChatChunkChoice{Delta: openaiwire.Delta{Content: &d.text}, Logprobs: logprobs})
+	}
+	if d.done != nil {
+		chunk(openaiwire.ChatChunkChoice{FinishReason: &d.done.Finish})
+	}
+	return out
+}
+
+func (chatForm) usage(h head, u openaiwire.Usage) any {
+	c := chatChunk(h)
+	c.Usage = &u
+	return c
+}
+
+func chatChunk(h head, choices ...openaiwire.ChatChunkChoice) *openaiwire.ChatChunk {
+	return &openaiwire.ChatChunk{ID: h.id, Object: openaiwire.ObjectChatChunk, Created: h.created, Model: h.model, SystemFingerprint: h.fingerprint, Choices: choices}
+}

@@ -16,6 +16,10 @@ import (
 // form is how one of the two kinds of completion is written.
 type form interface {
 	whole(h head, answers []answer, usage openaiwire.Usage) any
+	// chunks are the events of what an answer has grown by; first says that there
+	// was none of it before.
+	chunks(h head, d *delta, first bool) []any
+	usage(h head, u openaiwire.Usage) any
 }
 
 // head is what all of an answer's objects begin with.
@@ -48,9 +52,9 @@ func (s *server) complete(x *atoll.Exchange, w *work, body []byte, f form) error
 		return err
 	}
 	if w.stream {
-		return invalid("stream", "not yet")
+		return s.stream(x, w, &t, f)
 	}
-	_, result, err := s.await(x, w, t.ID)
+	result, err := s.await(x, w, t.ID)
 	if err != nil {
 		return err
 	}
@@ -58,7 +62,11 @@ func (s *server) complete(x *atoll.Exchange, w *work, body []byte, f form) error
 	if err != nil {
 		return err
 	}
-	return reply(x, f.whole(headOf(&t), answers, usageOf(answers, w.each)))
+	sum := tally{each: w.each}
+	for i := range answers {
+		sum.add(i, &answers[i])
+	}
+	return reply(x, f.whole(headOf(&t), answers, sum.usage()))
 }
 
 // reply answers with JSON.

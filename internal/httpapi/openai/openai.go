@@ -19,6 +19,9 @@ import (
 // carry a core.Kind.
 type Hub interface {
 	Submit(ctx context.Context, s request.Submission) (api.SubmitReply, error)
+	// Preview returns what is known of a task's result after its first from bytes,
+	// and a channel that is closed when that may have changed; nil if it will not.
+	Preview(v request.Viewer, id core.TaskID, from int) (more []byte, changed <-chan struct{})
 	// Wait returns when the task has ended or ctx is done, with its state then.
 	Wait(ctx context.Context, v request.Viewer, id core.TaskID) (api.Task, error)
 	PartResult(ctx context.Context, v request.Viewer, id core.TaskID, part int) ([]byte, error)

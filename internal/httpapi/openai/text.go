@@ -53,10 +53,29 @@ func (s *server) readText(body []byte) (*work, error) {
 type textForm struct{}
 
 func (textForm) whole(h head, answers []answer, usage openaiwire.Usage) any {
-	out := openaiwire.Text{ID: h.id, Object: openaiwire.ObjectText, Created: h.created, Model: h.model, SystemFingerprint: h.fingerprint, Usage: &usage}
+	out := textChunk(h)
+	out.Usage = &usage
 	for i := range answers {
 		a := &answers[i]
 		out.Choices = append(out.Choices, openaiwire.TextChoice{Index: i, Text: a.Text, Logprobs: a.textLogprobs(), FinishReason: &a.Finish})
 	}
-	return &out
+	return out
+}
+
+func (textForm) chunks(h head, d *delta, _ bool) []any {
+	c := openaiwire.TextChoice{Index: d.index, Text: d.text}
+	if d.done != nil {
+		c.FinishReason, c.Logprobs = &d.done.Finish, d.done.textLogprobs()
+	}
+	return []any{textChunk(h, c)}
+}
+
+func (textForm) usage(h head, u openaiwire.Usage) any {
+	c := textChunk(h)
+	c.Usage = &u
+	return c
+}
+
+func textChunk(h head, choices ...openaiwire.TextChoice) *openaiwire.Text {
+	return &openaiwire.Text{ID: h.id, Object: openaiwire.ObjectText, Created: h.created, Model: h.model, SystemFingerprint: h.fingerprint, Choices: choices}
 }

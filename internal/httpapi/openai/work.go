@@ -147,7 +147,7 @@ func (s *server) submit(x *atoll.Exchange, w *work, body []byte) (api.Task, erro
 		return api.Task{}, err
 	}
 	reply, err := s.hub.Submit(x.R.Context(), request.Submission{
-		Account: x.Principal.Account, Key: key, Body: core.DigestOf(append([]byte(x.R.URL.Path+" "), body...)), Spec: spec, Traceparent: x.R.Header.Get("Traceparent"),
+		Account: x.Principal.Account, Key: key, Body: core.DigestOf(append([]byte(x.R.URL.Path+" "), body...)), Spec: spec, Traceparent: x.R.Header.Get("Traceparent"), Preview: w.stream,
 	})
 	if err != nil {
 		return api.Task{}, within(ownField, err)
@@ -158,23 +158,22 @@ func (s *server) submit(x *atoll.Exchange, w *work, body []byte) (api.Task, erro
 
 // await waits for the task's end and returns its result. Nobody waits for the
 // answer any more when the client has hung up: then the task is cancelled.
-func (s *server) await(x *atoll.Exchange, w *work, id core.TaskID) (api.Task, []byte, error) {
+func (s *server) await(x *atoll.Exchange, w *work, id core.TaskID) ([]byte, error) {
 	ctx := x.R.Context()
 	t, err := s.hub.Wait(ctx, x.Viewer(), id)
 	if gone := context.Cause(ctx); gone != nil {
 		if !w.own.Keep {
 			s.abandon(ctx, x, id)
 		}
-		return t, nil, gone
+		return nil, gone
 	}
 	if err != nil {
-		return t, nil, err
+		return nil, err
 	}
 	if t.State != "succeeded" {
-		return t, nil, ended(&t)
+		return nil, ended(&t)
 	}
-	out, err := s.hub.PartResult(ctx, x.Viewer(), id, 0)
-	return t, out, err
+	return s.hub.PartResult(ctx, x.Viewer(), id, 0)
 }
 
 func (s *server) abandon(ctx context.Context, x *atoll.Exchange, id core.TaskID) {

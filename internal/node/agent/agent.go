@@ -187,7 +187,9 @@ func (a *Agent) Run(ctx context.Context, link Link) error {
 		engines: a.engines, life: life, log: a.cfg.Log, loaded: map[modelKey]*loaded{},
 		models: &cache{blobs: a.cfg.Blobs, hub: a.cfg.HTTP, life: life},
 	}
-	a.runner = &runner{instances: in, inputs: a.cfg.HTTP, tracer: a.cfg.Tracer, log: a.cfg.Log}
+	tell := newTelling(a.sendProgress)
+	a.working.Go(func() { tell.run(life) })
+	a.runner = &runner{instances: in, inputs: a.cfg.HTTP, telling: tell, tracer: a.cfg.Tracer, log: a.cfg.Log}
 	for range a.cfg.Core.Offer.Slots {
 		a.working.Go(a.work)
 	}

@@ -22,6 +22,7 @@ import (
 type runner struct {
 	instances *instances
 	inputs    inputSource
+	telling   *telling
 	tracer    trace.Tracer
 	log       *slog.Logger
 }
@@ -91,7 +92,7 @@ func (r *runner) compute(ctx context.Context, s Start, inst engine.Instance, dat
 		}
 	}()
 	res, usage, err := inst.Run(ctx, engine.Input{
-		Data: data, Params: s.Lease.Params,
+		Data: data, Params: s.Lease.Params, Progress: r.telling.of(s.Lease),
 		Limits: engine.Limits{Wall: limit, CPU: limit, Memory: s.Lease.Memory},
 	})
 	out.Data, out.Usage = res.Data, usage

@@ -1,0 +1,96 @@
+package completion
+
+import (
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// AppendHead begins an answer's line, up to its text.
+func AppendHead(b []byte, id jsontext.Value) []byte {
+	b = append(b, '{')
+	if id != nil {
+		b = append(append(append(b, `"id":`...), id...), ',')
+	}
+	return append(b, `"text":`...)
+}
+
+// AppendText writes text, which has whole characters, as JSON.
+func AppendText[T []byte | string](b []byte, text T) []byte {
+	b, _ = jsontext.AppendQuote(b, text) // fails on other text alone
+	return b
+}
+
+// Progress tells the beginning of a result while its lines are answered: see
+// engine.Input. They may be answered side by side, but are told in their order:
+// what is said of a line waits until all before it have ended. It may be used from
+// several goroutines, of which each says one line.
+type Progress struct {
+	tell func([]byte) // nil: nobody asks
+
+	mu    sync.Mutex
+	next  int // the line that is told now
+	lines []told
+}
+
+// told is what is known of a line.
+type told struct {
+	said  int    // bytes of it that are told or wait
+	waits []byte // to be told when it is its turn
+	ended bool
+}
+
+// NewProgress returns the progress of so many lines. tell may be nil.
+func NewProgress(tell func([]byte), lines int) *Progress {
+	p := &Progress{tell: tell}
+	if tell != nil {
+		p.lines = make([]told, lines)
+	}
+	return p
+}
+
+// Text says how the text of line i, which has the given ID, goes on.
+func (p *Progress) Text(i int, id jsontext.Value, more string) {
+	if p.tell == nil || more == "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var head []byte
+	quoted := AppendText(nil, more)
+	quoted = quoted[:len(quoted)-1] // the text goes on
+	if p.lines[i].said == 0 {
+		head = AppendHead(nil, id)
+	} else {
+		quoted = quoted[1:]
+	}
+	p.say(i, append(head, quoted...))
+}
+
+// End says the rest of line i; whole is all of it, with its line break.
+func (p *Progress) End(i int, whole []byte) {
+	if p.tell == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lines[i].ended = true
+	p.say(i, whole[p.lines[i].said:])
+}
+
+// say is called with mu held.
+func (p *Progress) say(i int, more []byte) {
+	p.lines[i].said += len(more)
+	p.lines[i].waits = append(p.lines[i].waits, more...)
+	for p.next < len(p.lines) {
+		l := &p.lines[p.next]
+		if len(l.waits) > 0 {
+			p.tell(l.waits)
+			l.waits = nil
+		}
+		if !l.ended {
+			return
+		}
+		p.next++
+	}
+}
