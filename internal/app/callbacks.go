@@ -76,7 +76,7 @@ func (c *callbacks) Due(ctx context.Context, now time.Time, limit int) ([]webhoo
 		}
 		id := "msg_" + core.TransferID(r.ID).String()
 		c.due[id] = r.Callback
-		out = append(out, webhook.Delivery{ID: id, URL: r.URL, Body: r.Body, Secret: secret, Attempt: r.Attempts})
+		out = append(out, webhook.Delivery{ID: id, Account: string(r.Account), URL: r.URL, Body: r.Body, Secret: secret, Attempt: r.Attempts})
 	}
 	return out, nil
 }

@@ -14,9 +14,8 @@ import (
 
 // callbackDoc is a callback as it is kept in the outbox.
 type callbackDoc struct {
-	URL     string          `json:"url"`
-	Account core.AccountID  `json:"account"`
-	Body    json.RawMessage `json:"body"`
+	URL  string          `json:"url"`
+	Body json.RawMessage `json:"body"`
 }
 
 // callback puts a task's end into the outbox, in the transaction that ends it.
@@ -33,12 +32,12 @@ func (b *batch) callback(t *task) {
 		b.tx.Fail(err)
 		return
 	}
-	doc, err := json.Marshal(callbackDoc{URL: t.callback, Account: t.Account, Body: body})
+	doc, err := json.Marshal(callbackDoc{URL: t.callback, Body: body})
 	if err != nil {
 		b.tx.Fail(err)
 		return
 	}
-	b.tx.PutCallback(store.Callback{ID: id, Task: t.ID, DueMs: b.now, State: store.CallbackDue, Doc: doc})
+	b.tx.PutCallback(store.Callback{ID: id, Task: t.ID, Account: t.Account, DueMs: b.now, State: store.CallbackDue, Doc: doc})
 	if wake := b.c.cfg.WakeCallbacks; wake != nil {
 		b.tx.After(wake)
 	}
@@ -56,12 +55,12 @@ func (c *Control) WebhookKeys(_ context.Context, v request.Viewer) (out api.Webh
 // PendingCallback is one delivery that is due.
 type PendingCallback struct {
 	store.Callback
-	URL     string
-	Account core.AccountID
-	Body    []byte
+	URL  string
+	Body []byte
 }
 
-// DueCallbacks reads what is to be delivered by now, oldest first.
+// DueCallbacks reads what is to be delivered by now, account by account in turn,
+// the oldest of each first.
 func (c *Control) DueCallbacks(ctx context.Context, now time.Time, limit int) ([]PendingCallback, error) {
 	rows, err := c.store.Callbacks(ctx, now.UnixMilli(), limit)
 	if err != nil {
@@ -73,7 +72,7 @@ func (c *Control) DueCallbacks(ctx context.Context, now time.Time, limit int) ([
 		if err := json.Unmarshal(r.Doc, &d); err != nil {
 			return nil, err
 		}
-		out = append(out, PendingCallback{Callback: r, URL: d.URL, Account: d.Account, Body: d.Body})
+		out = append(out, PendingCallback{Callback: r, URL: d.URL, Body: d.Body})
 	}
 	return out, nil
 }

@@ -198,17 +198,31 @@ func (s *Store) LastCheckpoint(ctx context.Context) (c Checkpoint, err error) {
 	return c, noRow(err)
 }
 
-// Callbacks reads callbacks that are due by nowMs.
+// sqlDueCallbacks finds the accounts by skipping from one to the next in the
+// index, so that a backlog of one account costs nobody else anything.
+const sqlDueCallbacks = `
+WITH RECURSIVE owners (account) AS (
+	SELECT MIN(account) FROM callbacks WHERE state='due'
+	UNION ALL
+	SELECT (SELECT MIN(account) FROM callbacks WHERE state='due' AND account > owners.account) FROM owners WHERE owners.account IS NOT NULL
+), turns AS (
+	SELECT c.id, ROW_NUMBER() OVER (PARTITION BY c.account ORDER BY c.due, c.id) AS turn
+	FROM owners JOIN callbacks c ON c.id IN (SELECT id FROM callbacks WHERE state='due' AND account=owners.account AND due<=?1 ORDER BY due, id LIMIT ?2)
+)
+SELECT id, task, account, due, attempts, state, doc FROM turns JOIN callbacks USING (id) ORDER BY turn, due, id LIMIT ?2`
+
+// Callbacks reads callbacks that are due by nowMs: the oldest of each account,
+// then the second of each, and so on.
 func (s *Store) Callbacks(ctx context.Context, nowMs int64, limit int) ([]Callback, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT id, task, due, attempts, state, doc FROM callbacks WHERE state='due' AND due<=? ORDER BY due LIMIT ?`, nowMs, limit)
+	rows, err := s.read.QueryContext(ctx, sqlDueCallbacks, nowMs, limit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	var out []Callback
 	for rows.Next() {
-		var c Callback
-		if err := rows.Scan(&c.ID, (*int64)(&c.Task), &c.DueMs, &c.Attempts, &c.State, &c.Doc); err != nil {
+		c, err := scanCallback(rows)
+		if err != nil {
 			return nil, err
 		}
 		out = append(out, c)
@@ -217,10 +231,13 @@ func (s *Store) Callbacks(ctx context.Context, nowMs int64, limit int) ([]Callba
 }
 
 // Callback reads one callback.
-func (s *Store) Callback(ctx context.Context, id int64) (c Callback, err error) {
-	err = s.read.QueryRowContext(ctx, `SELECT id, task, due, attempts, state, doc FROM callbacks WHERE id=?`, id).
-		Scan(&c.ID, (*int64)(&c.Task), &c.DueMs, &c.Attempts, &c.State, &c.Doc)
+func (s *Store) Callback(ctx context.Context, id int64) (Callback, error) {
+	c, err := scanCallback(s.read.QueryRowContext(ctx, `SELECT id, task, account, due, attempts, state, doc FROM callbacks WHERE id=?`, id))
 	return c, noRow(err)
+}
+
+func scanCallback(row interface{ Scan(...any) error }) (c Callback, err error) {
+	return c, row.Scan(&c.ID, (*int64)(&c.Task), (*string)(&c.Account), &c.DueMs, &c.Attempts, &c.State, &c.Doc)
 }
 
 // Idempotency returns the task and body digest of a key seen before, or ErrNoRow.

@@ -58,12 +58,22 @@ CREATE INDEX callbacks_due ON callbacks (due) WHERE state = 'due';
 // version 2 of version 1, and so on. A new database has had them all.
 var migrations = []string{
 	uploads,
+	callbackAccounts,
 }
 
 // uploads are the bytes that an account has brought itself, and may therefore
 // use: knowing their digest, which receipts tell, is not enough.
 const uploads = `
 CREATE TABLE uploads (account TEXT, digest BLOB, size INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (account, digest)) WITHOUT ROWID;
+`
+
+// callbackAccounts says whose a callback is, so that what is due can be read
+// fairly.
+const callbackAccounts = `
+ALTER TABLE callbacks ADD COLUMN account TEXT NOT NULL DEFAULT '';
+UPDATE callbacks SET account = COALESCE((SELECT account FROM tasks WHERE tasks.id = callbacks.task), '');
+DROP INDEX callbacks_due;
+CREATE INDEX callbacks_due ON callbacks (account, due) WHERE state = 'due';
 `
 
 // statements of the writer, prepared once.
@@ -87,7 +97,7 @@ const (
 	sqlDeleteKey       = `DELETE FROM keys WHERE id=?`
 	sqlPutToken        = `INSERT INTO tokens (hash, doc) VALUES (?,?) ON CONFLICT DO UPDATE SET doc=excluded.doc`
 	sqlPutModel        = `INSERT INTO models (name, version, doc) VALUES (?,?,?)`
-	sqlPutCallback     = `INSERT INTO callbacks (id, task, due, attempts, state, doc) VALUES (?,?,?,?,?,?) ON CONFLICT DO UPDATE SET due=excluded.due, attempts=excluded.attempts, state=excluded.state`
+	sqlPutCallback     = `INSERT INTO callbacks (id, task, account, due, attempts, state, doc) VALUES (?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET due=excluded.due, attempts=excluded.attempts, state=excluded.state`
 	sqlPutUpload       = `INSERT INTO uploads (account, digest, size, at) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`
 	sqlPutMeta         = `INSERT INTO meta (k, v) VALUES (?,?) ON CONFLICT DO UPDATE SET v=excluded.v`
 )

@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -177,6 +179,59 @@ func TestNeighbours(t *testing.T) {
 	}
 	cancel()
 	wg.Wait()
+}
+
+// The backlog of one account does not hide what is due for others.
+func TestCallbacksInTurn(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "db"), nil)
+	err := s.Do(t.Context(), func(tx *Tx) error {
+		for i := range int64(100) {
+			tx.PutCallback(Callback{ID: i, Account: "ann", DueMs: 10 + i, State: CallbackDue, Doc: []byte("{}")})
+		}
+		tx.PutCallback(Callback{ID: 200, Account: "ben", DueMs: 500, State: CallbackDue, Doc: []byte("{}")})
+		tx.PutCallback(Callback{ID: 201, Account: "ben", DueMs: 400, State: CallbackDue, Doc: []byte("{}")})
+		tx.PutCallback(Callback{ID: 300, Account: "eve", DueMs: 450, State: CallbackDue, Doc: []byte("{}")})
+		tx.PutCallback(Callback{ID: 301, Account: "eve", DueMs: 1, State: CallbackDone, Doc: []byte("{}")})
+		tx.PutCallback(Callback{ID: 302, Account: "fay", DueMs: 501, State: CallbackDue, Doc: []byte("{}")})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	due, err := s.Callbacks(t.Context(), 500, 7)
+	var got []int64
+	for _, c := range due {
+		got = append(got, c.ID)
+	}
+	if want := []int64{0, 201, 300, 1, 200, 2, 3}; err != nil || !slices.Equal(got, want) || due[1].Account != "ben" {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+	if due, err := s.Callbacks(t.Context(), 0, 7); err != nil || len(due) != 0 {
+		t.Errorf("nothing is due: %v, %v", due, err)
+	}
+}
+
+// A database of the first version gets what came since, and keeps what it has.
+func TestMigration(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	_, err = db.ExecContext(t.Context(), schema+`
+INSERT INTO tasks (id, account, state, open, doc, spec, input) VALUES (7, 'ann', 'succeeded', 0, '{}', '{}', '');
+INSERT INTO callbacks (id, task, due, attempts, state, doc) VALUES (8, 7, 1, 2, 'due', '{}');
+PRAGMA user_version=1;`)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, path, nil)
+	if due, err := s.Callbacks(t.Context(), 1, 9); err != nil || len(due) != 1 || due[0].Account != "ann" || due[0].Attempts != 2 {
+		t.Errorf("%+v, %v", due, err)
+	}
 }
 
 func TestNewerSchemaIsRefused(t *testing.T) {

@@ -183,6 +183,7 @@ const (
 type Callback struct {
 	ID       int64
 	Task     core.TaskID
+	Account  core.AccountID
 	DueMs    int64
 	Attempts int
 	State    string
@@ -191,7 +192,7 @@ type Callback struct {
 
 // PutCallback stores a callback or its new state.
 func (tx *Tx) PutCallback(c Callback) {
-	tx.exec(sqlPutCallback, c.ID, int64(c.Task), c.DueMs, c.Attempts, c.State, c.Doc)
+	tx.exec(sqlPutCallback, c.ID, int64(c.Task), string(c.Account), c.DueMs, c.Attempts, c.State, c.Doc)
 }
 
 // Checkpoint is a row of the log's published history.

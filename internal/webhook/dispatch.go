@@ -13,8 +13,8 @@ import (
 )
 
 // Outbox is where deliveries wait, durably. Due returns deliveries whose time
-// has come, oldest first; it goes on returning one until Done, Retry or Dead has
-// been called for it. If several dispatchers share an outbox, it must give each
+// has come: the oldest of each account, then the second of each, and so on. It
+// goes on returning one until Done, Retry or Dead has been called for it. If several dispatchers share an outbox, it must give each
 // delivery to one of them.
 type Outbox interface {
 	Due(ctx context.Context, now time.Time, limit int) ([]Delivery, error)
@@ -30,7 +30,8 @@ type DispatcherConfig struct {
 	Outbox Outbox
 	Send   func(ctx context.Context, d Delivery, now time.Time) Result // Sender.Send
 
-	Concurrency int              // attempts at once; 16
+	Concurrency int              // attempts at once; 64
+	PerAccount  int              // of them for one account, whose hosts may all be dead; 8
 	PerHost     int              // of them to one host, so that a slow one cannot hold them all; 4
 	Poll        time.Duration    // how often the outbox is looked at unasked; 1 s
 	Now         func() time.Time // time.Now
@@ -38,11 +39,12 @@ type DispatcherConfig struct {
 }
 
 const (
-	defaultConcurrency = 16
+	defaultConcurrency = 64
+	defaultPerAccount  = 8
 	defaultPerHost     = 4
 	defaultPoll        = time.Second
 	// maxWindow bounds how many due deliveries are held in memory to find one
-	// whose host is not busy.
+	// whose account and host are not busy.
 	maxWindow     = 4096
 	recordTimeout = 5 * time.Second
 )
@@ -55,18 +57,28 @@ type Dispatcher struct {
 	done chan Delivery
 
 	// Owned by Run's goroutine.
-	inFlight map[string]bool // by delivery ID
-	byHost   map[string]int
-	queue    []Delivery // due when last looked, oldest first, and not begun
+	inFlight  map[string]bool // by delivery ID
+	byAccount map[string]int  // of those
+	byHost    map[string]int
+	queue     []waiting // due when last looked, in the outbox's order, and not begun
+}
+
+// waiting is a delivery with its host.
+type waiting struct {
+	Delivery
+	host string
 }
 
 // NewDispatcher returns a dispatcher; Run starts it.
 func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
-	if c.Outbox == nil || c.Send == nil || c.Concurrency < 0 || c.PerHost < 0 || c.Poll < 0 {
+	if c.Outbox == nil || c.Send == nil || min(c.Concurrency, c.PerAccount, c.PerHost) < 0 || c.Poll < 0 {
 		return nil, errors.New("webhook: a dispatcher needs an outbox and a sender, and its limits must not be negative")
 	}
 	if c.Concurrency == 0 {
 		c.Concurrency = defaultConcurrency
+	}
+	if c.PerAccount == 0 {
+		c.PerAccount = defaultPerAccount
 	}
 	if c.PerHost == 0 {
 		c.PerHost = defaultPerHost
@@ -82,7 +94,7 @@ func NewDispatcher(c DispatcherConfig) (*Dispatcher, error) {
 	}
 	return &Dispatcher{
 		c: c, wake: make(chan struct{}, 1), done: make(chan Delivery),
-		inFlight: map[string]bool{}, byHost: map[string]int{},
+		inFlight: map[string]bool{}, byAccount: map[string]int{}, byHost: map[string]int{},
 	}, nil
 }
 
@@ -100,20 +112,21 @@ func (d *Dispatcher) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	poll := time.NewTicker(d.c.Poll)
 	defer poll.Stop()
-	for look := true; ctx.Err() == nil; {
-		if look || len(d.queue) == 0 {
+	for stale := true; ctx.Err() == nil; {
+		// Not while all are busy: whoever is new then must be seen when one is free.
+		if (stale || len(d.queue) == 0) && len(d.inFlight) < d.c.Concurrency {
 			d.look(ctx)
+			stale = false
 		}
 		d.start(ctx, &wg)
 		select {
 		case <-ctx.Done():
 		case <-d.wake:
-			look = true
+			stale = true
 		case <-poll.C:
-			look = true
+			stale = true
 		case x := <-d.done:
 			d.finished(x)
-			look = false
 		}
 	}
 	go func() { wg.Wait(); close(d.done) }()
@@ -124,18 +137,22 @@ func (d *Dispatcher) Run(ctx context.Context) {
 
 func (d *Dispatcher) finished(x Delivery) {
 	delete(d.inFlight, x.ID)
-	if host := hostOf(x.URL); d.byHost[host] > 1 {
-		d.byHost[host]--
-	} else {
-		delete(d.byHost, host)
+	release(d.byAccount, x.Account)
+	release(d.byHost, hostOf(x.URL))
+}
+
+// release counts down, and forgets what is no longer in use.
+func release(count map[string]int, key string) {
+	if count[key]--; count[key] == 0 {
+		delete(count, key)
 	}
 }
 
-// look refills the queue from the outbox. If deliveries to busy hosts stand in
+// look refills the queue from the outbox. If deliveries that must wait stand in
 // front, it looks further back, so that they do not hold up the others.
 func (d *Dispatcher) look(ctx context.Context) {
 	free := d.c.Concurrency - len(d.inFlight)
-	for window := 2 * d.c.Concurrency; free > 0; window *= 2 {
+	for window := 2 * d.c.Concurrency; ; window *= 2 {
 		due, err := d.c.Outbox.Due(ctx, d.c.Now(), window)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -147,8 +164,9 @@ func (d *Dispatcher) look(ctx context.Context) {
 		ready := 0
 		for _, x := range due {
 			if !d.inFlight[x.ID] {
-				d.queue = append(d.queue, x)
-				if d.byHost[hostOf(x.URL)] < d.c.PerHost {
+				w := waiting{x, hostOf(x.URL)}
+				d.queue = append(d.queue, w)
+				if d.mayStart(&w) {
 					ready++
 				}
 			}
@@ -159,18 +177,37 @@ func (d *Dispatcher) look(ctx context.Context) {
 	}
 }
 
+func (d *Dispatcher) mayStart(w *waiting) bool {
+	return d.byAccount[w.Account] < d.c.PerAccount && d.byHost[w.host] < d.c.PerHost
+}
+
 // start begins as many attempts of the queue as are allowed.
 func (d *Dispatcher) start(ctx context.Context, wg *sync.WaitGroup) {
-	d.queue = slices.DeleteFunc(d.queue, func(x Delivery) bool {
-		host := hostOf(x.URL)
-		if len(d.inFlight) == d.c.Concurrency || d.byHost[host] >= d.c.PerHost {
-			return false
+	for len(d.inFlight) < d.c.Concurrency {
+		i := d.next()
+		if i < 0 {
+			return
 		}
-		d.inFlight[x.ID] = true
-		d.byHost[host]++
-		wg.Go(func() { d.attempt(ctx, x) })
-		return true
-	})
+		w := d.queue[i]
+		d.queue = slices.Delete(d.queue, i, i+1)
+		d.inFlight[w.ID] = true
+		d.byAccount[w.Account]++
+		d.byHost[w.host]++
+		wg.Go(func() { d.attempt(ctx, w.Delivery) })
+	}
+}
+
+// next is the place in the queue of the first delivery of the account that has
+// the fewest attempts in flight, of those that may start; -1 if none may.
+func (d *Dispatcher) next() int {
+	best := -1
+	for i := range d.queue {
+		w := &d.queue[i]
+		if d.mayStart(w) && (best < 0 || d.byAccount[w.Account] < d.byAccount[d.queue[best].Account]) {
+			best = i
+		}
+	}
+	return best
 }
 
 // attempt sends x and records what came of it.
@@ -218,7 +255,7 @@ func seed(id string) uint64 {
 	return h.Sum64()
 }
 
-// hostOf is what fairness is between, and what may be logged of a URL.
+// hostOf is whom deliveries must not overrun, and what may be logged of a URL.
 func hostOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -44,6 +44,12 @@ func (b *box) Due(_ context.Context, now time.Time, limit int) ([]Delivery, erro
 		}
 	}
 	slices.SortFunc(due, func(x, y *row) int { return cmp.Or(x.at.Compare(y.at), cmp.Compare(x.ID, y.ID)) })
+	turns, turn := map[string]int{}, map[string]int{}
+	for _, r := range due {
+		turns[r.Account]++
+		turn[r.ID] = turns[r.Account]
+	}
+	slices.SortStableFunc(due, func(x, y *row) int { return cmp.Compare(turn[x.ID], turn[y.ID]) })
 	var out []Delivery
 	for _, r := range due[:min(limit, len(due))] {
 		out = append(out, r.Delivery)
@@ -237,12 +243,63 @@ func TestSlowHostDoesNotHoldTheOthers(t *testing.T) {
 	})
 }
 
+// TestDeadHostsOfOneAccountDoNotHoldTheOthers: an account may name a thousand
+// hosts that hang, and a dozen accounts may.
+func TestDeadHostsOfOneAccountDoNotHoldTheOthers(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		bad  int           // accounts
+		wait time.Duration // of another one, for its callback
+	}{
+		"one account":       {1, 0},
+		"more than the cap": {12, 10 * time.Second}, // what is first given up makes room
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBox()
+				for i := range 1000 {
+					b.put(Delivery{ID: fmt.Sprintf("a%04d", i), Account: fmt.Sprint("bad", i%c.bad), URL: fmt.Sprintf("https://dead%d.example/", i)})
+				}
+				var mu sync.Mutex
+				now, peak := map[string]int{}, 0
+				d, stop := run(t, b, func(ctx context.Context, d Delivery, _ time.Time) Result {
+					if d.Account == "good" {
+						return Result{Done, 200, nil}
+					}
+					mu.Lock()
+					now[d.Account]++
+					peak = max(peak, now[d.Account])
+					mu.Unlock()
+					defer func() { mu.Lock(); now[d.Account]--; mu.Unlock() }()
+					select {
+					case <-ctx.Done():
+					case <-time.After(10 * time.Second):
+					}
+					return failed
+				}, DispatcherConfig{})
+				synctest.Wait()
+				b.put(Delivery{ID: "z", Account: "good", URL: "https://quick.example/"})
+				d.Wake()
+				time.Sleep(c.wait + time.Millisecond)
+				if b.get("z").end != "done" {
+					t.Error("an account waits for the hosts of another")
+				}
+				stop()
+				if share := (defaultConcurrency + c.bad - 1) / c.bad; peak != min(share, defaultPerAccount) {
+					t.Errorf("%d attempts at once for one account of %d", peak, c.bad)
+				}
+			})
+		})
+	}
+}
+
 func TestConcurrencyIsBoundedAndUsed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBox()
 		for i := range 200 {
-			b.put(Delivery{ID: fmt.Sprint(i), URL: fmt.Sprintf("https://h%d.example/", i)})
+			b.put(Delivery{ID: fmt.Sprint(i), Account: fmt.Sprint(i % 5), URL: fmt.Sprintf("https://h%d.example/", i)})
 		}
 		var mu sync.Mutex
 		now, peak := 0, 0

@@ -16,6 +16,7 @@ import (
 // Delivery is one callback as the outbox holds it.
 type Delivery struct {
 	ID      string // webhook-id: the same in every attempt
+	Account string // whose it is: accounts share the dispatcher fairly
 	URL     string
 	Body    []byte // an encoded Event
 	Secret  Secret // of the account; zero: signed with the hub's key alone
