@@ -46,6 +46,7 @@ type HubConfig struct {
 	NATS      *ExternalNATS
 	// Private lets data pointers and callbacks go to private and loopback addresses.
 	Private bool
+	Reserve int64 // bytes of the disk that stay free; 0: none
 	Log     *slog.Logger
 	Tracer  trace.Tracer
 	Traced  bool // spans go somewhere
@@ -129,7 +130,7 @@ func (h *Hub) openControl(ctx context.Context, registry *prometheus.Registry) er
 	if err != nil {
 		return err
 	}
-	blobs, err := blob.Open(h.path("blobs"), blob.Options{Log: h.cfg.Log})
+	blobs, err := blob.Open(h.path("blobs"), blob.Options{Reserve: h.cfg.Reserve, Log: h.cfg.Log})
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func traced(ctx context.Context, service string, f func(*telemetry.Telemetry) er
 }
 
 func hubConfig(c cli.HubConfig, t *telemetry.Telemetry) HubConfig {
-	out := HubConfig{Dir: c.Dir, Listen: c.Listen, Advertise: c.Advertise, NATSPort: c.NATSPort, Private: c.Private, Log: c.Log, Tracer: t.Tracer, Traced: t.Exporting}
+	out := HubConfig{Dir: c.Dir, Listen: c.Listen, Advertise: c.Advertise, NATSPort: c.NATSPort, Private: c.Private, Reserve: c.Reserve, Log: c.Log, Tracer: t.Tracer, Traced: t.Exporting}
 	if c.NATS != nil {
 		x := ExternalNATS(*c.NATS)
 		out.NATS = &x
@@ -179,7 +179,7 @@ func nodeConfig(c cli.NodeConfig) (node.Config, error) {
 	}
 	cfg := node.Config{
 		Name: core.NodeID(c.Name), Dir: c.Dir, HubURL: c.Hub, Token: identity.Token(c.Token), CACert: c.CACert, Country: c.Country, Region: c.Region, Labels: c.Labels,
-		Price: c.Price, Slots: c.Slots, CacheBytes: c.Cache, Faults: faults, Version: Version, Build: build(), Log: c.Log,
+		Price: c.Price, Slots: c.Slots, CacheBytes: c.Cache, Reserve: c.Reserve, Faults: faults, Version: Version, Build: build(), Log: c.Log,
 	}
 	for _, a := range c.Accounts {
 		cfg.Accounts = append(cfg.Accounts, core.AccountID(a))

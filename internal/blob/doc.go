@@ -14,6 +14,11 @@
 // With a size limit, the content that was least recently used gives way to new
 // content. Content that is open or pinned is in use and never gives way.
 //
+// With a reserve, that much of the disk stays free: a Put that would go under it
+// is refused before it writes, and in a store with a size limit old content gives
+// way first. Half of the reserve is for PutUrgent: content that ends work under
+// way, and so frees room.
+//
 // A disk can lie. A reader that reads content from its start to its end hashes
 // it on the way, and gets ErrCorrupt in place of the last bytes if they are not
 // what was stored; [Store.Verify] does the same on demand. Damaged content is
@@ -24,13 +29,14 @@ package blob
 
 import "errors"
 
-// Failures that callers tell apart. ErrMismatch, ErrTooLarge and ErrNotFound
-// come wrapped in a core.Error of a fitting kind.
+// Failures that callers tell apart. ErrMismatch, ErrTooLarge, ErrNotFound and
+// ErrNoSpace come wrapped in a core.Error of a fitting kind.
 var (
 	ErrNotFound = errors.New("blob: not stored")
 	ErrMismatch = errors.New("blob: digest mismatch")
 	ErrTooLarge = errors.New("blob: too large")
 	ErrFull     = errors.New("blob: everything stored is in use and there is no room")
+	ErrNoSpace  = errors.New("blob: the disk is nearly full")
 	ErrCorrupt  = errors.New("blob: content is damaged")
 )
 

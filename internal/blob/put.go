@@ -20,10 +20,20 @@ import (
 // Content that is stored already is read and checked like any other, so that a
 // caller cannot claim bytes that it does not have.
 func (s *Store) Put(ctx context.Context, r io.Reader, want core.Digest, limit int64) (core.Digest, int64, error) {
+	return s.put(ctx, r, want, limit, s.room.reserve)
+}
+
+// PutUrgent is Put for content that ends work under way, such as results: it may
+// take half of the reserve.
+func (s *Store) PutUrgent(ctx context.Context, r io.Reader, want core.Digest, limit int64) (core.Digest, int64, error) {
+	return s.put(ctx, r, want, limit, s.room.reserve/2)
+}
+
+func (s *Store) put(ctx context.Context, r io.Reader, want core.Digest, limit, reserve int64) (core.Digest, int64, error) {
 	if s.max > 0 {
 		limit = min(limit, s.max)
 	}
-	tmp, d, size, err := s.writeTemp(ctx, r, want, limit)
+	tmp, d, size, err := s.writeTemp(ctx, r, want, limit, reserve)
 	if err != nil {
 		return core.Digest{}, 0, err
 	}
@@ -39,7 +49,10 @@ func (s *Store) Put(ctx context.Context, r io.Reader, want core.Digest, limit in
 }
 
 // writeTemp writes content to a temporary file, checks and syncs it.
-func (s *Store) writeTemp(ctx context.Context, r io.Reader, want core.Digest, limit int64) (name string, d core.Digest, size int64, err error) {
+func (s *Store) writeTemp(ctx context.Context, r io.Reader, want core.Digest, limit, reserve int64) (name string, d core.Digest, size int64, err error) {
+	if err := s.leaveFree(reserve, 0); err != nil {
+		return "", d, 0, err
+	}
 	f, err := s.disk.CreateTemp(filepath.Join(s.dir, tempDir))
 	if err != nil {
 		return "", d, 0, fmt.Errorf("blob store: %w", err)
@@ -51,7 +64,7 @@ func (s *Store) writeTemp(ctx context.Context, r io.Reader, want core.Digest, li
 		}
 	}()
 	h := &limitedHash{Hash: sha256.New(), left: limit, limit: limit}
-	if err := copyAll(ctx, f, r, h); err != nil {
+	if err := copyAll(ctx, &roomyWriter{s, f, reserve}, r, h); err != nil {
 		return "", d, 0, err
 	}
 	h.Sum(d[:0])

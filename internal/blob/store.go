@@ -14,13 +14,17 @@ import (
 	"time"
 
 	"atoll/internal/core"
+	"atoll/internal/diskspace"
 )
 
 // Options of a Store. The zero value is an unbounded store on the real disk.
 type Options struct {
 	MaxBytes int64        // of all content together; 0: no bound. Unfinished Puts come on top
+	Reserve  int64        // bytes of the disk that stay free; 0: none
 	Log      *slog.Logger // nil: slog.Default()
 	FS       FS           // nil: OS{}
+	// Free tells how many bytes of the disk at a directory are free; nil: diskspace.At.
+	Free func(dir string) (int64, error)
 }
 
 // Store is a directory of content. It is safe for concurrent use.
@@ -29,6 +33,7 @@ type Store struct {
 	max  int64
 	log  *slog.Logger
 	disk FS
+	room room
 
 	// commit[b] is held while content whose digest starts with byte b gets its
 	// name or loses it, directory sync included, so that of several Puts of one
@@ -58,7 +63,14 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.MaxBytes < 0 {
 		return nil, fmt.Errorf("blob store %s: limit of %d bytes", dir, o.MaxBytes)
 	}
+	if o.Reserve < 0 {
+		return nil, fmt.Errorf("blob store %s: reserve of %d bytes", dir, o.Reserve)
+	}
 	s := &Store{dir: dir, max: o.MaxBytes, log: o.Log, disk: o.FS, entries: map[core.Digest]*entry{}, lru: list.New()}
+	s.room = room{reserve: o.Reserve, free: o.Free}
+	if s.room.free == nil {
+		s.room.free = diskspace.At
+	}
 	if s.log == nil {
 		s.log = slog.Default()
 	}

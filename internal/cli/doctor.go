@@ -13,15 +13,13 @@ import (
 
 	"atoll/api"
 	"atoll/client"
+	"atoll/internal/diskspace"
 	"atoll/internal/node/sandbox"
 	"atoll/internal/receipt"
 )
 
-// Thresholds of the doctor.
-const (
-	maxSkew = 5 * time.Second // leases expire by the hub's clock
-	minDisk = 1 << 30         // bytes
-)
+// maxSkew is how far two clocks may be apart: leases expire by the hub's.
+const maxSkew = 5 * time.Second
 
 // finding is one thing that the doctor looked at.
 type finding struct {
@@ -97,12 +95,12 @@ func (d *doctor) machine(ctx context.Context) {
 		d.say("sandbox", len(report.Missing) == 0, report.String(), strings.Join(report.Missing, "; ")+"; run nodes on Linux 5.13 or later for the full sandbox, or offer the engine text only")
 	}
 	dir := d.s.dataDir("")
-	free, at, err := freeDisk(dir)
+	free, at, err := diskspace.Free(dir)
 	if err != nil {
 		d.say("disk", false, err.Error(), "choose another place with --dir or XDG_DATA_HOME")
 		return
 	}
-	d.say("disk", free >= minDisk, fmt.Sprintf("%s free at %s", bytesOf(free), at), "make room, or choose another place with --dir or XDG_DATA_HOME")
+	d.say("disk", free >= diskspace.Reserve, fmt.Sprintf("%s free at %s", bytesOf(free), at), "make room, or choose another place with --dir or XDG_DATA_HOME")
 }
 
 // hub looks at the hub that is meant, as far as it can be seen from here.

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"atoll/internal/core"
 	"atoll/internal/policy"
@@ -18,7 +17,8 @@ import (
 type nodeFlags struct {
 	cfg            NodeConfig
 	labels         map[string]string
-	price, cache   string
+	price          string
+	cache, reserve string
 	level, logForm string
 }
 
@@ -36,6 +36,7 @@ func (f *nodeFlags) register(s *session, cmd *cobra.Command) {
 	fl.StringVar(&f.cfg.Memory, "memory", "", "`BYTES` of memory to offer, such as 4Gi (default: what is there)")
 	fl.IntVar(&f.cfg.Slots, "slots", 0, "`NUMBER` of leases that run at a time (default: one per core)")
 	fl.StringVar(&f.cache, "cache", "4Gi", "`BYTES` that cached models and inputs may take at most")
+	reserveFlag(cmd, &f.reserve)
 	fl.StringVar(&f.cfg.Faults, "inject-fault", "", "rehearsal: misbehave on purpose with these `FAULTS`, such as lie=0.3,crash-after=20,delay=2s")
 	logFlags(cmd, &f.level, &f.logForm)
 	_ = cmd.MarkFlagDirname("dir")
@@ -99,11 +100,12 @@ func (f *nodeFlags) config(s *session) (cfg NodeConfig, err error) {
 	case cfg.Name != "" && core.CheckName("node", cfg.Name) != nil:
 		return cfg, usagef("--name: %w", core.CheckName("node", cfg.Name))
 	}
-	q, err := resource.ParseQuantity(f.cache)
-	if err != nil || q.Value() <= 0 {
-		return cfg, usagef("--cache %q: want a size such as 4Gi", f.cache)
+	if cfg.Cache, err = size("--cache", f.cache, 1); err != nil {
+		return cfg, err
 	}
-	cfg.Cache = q.Value()
+	if cfg.Reserve, err = size("--reserve", f.reserve, 0); err != nil {
+		return cfg, err
+	}
 	var e hubEntry
 	if err := s.readCA(&e); err != nil {
 		return cfg, err

@@ -31,6 +31,7 @@ type HubConfig struct {
 	NATSPort  int    // of the embedded NATS; 0: a free one
 	NATS      *NATSConfig
 	Private   bool   // data pointers and callbacks may go to private addresses
+	Reserve   int64  // bytes of the disk that stay free
 	ReadyFile string // written when the API answers; empty: none
 	Log       *slog.Logger
 	OnReady   func(Ready) error // called once, when the API answers
@@ -79,6 +80,7 @@ type NodeConfig struct {
 	Memory   string
 	Slots    int   // parts at a time; 0: one per core
 	Cache    int64 // bytes
+	Reserve  int64 // bytes of the disk that stay free
 	Faults   string
 	Log      *slog.Logger
 	OnReady  func(NodeReady) error // called once, when the node has joined

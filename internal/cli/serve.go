@@ -11,6 +11,7 @@ type hubFlags struct {
 	cfg            HubConfig
 	nats           NATSConfig
 	level, logForm string
+	reserve        string
 }
 
 func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
@@ -20,6 +21,7 @@ func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
 	fl.StringVar(&f.cfg.Advertise, "advertise", "", "`URL` under which nodes and clients reach it (default: the address listened on)")
 	fl.StringVar(&f.cfg.ReadyFile, "ready-file", "", "`FILE` to write when the API answers: JSON with url, admin_key and nodes")
 	fl.BoolVar(&f.cfg.Private, "allow-private", false, "let data pointers and callbacks go to private addresses, such as 10.0.0.0/8")
+	reserveFlag(cmd, &f.reserve)
 	logFlags(cmd, &f.level, &f.logForm)
 	_ = cmd.MarkFlagDirname("dir")
 	_ = cmd.MarkFlagFilename("ready-file")
@@ -30,6 +32,9 @@ func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
 func (f *hubFlags) config(s *session, contextName string) (HubConfig, error) {
 	cfg := f.cfg
 	var err error
+	if cfg.Reserve, err = size("--reserve", f.reserve, 0); err != nil {
+		return cfg, err
+	}
 	if cfg.Log, err = s.logger(f.level, f.logForm); err != nil {
 		return cfg, err
 	}

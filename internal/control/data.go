@@ -132,7 +132,7 @@ func (c *Control) PutResult(ctx context.Context, id core.NodeID, lease core.Leas
 	if used >= maxResult {
 		return core.Errorf(core.TooLarge, "lease %s has brought results of %d bytes already", lease, used)
 	}
-	d, size, err := c.cfg.Blobs.Put(ctx, r, core.Digest{}, maxResult)
+	d, size, err := c.cfg.Blobs.PutUrgent(ctx, r, core.Digest{}, maxResult)
 	if err != nil {
 		return err
 	}

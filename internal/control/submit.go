@@ -143,6 +143,9 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 // prepare does all that needs no lock: find the model, fetch and pin the input,
 // cut it into parts, read the terms. It changes nothing.
 func (c *Control) prepare(ctx context.Context, s *request.Submission) (*task, error) {
+	if err := c.cfg.Blobs.Room(); err != nil {
+		return nil, err // what is accepted already needs the rest of the disk
+	}
 	spec := s.Spec
 	t := &task{changed: make(chan struct{})}
 	t.Account = s.Account

@@ -27,15 +27,16 @@ import (
 // world is a hub without a network: what it sends is kept, and nodes are
 // functions of the test.
 type world struct {
-	t     *testing.T
-	dir   string
-	now   time.Time
-	hub   *Control
-	key   *identity.Key
-	crash func(store.Point) bool
-	nodes map[core.NodeID]*testNode
-	sent  []message
-	model api.Model
+	reserve, free int64 // bytes of the disk: kept free, and left
+	t             *testing.T
+	dir           string
+	now           time.Time
+	hub           *Control
+	key           *identity.Key
+	crash         func(store.Point) bool
+	nodes         map[core.NodeID]*testNode
+	sent          []message
+	model         api.Model
 }
 
 type message struct {
@@ -95,7 +96,7 @@ func (w *world) open() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	blobs, err := blob.Open(filepath.Join(w.dir, "blobs"), blob.Options{})
+	blobs, err := blob.Open(filepath.Join(w.dir, "blobs"), blob.Options{Reserve: w.reserve, Free: func(string) (int64, error) { return w.free, nil }})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ const (
 	TooLarge     Kind = "too-large"     // over a size limit
 	Insufficient Kind = "insufficient"  // not enough credit
 	Throttled    Kind = "rate-limited"  // slow down
+	StorageFull  Kind = "storage-full"  // no room on the hub's disk
 	Unavailable  Kind = "unavailable"   // try again later
 	Internal     Kind = "internal"      // our fault
 )

@@ -71,6 +71,7 @@ type Config struct {
 	CPUMillis  int64 // offered, thousandths of a core; default: what there is
 	Memory     int64 // offered, bytes; default: what there is
 	CacheBytes int64 // default DefaultCacheBytes
+	Reserve    int64 // bytes of the disk that stay free, for which the cache gives way; default: none
 	MaxInput   int64 // bytes of one part; default DefaultMaxInput
 
 	Accounts []core.AccountID // works only for these; default: for all
@@ -151,8 +152,8 @@ func (c *Config) complete() error {
 		return core.Errorf(core.Invalid, "country %.20q: want a code of ISO 3166-1 in two capital letters, such as FR", c.Country)
 	case c.Price < 0 || c.Price > core.MaxMoney:
 		return core.Errorf(core.Invalid, "price %s: want 0 to %s", c.Price, core.MaxMoney)
-	case min(int64(c.Slots), int64(c.Queue), c.CPUMillis, c.Memory, c.CacheBytes, c.MaxInput) < 0:
-		return errors.New("node: one of slots, queue, processor, memory, cache and input is negative")
+	case min(int64(c.Slots), int64(c.Queue), c.CPUMillis, c.Memory, c.CacheBytes, c.Reserve, c.MaxInput) < 0:
+		return errors.New("node: one of slots, queue, processor, memory, cache, reserve and input is negative")
 	case c.Listen != "" && c.Gather == nil:
 		return errors.New("node: metrics are to be served, but none are given")
 	}
@@ -323,7 +324,7 @@ func (n *Node) agentConfig(ctx context.Context, grant *identity.JoinGrant, out *
 	if err != nil {
 		return cfg, err
 	}
-	blobs, err := blob.Open(n.path("cache"), blob.Options{MaxBytes: c.CacheBytes, Log: c.Log})
+	blobs, err := blob.Open(n.path("cache"), blob.Options{MaxBytes: c.CacheBytes, Reserve: c.Reserve, Log: c.Log})
 	if err != nil {
 		return cfg, err
 	}

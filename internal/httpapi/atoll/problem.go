@@ -43,6 +43,7 @@ var kinds = map[core.Kind]struct {
 	core.TooLarge:     {http.StatusRequestEntityTooLarge, "Too large"},
 	core.Insufficient: {http.StatusPaymentRequired, "Not enough credit"},
 	core.Throttled:    {http.StatusTooManyRequests, "Too many requests"},
+	core.StorageFull:  {http.StatusInsufficientStorage, "No room on the hub's disk"},
 	core.Unavailable:  {http.StatusServiceUnavailable, "Not available now"},
 	core.Internal:     {http.StatusInternalServerError, "The hub failed"},
 }

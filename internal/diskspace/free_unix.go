@@ -1,10 +1,11 @@
 //go:build unix
 
-package cli
+package diskspace
 
 import "golang.org/x/sys/unix"
 
-func freeAt(dir string) (int64, error) {
+// At returns the bytes that are free at dir, which exists, for this user.
+func At(dir string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, err

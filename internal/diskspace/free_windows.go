@@ -1,8 +1,9 @@
-package cli
+package diskspace
 
 import "golang.org/x/sys/windows"
 
-func freeAt(dir string) (int64, error) {
+// At returns the bytes that are free at dir, which exists, for this user.
+func At(dir string) (int64, error) {
 	path, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
 		return 0, err
