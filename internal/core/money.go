@@ -20,6 +20,9 @@ const Credit Money = 1_000_000
 // amounts cannot overflow an int64.
 const MaxMoney Money = 1_000_000_000 * Credit
 
+// moneyText has room for the text form of any int64.
+const moneyText = len("-9223372036854.775808")
+
 // ParseMoney reads a non-negative decimal such as "2.50". Signs, exponents,
 // NaN, more than six decimals and amounts over MaxMoney are refused.
 func ParseMoney(s string) (Money, error) {
@@ -50,20 +53,29 @@ func digits(s string) bool {
 
 // String returns the decimal form with at least two decimals.
 func (m Money) String() string {
-	sign := ""
+	var b [moneyText]byte
+	text, _ := m.AppendText(b[:0]) // never fails
+	return string(text)
+}
+
+// AppendText implements encoding.TextAppender.
+func (m Money) AppendText(b []byte) ([]byte, error) {
 	u := uint64(m)
 	if m < 0 {
-		sign, u = "-", -u
+		b, u = append(b, '-'), -u
 	}
-	frac := strconv.FormatUint(u%uint64(Credit)+uint64(Credit), 10)[1:] // six digits
-	for len(frac) > 2 && frac[len(frac)-1] == '0' {
-		frac = frac[:len(frac)-1]
+	b = append(strconv.AppendUint(b, u/uint64(Credit), 10), '.')
+	frac := u % uint64(Credit)
+	unit := uint64(Credit) / 10
+	for n := 0; n < 2 || frac > 0; n++ {
+		b = append(b, '0'+byte(frac/unit))
+		frac, unit = frac%unit, unit/10
 	}
-	return sign + strconv.FormatUint(u/uint64(Credit), 10) + "." + frac
+	return b, nil
 }
 
 // MarshalText implements encoding.TextMarshaler.
-func (m Money) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+func (m Money) MarshalText() ([]byte, error) { return m.AppendText(make([]byte, 0, moneyText)) }
 
 // UnmarshalText implements encoding.TextUnmarshaler. Unlike ParseMoney it takes
 // negative amounts, which the issuer's balance is; what must not be negative is

@@ -13,6 +13,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -74,7 +75,8 @@ type Store struct {
 	stop    sync.Once
 	failure atomic.Pointer[error]
 
-	leaves  int64 // next dense index; owned by the writer
+	leaves  int64        // next dense index; owned by the writer, as what follows up to commits
+	doc     bytes.Buffer // of the statement that is being made
 	commits atomic.Int64
 	jobs    atomic.Int64
 }

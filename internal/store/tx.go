@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -45,12 +46,15 @@ func (tx *Tx) exec(q string, args ...any) {
 	}
 }
 
+// doc encodes a document; its bytes are valid until the next.
 func (tx *Tx) doc(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
+	s := tx.s
+	s.doc.Reset()
+	if err := json.NewEncoder(&s.doc).Encode(v); err != nil {
 		tx.Fail(err)
+		return nil
 	}
-	return b
+	return bytes.TrimSuffix(s.doc.Bytes(), []byte{'\n'})
 }
 
 // InsertTask stores a new task. input may be nil.
