@@ -167,8 +167,10 @@ func (b *batch) announce() {
 				delete(c.tasks, t.ID)
 			}
 		}
-		close(t.changed)
-		t.changed = make(chan struct{})
+		if t.changed != nil {
+			close(t.changed)
+			t.changed = nil
+		}
 	}
 	out := b.messages()
 	c.mu.Unlock()

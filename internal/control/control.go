@@ -146,8 +146,8 @@ type task struct {
 	timedOut bool
 	failure  string // of the last part that failed
 	waiters  []chan lifecycle.Task
-	changed  chan struct{}
-	preview  *preview // nil unless the result may be read while it grows
+	changed  chan struct{} // closed at the next change; nil while nobody waits for it
+	preview  *preview      // nil unless the result may be read while it grows
 
 	isNew, dirty bool
 	told         bool              // those who waited for its end have been told

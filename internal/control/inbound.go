@@ -1,8 +1,6 @@
 package control
 
 import (
-	"encoding/json"
-
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/lifecycle"
@@ -15,7 +13,7 @@ func (c *Control) Inbound(id core.NodeID, kind string, data []byte) {
 	switch kind {
 	case bus.KindHeartbeat:
 		var m bus.Heartbeat
-		if err = json.Unmarshal(data, &m); err == nil {
+		if err = bus.Decode(data, &m); err == nil {
 			err = checkOffer(&m.Offer)
 		}
 		if err == nil {
@@ -23,12 +21,12 @@ func (c *Control) Inbound(id core.NodeID, kind string, data []byte) {
 		}
 	case bus.KindStatus:
 		var m bus.Status
-		if err = json.Unmarshal(data, &m); err == nil {
+		if err = bus.Decode(data, &m); err == nil {
 			c.enqueue(func(b *batch) { b.status(id, &m) })
 		}
 	case bus.KindProgress:
 		var m bus.Progress
-		if err = json.Unmarshal(data, &m); err == nil {
+		if err = bus.Decode(data, &m); err == nil {
 			c.progress(id, &m)
 		}
 	case bus.KindReport:

@@ -89,7 +89,7 @@ func (c *Control) loadNodes(ctx context.Context) error {
 }
 
 func (c *Control) loadTask(ctx context.Context, row *lifecycle.Task) error {
-	t := &task{Task: *row, changed: make(chan struct{})}
+	t := &task{Task: *row}
 	_, specJSON, err := c.store.Task(ctx, row.ID)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
@@ -59,7 +58,7 @@ func (c *Control) report(id core.NodeID, data []byte) error {
 	signer, owner := n.signer, n.doc.Owner
 	c.mu.Unlock()
 	var m bus.Report
-	if err := json.Unmarshal(data, &m); err != nil {
+	if err := bus.Decode(data, &m); err != nil {
 		return err
 	}
 	x := &checked{node: id, envelope: m.Envelope, results: make(map[core.LeaseID]bus.Result, len(m.Results))}

@@ -147,7 +147,7 @@ func (c *Control) prepare(ctx context.Context, s *request.Submission) (*task, er
 		return nil, err // what is accepted already needs the rest of the disk
 	}
 	spec := s.Spec
-	t := &task{changed: make(chan struct{})}
+	t := &task{}
 	t.Account = s.Account
 	if err := c.resolveModel(ctx, t, spec); err != nil {
 		return nil, err

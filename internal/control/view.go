@@ -208,6 +208,9 @@ func (c *Control) Events(ctx context.Context, v request.Viewer, id core.TaskID, 
 	c.mu.Lock()
 	var changed <-chan struct{}
 	if t := c.tasks[id]; t != nil {
+		if t.changed == nil {
+			t.changed = make(chan struct{})
+		}
 		changed = t.changed // taken before reading: nothing falls between
 	}
 	c.mu.Unlock()

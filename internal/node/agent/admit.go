@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,7 +30,7 @@ func (c *Core) open(sealed []byte) (*bus.LeaseBatch, error) {
 		return nil, err
 	}
 	var b bus.LeaseBatch
-	if err := json.Unmarshal(payload, &b); err != nil {
+	if err := bus.Decode(payload, &b); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBatch, err)
 	}
 	switch {

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -134,11 +133,11 @@ func decode(m bus.Inbound) (event, error) {
 		return func(c *Core, now time.Time) (Effects, error) { return c.Lease(now, m.Data) }, nil
 	case bus.KindAck:
 		var ack bus.Ack
-		err := json.Unmarshal(m.Data, &ack)
+		err := bus.Decode(m.Data, &ack)
 		return func(c *Core, now time.Time) (Effects, error) { return c.Ack(now, ack), nil }, err
 	case bus.KindCancel:
 		var cancel bus.Cancel
-		err := json.Unmarshal(m.Data, &cancel)
+		err := bus.Decode(m.Data, &cancel)
 		return func(c *Core, now time.Time) (Effects, error) { return c.Cancel(now, cancel), nil }, err
 	default:
 		return nil, errors.New("unknown kind")
