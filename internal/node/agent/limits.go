@@ -11,7 +11,7 @@ const (
 	// company is the most that a finished lease waits for others to share its
 	// signature and its durable write, and only while others are at hand. Both
 	// cost the same for one lease as for many, here and at the hub.
-	company   = 5 * time.Millisecond
+	company   = 10 * time.Millisecond
 	resendMin = time.Second
 	resendMax = 30 * time.Second
 	// resendLeast is the least time between two sendings of one report, however
