@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
+	"atoll/internal/core"
+	"atoll/internal/llm/grammar"
 	"atoll/internal/repro"
 
 	"golang.org/x/sync/errgroup"
@@ -49,8 +52,9 @@ type answer struct {
 	ctx     context.Context
 	r       Request
 	sampler *repro.Sampler
-	out     chan Token // room for all: a slow reader holds up nobody
-	err     error      // set before out is closed
+	form    *grammar.Matcher // nil: any text
+	out     chan Token       // room for all: a slow reader holds up nobody
+	err     error            // set before out is closed
 
 	seq    *Sequence
 	tokens []int32 // prompt and answer
@@ -127,6 +131,11 @@ func (b *Batcher) submit(ctx context.Context, r Request) (*answer, error) {
 		return nil, err
 	}
 	a := &answer{ctx: ctx, r: r, sampler: sampler, limit: r.length(b.c.Context)}
+	if r.Form != nil {
+		if a.form, err = grammar.NewMatcher(r.Form, b.m.vocabulary()); err != nil {
+			return nil, core.Errorf(core.Invalid, "%w", err)
+		}
+	}
 	a.tokens = append(make([]int32, 0, a.limit), r.Prompt...)
 	a.out = make(chan Token, a.limit-len(r.Prompt))
 	select {
@@ -281,16 +290,30 @@ func (b *Batcher) deliver(spans []Span, of []*answer, logits []float32) {
 // draw draws the next token.
 func (a *answer) draw(logits []float32) (Token, error) {
 	t := Token{Position: len(a.tokens)}
+	said := logits // by the model, whatever the form allows
+	if a.form != nil {
+		if a.r.Logprobs >= 0 {
+			said = slices.Clone(logits)
+		}
+		if err := a.form.Mask(logits); err != nil {
+			return t, core.Errorf(core.Invalid, "%w", err)
+		}
+	}
 	id, err := a.sampler.Draw(logits, t.Position)
 	if err != nil {
 		return t, err
 	}
 	t.ID = int32(id)
+	if a.form != nil {
+		if err := a.form.Accept(t.ID); err != nil {
+			return t, err
+		}
+	}
 	if t.Position == len(a.r.Prompt) {
 		t.Cached = a.cached
 	}
 	if a.r.Logprobs >= 0 {
-		err = t.explain(logits, a.r.Logprobs)
+		err = t.explain(said, a.r.Logprobs)
 	}
 	return t, err
 }

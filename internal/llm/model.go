@@ -3,8 +3,10 @@ package llm
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"atoll/internal/core"
+	"atoll/internal/llm/grammar"
 	"atoll/internal/llm/tokenizer"
 	"atoll/internal/llm/weights"
 	"atoll/internal/repro"
@@ -32,6 +34,8 @@ type Model struct {
 	output     *linear
 	rope       *repro.Rope
 	magnitude  float32 // of cosines and sines; 1 but for YaRN
+
+	vocabulary func() *grammar.Vocabulary // made when a form is first asked for
 }
 
 type layer struct {
@@ -59,6 +63,7 @@ func Load(ctx context.Context, f *weights.Model, o Options) (*Model, error) {
 	if m.Tokens, err = tokenizer.New(f.Vocab); err != nil {
 		return nil, err
 	}
+	m.vocabulary = sync.OnceValue(m.newVocabulary)
 	if err := m.loadRope(); err != nil {
 		return nil, core.Errorf(core.Invalid, "%s: %w", f.Path, err)
 	}
@@ -145,4 +150,17 @@ func (r *reader) layer(i int, c *weights.Config) (l layer) {
 	}
 	l.gate, l.up, l.down = r.linear(at(weights.FFNGate)), r.linear(at(weights.FFNUp)), r.linear(at(weights.FFNDown))
 	return l
+}
+
+// newVocabulary prepares the tokens for forms. Of control tokens only those that
+// end an answer can come under one.
+func (m *Model) newVocabulary() *grammar.Vocabulary {
+	vocab := m.Tokens.Vocab()
+	pieces := make([][]byte, len(vocab.Tokens))
+	for id, t := range vocab.Tokens {
+		if t.Kind == tokenizer.Normal || t.Kind == tokenizer.User || t.Kind == tokenizer.Byte {
+			pieces[id] = m.Tokens.Bytes(int32(id))
+		}
+	}
+	return grammar.NewVocabulary(pieces, vocab.Stop)
 }

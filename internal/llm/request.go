@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"atoll/internal/core"
+	"atoll/internal/llm/grammar"
 	"atoll/internal/repro"
 )
 
@@ -20,6 +21,10 @@ type Request struct {
 	// temperature and choice, and for those of so many best tokens besides. −1
 	// means none at all.
 	Logprobs int
+	// Form, if set, is what the answer is held to, byte by byte: tokens that would
+	// leave it are not drawn, and the answer may end only within it. The limit of
+	// tokens may still cut it off.
+	Form *grammar.Grammar
 }
 
 // Token is one token of an answer.

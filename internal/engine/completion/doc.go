@@ -23,6 +23,8 @@
 //	seed          0 to 2^63−1; 0 if absent. The same seed draws the same tokens
 //	stop          a string, or up to 8; the answer ends before any of them
 //	logprobs      how many of the best tokens are told of each position, 0 to 20
+//	regex         a regular expression that the whole answer is to match, or
+//	schema        a JSON schema that it is to be of: see internal/llm/grammar
 //
 // # Output
 //

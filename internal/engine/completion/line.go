@@ -11,6 +11,7 @@ import (
 
 	"atoll/internal/engine"
 	"atoll/internal/engine/jsonl"
+	"atoll/internal/llm/grammar"
 	"atoll/internal/repro"
 )
 
@@ -37,6 +38,9 @@ type Settings struct {
 	Seed        *uint64  `json:"seed"`
 	Stop        Stops    `json:"stop"`
 	Logprobs    *int     `json:"logprobs"`
+
+	Regex  *string        `json:"regex"`
+	Schema jsontext.Value `json:"schema"`
 }
 
 // Line is one line of input. Either Prompt or Messages is set.
@@ -141,6 +145,9 @@ func (s *Settings) fill(d *Settings) {
 	if s.Stop == nil {
 		s.Stop = d.Stop
 	}
+	if s.Regex == nil && s.Schema == nil {
+		s.Regex, s.Schema = d.Regex, d.Schema
+	}
 }
 
 func or[T any](v **T, d *T) {
@@ -161,6 +168,8 @@ func (s *Settings) Check() error {
 		return bad("seed", "0 to 2^63-1")
 	case s.Logprobs != nil && (*s.Logprobs < 0 || *s.Logprobs > 20):
 		return bad("logprobs", "0 to 20")
+	case s.Regex != nil && s.Schema != nil:
+		return bad("regex, schema", "one of them at most")
 	case len(s.Stop) > maxStops:
 		return bad("stop", fmt.Sprintf("at most %d strings", maxStops))
 	}
@@ -178,6 +187,20 @@ func (s *Settings) Check() error {
 // Sampling is how tokens are to be drawn.
 func (s *Settings) Sampling() repro.Sampling {
 	return repro.Sampling{Temperature: Value(s.Temperature, 0), TopK: Value(s.TopK, 0), TopP: Value(s.TopP, 0), MinP: Value(s.MinP, 0), Seed: Value(s.Seed, 0)}
+}
+
+// Form is what answers are held to; nil for any text.
+func (s *Settings) Form() (g *grammar.Grammar, err error) {
+	switch {
+	case s.Regex != nil:
+		g, err = grammar.FromRegex(*s.Regex)
+	case s.Schema != nil:
+		g, err = grammar.FromSchema(s.Schema)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", engine.ErrInput, err)
+	}
+	return g, nil
 }
 
 // Value is what a setting says, or else or.

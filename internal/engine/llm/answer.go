@@ -53,8 +53,12 @@ func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion
 	if err != nil {
 		return nil, err
 	}
+	form, err := l.Form()
+	if err != nil {
+		return nil, err
+	}
 	r := llm.Request{
-		Scope: string(scope), Prompt: prompt, MaxTokens: completion.Value(l.MaxTokens, completion.DefaultTokens), Sampling: l.Sampling(), Logprobs: completion.Value(l.Logprobs, -1),
+		Scope: string(scope), Prompt: prompt, MaxTokens: completion.Value(l.MaxTokens, completion.DefaultTokens), Sampling: l.Sampling(), Logprobs: completion.Value(l.Logprobs, -1), Form: form,
 	}
 	a := &answer{finish: "length", prompt: len(prompt)}
 	if l.Logprobs != nil {

@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"atoll/internal/core"
 	"atoll/internal/engine"
@@ -181,6 +183,9 @@ func TestRefusals(t *testing.T) {
 		`{"prompt":"x","messages":[]}`:                     engine.ErrInput,
 		`{"prompt":"x","prompt":"y"}`:                      engine.ErrInput,
 		`{"id":[],"prompt":"x"}`:                           engine.ErrInput,
+		`{"prompt":"x","regex":"("}`:                       engine.ErrInput,
+		`{"prompt":"x","schema":{"type":"cat"}}`:           engine.ErrInput,
+		`{"prompt":"x","schema":{},"regex":"a"}`:           engine.ErrInput,
 		`{"prompt":"` + strings.Repeat("cat ", 600) + `"}`: engine.ErrTooLarge,
 	} {
 		_, _, err := in.Run(t.Context(), engine.Input{Data: []byte(line)})
@@ -201,6 +206,43 @@ func TestRefusals(t *testing.T) {
 		if _, _, err := in.Run(t.Context(), engine.Input{Data: []byte(`{"prompt":"x"}`), Params: params}); !errors.Is(err, engine.ErrInput) {
 			t.Errorf("%v: %v", params, err)
 		}
+	}
+}
+
+// An answer is held to its form, whatever the model would rather say, and so is
+// only the answer that asks for it.
+func TestForms(t *testing.T) {
+	t.Parallel()
+	in := open(t, "acme")
+	const schema = `{"type":"object","properties":{"name":{"type":"string","maxLength":12},"age":{"type":"integer"},"tags":{"type":"array","items":{"enum":["big","red"]},"maxItems":2}},"required":["name","age","tags"]}`
+	line := func(seed int, form string) string {
+		return fmt.Sprintf(`{"prompt":"Once upon a time","max_tokens":200,"temperature":1,"seed":%d%s}`, seed, form)
+	}
+	free := ask(t, in, nil, line(1, ""))[0]
+	list := ask(t, in, nil, line(1, `,"schema":`+schema), line(1, ""), line(2, `,"schema":`+schema+`,"logprobs":2`), line(3, `,"regex":"(yes|no), [a-z ]{3,9}\\."`))
+	if list[1].Text != free.Text {
+		t.Errorf("beside answers with forms: %q, alone %q", list[1].Text, free.Text)
+	}
+	for _, i := range []int{0, 2} {
+		var v struct {
+			Name string   `json:"name"`
+			Age  int64    `json:"age"`
+			Tags []string `json:"tags"`
+		}
+		d := json.NewDecoder(strings.NewReader(list[i].Text))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&v); err != nil || list[i].Finish != "stop" || len(v.Tags) > 2 || utf8.RuneCountInString(v.Name) > 12 {
+			t.Errorf("%+v: %v", list[i], err)
+		}
+	}
+	if len(list[2].Logprobs) != list[2].Usage.Completion {
+		t.Errorf("%d logarithms for %d tokens", len(list[2].Logprobs), list[2].Usage.Completion)
+	}
+	if !regexp.MustCompile(`^(yes|no), [a-z ]{3,9}\.$`).MatchString(list[3].Text) || list[3].Finish != "stop" {
+		t.Errorf("%+v", list[3])
+	}
+	if again := ask(t, in, map[string]string{"schema": schema}, line(1, ""))[0]; again.Text != list[0].Text {
+		t.Errorf("alone, by a param: %q, before %q", again.Text, list[0].Text)
 	}
 }
 

@@ -274,7 +274,8 @@ func constants(k *keywords, keyword string, all []jsontext.Value) (node, error) 
 	}
 	var a alt
 	for _, v := range all {
-		if types != nil && !slices.Contains(types, typeOf(v)) && !(typeOf(v) == "integer" && slices.Contains(types, "number")) {
+		t := typeOf(v)
+		if types != nil && !slices.Contains(types, t) && (t != "integer" || !slices.Contains(types, "number")) {
 			continue
 		}
 		if err := v.Compact(); err != nil {
