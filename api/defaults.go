@@ -51,8 +51,11 @@ func (v *Verification) withDefaults() *Verification {
 		out = *v
 	}
 	setDefault(&out.Method, "none")
-	if out.Method == "none" {
+	if out.Method != "quorum" {
 		out.Replicas, out.Agree = 1, 1
+		if out.Method == "reexecute" {
+			setDefault(&out.Rate, defaultRate)
+		}
 		return &out
 	}
 	setDefault(&out.Replicas, defaultReplicas)

@@ -27,6 +27,7 @@ const (
 	maxURL          = 8 << 10 // bytes of a URL, except data:
 	maxParams       = 128     // entries
 	maxParamName    = 64      // bytes
+	maxNonce        = 64      // bytes
 	maxDepth        = 32      // of a value in params
 	maxList         = 64      // regions, residency
 	maxName         = 63      // bytes of a region or GPU type
@@ -43,5 +44,6 @@ const (
 	defaultAttempts  = 3
 	defaultLostAfter = Duration(2500 * time.Millisecond)
 	defaultReplicas  = 3
+	defaultRate      = 0.1
 	defaultMaxCost   = core.Credit
 )

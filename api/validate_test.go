@@ -37,8 +37,9 @@ func TestEveryFieldIsAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Every field but the ones that are refused must have got its value.
-	refused := map[string]bool{"Output": true, "Placement.TEE": true, "Verification.Rate": true, "Verification.Window": true, "Verification.Value": true}
+	// Every field must have got its value, but for those that are refused, or that
+	// only another method of verification has.
+	refused := map[string]bool{"Output": true, "Placement.TEE": true, "Verification.Window": true, "Verification.Value": true, "Verification.Rate": true, "Verification.Nonce": true}
 	var walk func(v reflect.Value, at string)
 	walk = func(v reflect.Value, at string) {
 		for v.Kind() == reflect.Pointer && !v.IsNil() && v.Type() != reflect.TypeFor[*time.Time]() {
@@ -166,12 +167,19 @@ func TestRefusals(t *testing.T) {
 		{"lost after", `{` + tiny + `,"disconnect":{"lost_after":"999ms"}}`, core.Invalid, "disconnect.lost_after", "at least 1s"},
 
 		// Verification.
-		{"method", `{` + tiny + `,"verification":{"method":"vibes"}}`, core.Invalid, "verification.method", "none or quorum"},
+		{"method", `{` + tiny + `,"verification":{"method":"vibes"}}`, core.Invalid, "verification.method", "none, quorum or reexecute"},
 		{"spot-check", `{` + tiny + `,"verification":{"method":"spot-check","rate":0.1}}`, core.Unsupported, "verification.method", "not supported yet"},
-		{"reexecute", `{` + tiny + `,"verification":{"method":"reexecute"}}`, core.Unsupported, "verification.method", "not supported yet"},
+		{"reexecute rate", `{` + tiny + `,"verification":{"method":"reexecute","rate":1.01}}`, core.Invalid, "verification.rate", "0.000001 to 1"},
+		{"reexecute rate negative", `{` + tiny + `,"verification":{"method":"reexecute","rate":-0.1}}`, core.Invalid, "verification.rate", "0.000001 to 1"},
+		{"reexecute rate of nothing", `{` + tiny + `,"verification":{"method":"reexecute","rate":1e-9}}`, core.Invalid, "verification.rate", "0.000001 to 1"},
+		{"reexecute nonce", `{` + tiny + `,"verification":{"method":"reexecute","nonce":"a\nb"}}`, core.Invalid, "verification.nonce", "letters"},
+		{"reexecute nonce long", `{` + tiny + `,"verification":{"method":"reexecute","nonce":"` + strings.Repeat("n", 65) + `"}}`, core.Invalid, "verification.nonce", "64"},
+		{"reexecute replicas", `{` + tiny + `,"verification":{"method":"reexecute","replicas":2}}`, core.Invalid, "verification.method", "quorum"},
+		{"reexecute window", `{` + tiny + `,"verification":{"method":"reexecute","window":"5m"}}`, core.Unsupported, "verification.window", "paid at once"},
+		{"nonce without reexecute", `{` + tiny + `,"verification":{"method":"quorum","nonce":"x"}}`, core.Invalid, "verification.nonce", "reexecute"},
 		{"logprobs", `{` + tiny + `,"verification":{"method":"logprobs"}}`, core.Unsupported, "verification.method", "not supported yet"},
 		{"tee method", `{` + tiny + `,"verification":{"method":"tee"}}`, core.Unsupported, "verification.method", "not supported yet"},
-		{"rate", `{` + tiny + `,"verification":{"method":"quorum","rate":0.1}}`, core.Unsupported, "verification.rate", "not supported yet"},
+		{"rate", `{` + tiny + `,"verification":{"method":"quorum","rate":0.1}}`, core.Invalid, "verification.rate", "without reexecute"},
 		{"window", `{` + tiny + `,"verification":{"method":"quorum","window":"5m"}}`, core.Unsupported, "verification.window", "not supported yet"},
 		{"value", `{` + tiny + `,"verification":{"method":"none","value":"3"}}`, core.Unsupported, "verification.value", "not supported yet"},
 		{"replicas few", `{` + tiny + `,"verification":{"method":"quorum","replicas":1}}`, core.Invalid, "verification.replicas", "2 to 9"},
@@ -225,6 +233,8 @@ func TestAccepted(t *testing.T) {
 		`{"model":"https://h/m.wasm","engine":"wasm","input":[{"uri":"http://h/x"}]}`,
 		`{` + tiny + `,"verification":{"method":"none","replicas":1,"agree":1}}`,
 		`{` + tiny + `,"verification":{"method":"quorum"}}`,
+		`{` + tiny + `,"verification":{"method":"reexecute"}}`,
+		`{` + tiny + `,"verification":{"method":"reexecute","rate":1,"nonce":"My-own_1"}}`,
 		`{` + tiny + `,"verification":{"method":"quorum","replicas":9,"agree":5}}`,
 		`{` + tiny + `,"timeout":{"execution":"24h"}}`,
 		`{` + tiny + `,"retry":null,"residency":null}`,

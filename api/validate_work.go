@@ -128,38 +128,3 @@ func between(field string, d Duration, least, most time.Duration) error {
 	}
 	return nil
 }
-
-func (s *TaskSpec) checkVerification() error {
-	v := s.Verification
-	if v == nil {
-		return nil
-	}
-	const only = "use none or quorum"
-	switch v.Method {
-	case "", "none":
-		if v.Replicas > 1 || v.Replicas < 0 || v.Agree > 1 || v.Agree < 0 {
-			return invalid("verification.method", "replicas and agree mean nothing without quorum").WithHint(`add "method": "quorum"`)
-		}
-	case "quorum":
-		full := v.withDefaults()
-		if full.Replicas < 2 || full.Replicas > MaxReplicas {
-			return invalid("verification.replicas", "%d: want 2 to %d", full.Replicas, MaxReplicas)
-		}
-		if full.Agree <= full.Replicas/2 || full.Agree > full.Replicas {
-			return invalid("verification.agree", "%d of %d: want more than half and no more than there are", full.Agree, full.Replicas)
-		}
-	case "spot-check", "reexecute", "logprobs", "tee":
-		return unsupported("verification.method", "verification by "+v.Method, only)
-	default:
-		return invalid("verification.method", "%.40q: want none or quorum", v.Method).WithHint(only)
-	}
-	switch {
-	case v.Rate != 0:
-		return unsupported("verification.rate", "a rate of checks", only)
-	case v.Window != 0:
-		return unsupported("verification.window", "a challenge window", only)
-	case v.Value != "":
-		return unsupported("verification.value", "a value at risk", only)
-	}
-	return nil
-}

@@ -19,6 +19,7 @@ import (
 var pure = map[string][]string{
 	"internal/core":      {},
 	"internal/lifecycle": {"internal/core"},
+	"internal/draw":      {"internal/core"},
 	"internal/ledger":    {"internal/core"},
 	"internal/policy":    {"internal/core"},
 	"internal/verify":    {"internal/core", "internal/lifecycle"},

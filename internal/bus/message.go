@@ -52,7 +52,7 @@ type Lease struct {
 	ID          core.LeaseID      `json:"id"`
 	Task        core.TaskID       `json:"task"`
 	Part        int               `json:"part"`
-	Attempt     int               `json:"attempt"`
+	Attempt     int               `json:"attempt"` // 1 of all that may be checks, lest one be known
 	Account     core.AccountID    `json:"account"` // the requester: tenant of the sandbox
 	Engine      string            `json:"engine"`
 	Model       core.Digest       `json:"model"`
@@ -63,6 +63,7 @@ type Lease struct {
 	Params      map[string]string `json:"params,omitempty"`
 	ParamsHash  core.Digest       `json:"params_digest"`
 	Nonce       string            `json:"nonce"`
+	Commit      core.Digest       `json:"commit,omitzero"` // to the secret of the draw, see package draw
 	Price       core.Money        `json:"price"`
 	CPUMillis   int64             `json:"cpu_millis,omitempty"` // requested cores, thousandths
 	Memory      int64             `json:"memory,omitempty"`     // limit in bytes; 0: the node's default

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +33,12 @@ trusted root, and, to prove who signed, the signer's public key.`,
 	cmd.AddCommand(s.receiptGetCmd(), s.receiptVerifyCmd())
 	return cmd
 }
+
+// How the names of saved bundles end.
+const (
+	receiptEnd = ".receipt.sigstore.json"
+	verdictEnd = ".verdict.sigstore.json"
+)
 
 // fetched are the files that "receipt get" has written.
 type fetched struct {
@@ -90,7 +97,7 @@ func (g *getter) get() error {
 	if err != nil {
 		return err
 	}
-	if g.out.Receipt, err = g.save(g.id.String()+".receipt.sigstore.json", bundle); err != nil {
+	if g.out.Receipt, err = g.save(g.id.String()+receiptEnd, bundle); err != nil {
 		return err
 	}
 	root, err := g.c.TrustedRoot(ctx)
@@ -104,7 +111,7 @@ func (g *getter) get() error {
 	if p, ok := errors.AsType[*api.Problem](err); ok && p.Status == 404 {
 		err = nil // not judged yet
 	} else if err == nil {
-		g.out.Verdict, err = g.save(g.id.String()+".verdict.sigstore.json", verdict)
+		g.out.Verdict, err = g.save(g.id.String()+verdictEnd, verdict)
 	}
 	if err != nil {
 		return err
@@ -170,8 +177,8 @@ func executed(bundle []byte, id core.LeaseID) (*receipt.Execution, *receipt.Exec
 
 // verifyFlags say what a bundle is checked against.
 type verifyFlags struct {
-	result, root, key, lease, task, nonce string
-	witness                               []string
+	result, root, key, receipt, lease, task, nonce string
+	witness                                        []string
 }
 
 func (s *session) receiptVerifyCmd() *cobra.Command {
@@ -185,7 +192,12 @@ log, and the log's own signature. Exit code 3 if any fails.
 The trusted root comes from the hub (/.well-known/atoll/trusted-root.json); keep
 your own copy. Without --trusted-root a file trusted-root.json beside the bundle
 is used. Without --node-key the key in the log's entry is used, which
-proves that nothing was changed, but not who signed.`,
+proves that nothing was changed, but not who signed.
+
+Of results of which a sample is run again the verdict says how the lot fell, and
+the lot is cast again here. The receipt shows that the hub was held to its secret
+before it saw the result: without --receipt the file beside the verdict is used, if
+"atoll receipt get" has put one there.`,
 		Example: "  atoll receipt verify lease_….receipt.sigstore.json --trusted-root trusted-root.json --node-key bonn-1.pub --result lease_….result",
 		RunE:    func(_ *cobra.Command, args []string) error { return s.verify(&f, args[0]) },
 	}
@@ -193,11 +205,12 @@ proves that nothing was changed, but not who signed.`,
 	fl.StringVar(&f.result, "result", "", "`FILE` with the result: its bytes must be what was signed for")
 	fl.StringVar(&f.root, "trusted-root", "", "`FILE` with the trusted root of the log")
 	fl.StringVar(&f.key, "node-key", "", "`FILE` with the public key (PEM) of the node, or of the hub for a verdict")
+	fl.StringVar(&f.receipt, "receipt", "", "`FILE` with the receipt that a verdict is about")
 	fl.StringVar(&f.lease, "lease", "", "`LEASE` that the receipt must be for")
 	fl.StringVar(&f.task, "task", "", "`TASK` that the receipt must be for")
 	fl.StringVar(&f.nonce, "nonce", "", "`NONCE` that the receipt must answer")
 	fl.StringArrayVar(&f.witness, "witness", nil, "`KEY` (C2SP vkey) of a witness that must have cosigned the log; may be repeated")
-	for _, name := range []string{"result", "trusted-root", "node-key"} {
+	for _, name := range []string{"result", "trusted-root", "node-key", "receipt"} {
 		_ = cmd.MarkFlagFilename(name)
 	}
 	s.jsonFlag(cmd)
@@ -300,6 +313,9 @@ func (f *verifyFlags) want(s *session, bundle string) (w receipt.Want, err error
 		}
 	}
 	w.Nonce = f.nonce
+	if w.Commits, err = f.commits(s, bundle, w.Logs); err != nil {
+		return w, err
+	}
 	for _, vkey := range f.witness {
 		x, err := tlog.ParseWitness(vkey)
 		if err != nil {
@@ -308,6 +324,30 @@ func (f *verifyFlags) want(s *session, bundle string) (w receipt.Want, err error
 		w.Witnesses = append(w.Witnesses, x)
 	}
 	return w, nil
+}
+
+// commits reads what the receipt that a verdict is about says of the draw. A
+// receipt that is not sound is refused: it shows nothing.
+func (f *verifyFlags) commits(s *session, verdict string, logs []tlog.Key) (receipt.Commits, error) {
+	path := f.receipt
+	if before, is := strings.CutSuffix(verdict, verdictEnd); is && path == "" {
+		path = before + receiptEnd
+	}
+	if path == "" {
+		return receipt.Commits{}, nil
+	}
+	data, err := s.readFile(path, receipt.MaxBundle)
+	if f.receipt == "" && errors.Is(err, fs.ErrNotExist) {
+		return receipt.Commits{}, nil
+	}
+	if err != nil {
+		return receipt.Commits{}, err
+	}
+	report, err := receipt.Check(data, receipt.Want{Logs: logs, Type: receipt.ExecutionType})
+	if err != nil {
+		return receipt.Commits{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return report.Commits(), nil
 }
 
 func (f *verifyFlags) trustedRoot(s *session, bundle string) ([]byte, error) {

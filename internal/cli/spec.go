@@ -163,23 +163,33 @@ func (f *submitFlags) spec() (*api.TaskSpec, error) {
 	return spec, nil
 }
 
+// verifyForms are the methods of verification that take something after a colon.
+const verifyForms = "quorum:REPLICAS:AGREE such as quorum:3:2, or reexecute:RATE such as reexecute:0.1"
+
 func (f *submitFlags) setVerification(spec *api.TaskSpec) error {
 	if f.verify == "" {
 		return nil
 	}
-	method, rest, counted := strings.Cut(f.verify, ":")
+	method, rest, more := strings.Cut(f.verify, ":")
 	v := &api.Verification{Method: method}
 	spec.Verification = v
-	if !counted {
+	if !more {
 		return nil
 	}
-	replicas, agree, both := strings.Cut(rest, ":")
+	first, second, both := strings.Cut(rest, ":")
 	var err error
-	if v.Replicas, err = strconv.Atoi(replicas); err == nil && both {
-		v.Agree, err = strconv.Atoi(agree)
+	switch {
+	case method == "reexecute" && !both:
+		v.Rate, err = strconv.ParseFloat(first, 64)
+	case method == "quorum":
+		if v.Replicas, err = strconv.Atoi(first); err == nil && both {
+			v.Agree, err = strconv.Atoi(second)
+		}
+	default:
+		err = strconv.ErrSyntax
 	}
 	if err != nil {
-		return usagef("--verify %q: want none, or quorum:REPLICAS:AGREE such as quorum:3:2", f.verify)
+		return usagef("--verify %q: want none, %s", f.verify, verifyForms)
 	}
 	return nil
 }

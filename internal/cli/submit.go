@@ -63,8 +63,10 @@ if it did not succeed).
 The input may be a file, - for standard input, or a pointer (https://…,
 blob:sha256:…, data:…). With --split it is cut into parts of so many lines,
 which run on several nodes at once. With --verify quorum:3:2 each part runs with
-three owners, and two must return the same bytes. --max-cost is held on your
-account when the task is accepted; what is not used comes back.`,
+three owners, and two must return the same bytes; with --verify reexecute:0.1 each
+runs once, and one in ten, drawn afterwards, once more with another owner.
+--max-cost is held on your account when the task is accepted, and must cover the
+checks as well; what is not used comes back.`,
 		Example: `  atoll submit --model triage@1 --input requests.jsonl --split 200 --verify quorum:3:2 --max-cost 2 --watch
   cat requests.jsonl | atoll submit --model triage@1 --input - --residency EU --watch --output answers.jsonl
   atoll submit --spec task.yaml
@@ -86,7 +88,7 @@ func (f *submitFlags) register(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.inputs, "input", nil, "`FILE`, - or data pointer; may be repeated, they are joined (required)")
 	fl.IntVar(&f.split, "split", 0, "`LINES` of each part (default: one part)")
 	fl.StringArrayVar(&f.params, "param", nil, "`NAME=VALUE` for the engine; the value is JSON or plain text")
-	fl.StringVar(&f.verify, "verify", "", "`METHOD`: none, or quorum:REPLICAS:AGREE such as quorum:3:2 (default: none)")
+	fl.StringVar(&f.verify, "verify", "", "`METHOD`: none, "+verifyForms+" (default: none)")
 	fl.StringVar(&f.maxCost, "max-cost", "", "`CREDITS` that the task may cost at most, such as 2.50 (default: "+d.Budget.MaxCost.String()+")")
 	fl.StringSliceVar(&f.residency, "residency", nil, "`PLACES` that it may run in: countries (FR) or groups (EU, EEA)")
 	fl.StringSliceVar(&f.regions, "region", nil, "`REGIONS` that it may run in, as nodes name them")

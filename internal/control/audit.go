@@ -148,7 +148,7 @@ func (a *auditor) checkReplicas(ctx context.Context, s *store.Store) error {
 			return err
 		}
 		for _, t := range rows {
-			replicas[t.ID] = t.Terms.Replicas
+			replicas[t.ID] = t.Terms.Payable()
 			before = t.ID
 		}
 		if len(rows) < 1000 {

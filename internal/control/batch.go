@@ -18,17 +18,18 @@ type batch struct {
 	tx  *store.Tx
 	now int64 // Unix milliseconds
 
-	tasks    []*task
-	parts    []dirtyPart
-	accounts []*ledger.Account
-	nodes    []*node
-	verdicts []pendingVerdict
-	ended    []*task
-	leaves   [][]byte // bodies, in log order
-	offers   map[core.NodeID][]*leaseRef
-	acks     map[core.NodeID]*bus.Ack
-	cancels  map[core.NodeID]*bus.Cancel
-	freed    bool // capacity came free, or a node appeared
+	tasks      []*task
+	parts      []dirtyPart
+	accounts   []*ledger.Account
+	nodes      []*node
+	verdicts   []pendingVerdict
+	ended      []*task
+	distrusted []*node  // found wrong
+	leaves     [][]byte // bodies, in log order
+	offers     map[core.NodeID][]*leaseRef
+	acks       map[core.NodeID]*bus.Ack
+	cancels    map[core.NodeID]*bus.Cancel
+	freed      bool // capacity came free, or a node appeared
 }
 
 type dirtyPart struct {
@@ -106,6 +107,11 @@ func (c *Control) finish(tx *store.Tx) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.batch(tx)
+	for len(b.distrusted) > 0 {
+		n := b.distrusted[0]
+		b.distrusted = b.distrusted[1:]
+		b.distrust(n)
+	}
 	if b.freed {
 		b.placeWaiting()
 	}

@@ -81,12 +81,12 @@ func (b *batch) judge(t *task, p *part, v verify.Verdict) {
 		}
 		l.Pay = v.Pay
 		l.Transfer = core.TransferID(b.c.ids.Next())
-		t.Committed -= l.Price - l.Pay
+		t.Committed -= l.Claim() - l.Pay
 		t.Pending += l.Pay
 		t.owing++
 		// What nobody else has confirmed, and what an owner asks of its own nodes,
 		// shows nothing: a record could be had for nothing.
-		if t.Terms.Method == "quorum" && l.Owner != t.Account {
+		if v.Confirmed && l.Owner != t.Account {
 			n.doc.Reputation = n.doc.Reputation.Pass()
 		}
 		n.doc.Passed++
@@ -96,10 +96,11 @@ func (b *batch) judge(t *task, p *part, v verify.Verdict) {
 			b.tx.Fail(err)
 			return
 		}
-		t.Committed -= l.Price
+		t.Committed -= l.Claim()
 		if v.Wrong { // otherwise the part may be to blame, not the node
 			n.doc.Reputation = n.doc.Reputation.Fault(1)
 			n.doc.Rejected++
+			b.distrusted = append(b.distrusted, n)
 		}
 		b.c.stats.rejected++
 	}
@@ -158,7 +159,7 @@ func (b *batch) end(t *task, s lifecycle.TaskState, why string) {
 				b.cancel(l.Node, why, l.ID)
 				b.drop(r, lifecycle.Cancelled, why)
 			} else if l.State == lifecycle.Reported {
-				t.Committed -= l.Price
+				t.Committed -= l.Claim()
 				if err := l.Move(lifecycle.Cancelled, why); err != nil {
 					b.tx.Fail(err)
 				}

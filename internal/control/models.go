@@ -124,7 +124,7 @@ func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec)
 		if spec.Engine != "" && spec.Engine != m.Engine {
 			return core.Errorf(core.Invalid, "model %s runs on engine %s, not %s", m.id(), m.Engine, spec.Engine).At("engine")
 		}
-		t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = m.id(), m.Engine, m.Digest, m.Size, m.Floats && spec.Verification.Replicas > 1
+		t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = m.id(), m.Engine, m.Digest, m.Size, m.Floats && spec.Verification.Method != "none"
 		return c.checkMethod(spec, m.Engine, m.Reproducible)
 	} else if spec.Engine == "" {
 		return err
@@ -137,14 +137,15 @@ func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec)
 	if err != nil {
 		return at(err, "model")
 	}
-	t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = d.String(), spec.Engine, d, size, facts.Floats && spec.Verification.Replicas > 1
+	t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = d.String(), spec.Engine, d, size, facts.Floats && spec.Verification.Method != "none"
 	return c.checkMethod(spec, spec.Engine, facts.Reproducible)
 }
 
 // checkMethod refuses a pair of engine and method that cannot work.
 func (c *Control) checkMethod(spec *api.TaskSpec, engine string, reproducible bool) error {
-	if spec.Verification.Method == "quorum" && !reproducible {
-		return core.Errorf(core.Invalid, "engine %s does not give the same bytes twice, so a quorum over it cannot agree", engine).At("verification.method")
+	if m := spec.Verification.Method; m != "none" && !reproducible {
+		return core.Errorf(core.Invalid, "engine %s does not give the same bytes twice, so %s over it would find honest nodes wrong", engine, m).
+			At("verification.method").WithHint("what goes: none with every model; quorum and reexecute with models of reproducible engines (text, wasm, llm)")
 	}
 	return nil
 }

@@ -132,12 +132,12 @@ func (b *batch) placePart(t *task, p *part, need int) bool {
 			}
 		}
 	}
-	choice := market.Place(&t.req, c.offers, used, arch, need, t.Remaining(), seed(t, p))
+	choice := market.Place(&t.req, c.offers, used, arch, need, t.allowance(p), seed(t, p))
 	for _, o := range choice.Offers {
 		b.grant(t, p, o)
 	}
 	if len(choice.Offers) < need || t.NotChosen == nil {
-		b.explain(t)
+		b.explain(t, t.allowance(p))
 	}
 	if len(choice.Offers) < need {
 		// Full nodes come free, which is told; whether one fits at all is asked
@@ -192,10 +192,10 @@ const maxNotChosen = 50
 
 // explain records which of the market's nodes the task cannot use, and why: what
 // holds for the task as a whole, not that a node is busy or has another lease.
-func (b *batch) explain(t *task) {
+func (b *batch) explain(t *task, budget core.Money) {
 	t.NotChosen = make([]lifecycle.NotChosen, 0)
 	for _, o := range b.c.offers {
-		if why := t.req.Never(o, t.Remaining()); why != "" && len(t.NotChosen) < maxNotChosen {
+		if why := t.req.Never(o, budget); why != "" && len(t.NotChosen) < maxNotChosen {
 			t.NotChosen = append(t.NotChosen, lifecycle.NotChosen{Node: o.Node, Owner: o.Owner, Reason: why})
 		}
 	}
@@ -210,8 +210,9 @@ func (b *batch) grant(t *task, p *part, o *market.Offer) {
 		ID: core.LeaseID(c.ids.Next()), Attempt: len(p.Leases) + 1, Node: o.Node, Owner: o.Owner, Arch: o.Arch,
 		State: lifecycle.Offered, Price: o.Price, Nonce: newNonce(), OfferedMs: b.now,
 	}
+	arm(t, p, &l)
 	p.Leases = append(p.Leases, l)
-	t.Committed += l.Price
+	t.Committed += l.Claim()
 	ref := &leaseRef{task: t, part: p, node: n, id: l.ID, sentMs: b.now}
 	c.leases[l.ID] = ref
 	n.leases[l.ID] = ref
@@ -236,7 +237,8 @@ func (b *batch) drop(r *leaseRef, to lifecycle.LeaseState, why string) {
 		b.tx.Fail(err)
 		return
 	}
-	r.task.Committed -= l.Price
+	r.task.Committed -= l.Claim()
+	r.task.Committed += disarm(r.part, l)
 	b.release(r)
 	b.touchPart(r.task, r.part)
 	b.event(r.task, "lease."+string(to), &r.part.Part, l, "%s", why)

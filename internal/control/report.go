@@ -127,6 +127,7 @@ func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLeas
 	if e.Outcome == receipt.Failed {
 		l.Failure = core.Clip(e.Error, 500)
 	}
+	l.Drawn = drawn(r.task, l)
 	if res.Uploaded {
 		b.tx.PutResult(r.task.ID, r.part.Index, e.Result, nil)
 	} else if len(res.Data) > 0 {
@@ -151,6 +152,8 @@ func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedL
 		return "the receipt names another task or part"
 	case e.Nonce != l.Nonce:
 		return "the receipt has not this lease's nonce"
+	case e.Commit != commitment(l):
+		return "the receipt has not this lease's commitment"
 	case e.Input != p.Input:
 		return "the receipt names input " + e.Input.Short() + ", the lease " + p.Input.Short()
 	case e.Model != t.ModelDigest:

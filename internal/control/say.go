@@ -42,9 +42,12 @@ func (c *Control) wire(r *leaseRef, l *lifecycle.Lease, now int64) bus.Lease {
 	m := bus.Lease{
 		ID: l.ID, Task: t.ID, Part: p.Index, Attempt: l.Attempt, Account: t.Account, Engine: t.Engine,
 		Model: t.ModelDigest, ModelSize: t.ModelSize, Input: p.Input, InputSize: p.Size, Params: t.params, ParamsHash: t.paramsID,
-		Nonce: l.Nonce, Price: l.Price, CPUMillis: t.req.CPUMillis, Memory: t.req.Memory,
+		Nonce: l.Nonce, Commit: commitment(l), Price: l.Price, CPUMillis: t.req.CPUMillis, Memory: t.req.Memory,
 		ExecutionMs: t.Terms.ExecutionMs, ExpiresMs: min(now+t.Terms.QueueMs, t.DueMs()), Residency: t.Residency, Traceparent: t.Traceparent,
 		Selector: t.req.Selector.String(), Progress: t.preview != nil,
+	}
+	if t.Terms.Method == lifecycle.Reexecute {
+		m.Attempt = 1 // most later ones are checks: nothing tells them from work
 	}
 	if p.Size <= bus.InlineLimit {
 		data, err := c.openInput(t, &part{Part: p.Part})

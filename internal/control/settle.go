@@ -57,7 +57,8 @@ func (b *batch) signVerdicts() {
 			l := v.part.Lease(v.lease)
 			j := receipt.JudgedLease{
 				Lease: l.ID, Task: v.task.ID, Part: v.part.Index, Node: l.Node, LogIndex: l.Leaf - 1, Receipt: l.Receipt, Result: l.Result,
-				Method: v.task.Terms.Method, Outcome: receipt.Rejected, Reason: core.Clip(v.why, maxVerdictReason), Transfer: l.Transfer, PayMicro: int64(l.Pay),
+				Method: string(v.task.Terms.Method), Outcome: receipt.Rejected, Reason: core.Clip(v.why, maxVerdictReason), Transfer: l.Transfer, PayMicro: int64(l.Pay),
+				Draw: reveal(v.task, l), Checks: l.Checks,
 			}
 			if l.State == lifecycle.Passed {
 				j.Outcome = receipt.Passed

@@ -277,9 +277,10 @@ func (t *task) readTerms(spec *api.TaskSpec) error {
 	t.Terms = lifecycle.Terms{
 		QueueMs: spec.Timeout.Queue.Std().Milliseconds(), ExecutionMs: spec.Timeout.Execution.Std().Milliseconds(), TotalMs: spec.Timeout.Total.Std().Milliseconds(),
 		MaxAttempts: spec.Retry.MaxAttempts, LostAfterMs: spec.Disconnect.LostAfter.Std().Milliseconds(), Replace: *spec.Disconnect.Replace,
-		Method: spec.Verification.Method, Replicas: spec.Verification.Replicas, Agree: spec.Verification.Agree, MaxCost: spec.Budget.MaxCost,
+		Method: lifecycle.Method(spec.Verification.Method), Replicas: spec.Verification.Replicas, Agree: spec.Verification.Agree, MaxCost: spec.Budget.MaxCost,
+		Rate: spec.Verification.RatePPM(), Nonce: spec.Verification.Nonce,
 	}
-	t.req.Distinct = t.Terms.Replicas > 1
+	t.req.Distinct = t.Terms.Compared()
 	if sla := spec.SLA; sla != nil {
 		t.Terms.LatencyMs = sla.Latency.Std().Milliseconds()
 		if sla.Deadline != nil {

@@ -215,7 +215,7 @@ func (w *world) report(n *testNode, l bus.Lease, result string, edit func(*recei
 	w.t.Helper()
 	e := receipt.ExecutedLease{
 		Lease: l.ID, Task: l.Task, Part: l.Part, Attempt: l.Attempt, Input: l.Input, Model: l.Model, Params: l.ParamsHash, Result: core.DigestOf([]byte(result)),
-		Engine: l.Engine, Nonce: l.Nonce, Outcome: receipt.OK, StartedMs: 1, FinishedMs: 2, PriceMicro: int64(l.Price), RegionDeclared: n.country,
+		Engine: l.Engine, Nonce: l.Nonce, Commit: l.Commit, Outcome: receipt.OK, StartedMs: 1, FinishedMs: 2, PriceMicro: int64(l.Price), RegionDeclared: n.country,
 	}
 	if why, failed := strings.CutPrefix(result, "fail:"); failed {
 		e.Outcome, e.Error, e.Result = receipt.Failed, why, core.DigestOf([]byte(why))
@@ -232,7 +232,7 @@ func (w *world) reportUploaded(n *testNode, l bus.Lease, result core.Digest) {
 	w.t.Helper()
 	w.send(n, l.Account, receipt.ExecutedLease{
 		Lease: l.ID, Task: l.Task, Part: l.Part, Attempt: l.Attempt, Input: l.Input, Model: l.Model, Params: l.ParamsHash, Result: result,
-		Engine: l.Engine, Nonce: l.Nonce, Outcome: receipt.OK, StartedMs: 1, FinishedMs: 2, PriceMicro: int64(l.Price), RegionDeclared: n.country,
+		Engine: l.Engine, Nonce: l.Nonce, Commit: l.Commit, Outcome: receipt.OK, StartedMs: 1, FinishedMs: 2, PriceMicro: int64(l.Price), RegionDeclared: n.country,
 	}, bus.Result{Lease: l.ID, Uploaded: true})
 }
 
@@ -315,3 +315,13 @@ func (w *world) balance(id core.AccountID) ledger.Account {
 }
 
 func quorum(s *api.TaskSpec) { s.Verification = &api.Verification{Method: "quorum"} }
+
+// say sends a message of a node.
+func (w *world) say(n *testNode, kind string, v any) {
+	w.t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.hub.Inbound(n.id, kind, data)
+}

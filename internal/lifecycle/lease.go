@@ -47,6 +47,12 @@ type Lease struct {
 	StartedMs  int64          `json:"started,omitzero"`
 	ReportedMs int64          `json:"reported,omitzero"`
 
+	// Of tasks whose results may be run again.
+	Secret  string       `json:"secret,omitempty"`  // decides, when it is revealed, whether it is drawn
+	Drawn   bool         `json:"drawn,omitzero"`    // its result is to be run again
+	Checks  core.LeaseID `json:"checks,omitzero"`   // the drawn lease that this one was made to check
+	Reserve core.Money   `json:"reserved,omitzero"` // kept of the budget for its check
+
 	// Set by the report.
 	Failure string      `json:"fail,omitempty"` // error text if the run failed
 	Result  core.Digest `json:"result,omitzero"`
@@ -67,6 +73,9 @@ func (l *Lease) Live() bool {
 // Counted reports whether the lease draws on the budget: it may yet be paid,
 // or has been granted pay.
 func (l *Lease) Counted() bool { return l.Live() || l.State == Reported || l.State == Passed }
+
+// Claim is what the lease keeps of the budget.
+func (l *Lease) Claim() core.Money { return l.Price + l.Reserve }
 
 // Move takes the lease to a new state. It fails, changing nothing, when the
 // state machine does not allow it.

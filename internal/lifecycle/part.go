@@ -43,6 +43,16 @@ func (p *Part) Lease(id core.LeaseID) *Lease {
 	return nil
 }
 
+// Drawn returns the lease whose result is to be run again, or nil.
+func (p *Part) Drawn() *Lease {
+	for i := range p.Leases {
+		if p.Leases[i].Drawn {
+			return &p.Leases[i]
+		}
+	}
+	return nil
+}
+
 // Live counts the leases that may still deliver.
 func (p *Part) Live() (n int) {
 	for i := range p.Leases {

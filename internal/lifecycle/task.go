@@ -30,13 +30,42 @@ type Terms struct {
 	MaxAttempts     int        `json:"attempts"`          // of each replica
 	LostAfterMs     int64      `json:"lost_after"`
 	Replace         bool       `json:"replace,omitzero"`
-	Method          string     `json:"method"`
+	Method          Method     `json:"method"`
 	Replicas        int        `json:"replicas"`
 	Agree           int        `json:"agree"`
+	Rate            int64      `json:"rate,omitzero"`  // of results run again, in millionths
+	Span            int        `json:"span,omitzero"`  // tokens of an answer that are run again; 0: the whole
+	Nonce           string     `json:"nonce,omitzero"` // the requester's, for the draw
 	LatencyMs       int64      `json:"latency,omitzero"`
 	PenaltyPerMille int        `json:"penalty,omitzero"`
 	MaxCost         core.Money `json:"max_cost"`
 }
+
+// Method is how results are verified.
+type Method string
+
+// Methods of verification.
+const (
+	None      Method = "none"
+	Quorum    Method = "quorum"    // every part by several owners
+	Reexecute Method = "reexecute" // a sample, drawn afterwards, by another owner
+)
+
+// Compared reports whether one owner's results may be held against another's.
+func (t *Terms) Compared() bool { return t.Method != None }
+
+// Payable is how many leases of a part may be paid. Of a result that is run
+// again that is the work, and what showed who was right.
+func (t *Terms) Payable() int {
+	if t.Method == Reexecute {
+		return disputants
+	}
+	return t.Replicas
+}
+
+// disputants are the owners that it takes to settle a dispute: two who differ,
+// and a third.
+const disputants = 3
 
 // Task is a task without its parts.
 type Task struct {

@@ -8,6 +8,7 @@
 //	plant_ack      the hub acknowledges a report before it is durable
 //	plant_commit   a request is answered before its transaction is committed
 //	plant_pay      a verdict is paid before a checkpoint covers it
+//	plant_draw     no result is drawn to be run again
 //	plant_spread   replicas of one part may share an owner
 //	plant_send     a node sends a report before it has stored it
 //	plant_resign   the log's tree gets a leaf that was signed again

@@ -13,12 +13,14 @@ type Want struct {
 	Logs []tlog.Key // trusted; see ParseTrustedRoot
 	// Key is the expected signer. Zero: the key in the log entry is used, which
 	// proves integrity but not who signed.
-	Key       Key
-	Type      string       // ExecutionType or VerdictType
-	Lease     core.LeaseID // and, if given, it is this lease's task, nonce and result
-	Task      core.TaskID
-	Nonce     string
-	Result    core.Digest // of the result's bytes
+	Key    Key
+	Type   string       // ExecutionType or VerdictType
+	Lease  core.LeaseID // and, if given, it is this lease's task, nonce and result
+	Task   core.TaskID
+	Nonce  string
+	Result core.Digest // of the result's bytes
+	// Commits come from the receipt that a verdict is about: see Report.Commits.
+	Commits   Commits
 	Seen      Seen
 	Witnesses []tlog.Witness // each must have cosigned
 }
@@ -68,6 +70,7 @@ var steps = []struct {
 	{"task", (*checker).task},
 	{"nonce", (*checker).nonce},
 	{"result", (*checker).result},
+	{"draw", (*checker).lots},
 	{"entry", (*checker).logEntry},
 	{"inclusion", (*checker).inclusion},
 	{"log", (*checker).log},

@@ -14,6 +14,7 @@ var (
 	ErrTask       = errors.New("receipt is for another task")
 	ErrNonce      = errors.New("nonce does not match")
 	ErrSubject    = errors.New("result digest ≠ subject")
+	ErrDraw       = errors.New("the draw did not fall as the verdict says")
 	ErrEntry      = errors.New("log entry does not match the envelope")
 	ErrInclusion  = errors.New("inclusion proof does not hold")
 	ErrLog        = errors.New("log is not trusted")

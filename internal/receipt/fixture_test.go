@@ -11,6 +11,7 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 
 	"atoll/internal/core"
+	"atoll/internal/draw"
 	"atoll/internal/tlog"
 )
 
@@ -77,6 +78,16 @@ func exampleVerdict() *Verdict {
 		{Lease: 1_000_000, Task: 77, Node: "paris-1", LogIndex: 3, Receipt: core.DigestOf([]byte("r")), Result: core.DigestOf(testResult), Method: "quorum", Outcome: Passed, Transfer: 9, PayMicro: 30_000},
 		{Lease: 1_000_001, Task: 77, Node: "bonn-1", LogIndex: 4, Result: core.DigestOf([]byte("lie")), Method: "quorum", Outcome: Rejected, Reason: "2 of 3 owners agree on another result"},
 	}}
+}
+
+// drawnVerdict is on a result that is drawn to be run again, and on the check.
+func drawnVerdict() *Verdict {
+	v := exampleVerdict()
+	work, check := &v.Leases[0], &v.Leases[1]
+	work.Method, work.Draw = "reexecute", &Draw{Rate: 500_000, Nonce: "mine", Secret: "00112233445566778899aabbccddeeff"}
+	work.Draw.Drawn = draw.Cast(work.Draw.Secret, work.Draw.Nonce, work.Receipt).Under(work.Draw.Rate)
+	check.Method, check.Checks = "reexecute", work.Lease
+	return v
 }
 
 // testLog is a log of 300 leaves whose last one but forty can be chosen.

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"atoll/internal/core"
+	"atoll/internal/draw"
 )
 
 // Names on the wire.
@@ -50,9 +51,12 @@ type ExecutedLease struct {
 	Model   core.Digest  `json:"model"`
 	Params  core.Digest  `json:"params,omitzero"`
 	// Result is the digest of the result, or of Error if the lease failed.
-	Result         core.Digest `json:"result"`
-	Engine         string      `json:"engine"`
-	Nonce          string      `json:"nonce"` // as given in the lease
+	Result core.Digest `json:"result"`
+	Engine string      `json:"engine"`
+	Nonce  string      `json:"nonce"` // as given in the lease
+	// Commit, as given in the lease, holds the hub to the secret that decides
+	// whether the result is run again: see package draw.
+	Commit         core.Digest `json:"commit,omitzero"`
 	Outcome        Outcome     `json:"outcome"`
 	Error          string      `json:"error,omitempty"`
 	StartedMs      int64       `json:"started_ms"`
@@ -106,6 +110,18 @@ type JudgedLease struct {
 	// Transfer is the payment that the verdict grants, of PayMicro micro-credits.
 	Transfer core.TransferID `json:"transfer,omitzero"`
 	PayMicro int64           `json:"pay_micro"`
+	// Of results of which a sample is run again: how the lot fell on this one, or
+	// else the lease that this one was made to check.
+	Draw   *Draw        `json:"draw,omitempty"`
+	Checks core.LeaseID `json:"checks,omitzero"`
+}
+
+// Draw is what it takes to draw again: see package draw.
+type Draw struct {
+	Rate   int64  `json:"rate_ppm"`        // of results that are run again, in millionths
+	Nonce  string `json:"nonce,omitempty"` // the requester's
+	Secret string `json:"secret"`          // of which the receipt has the hash
+	Drawn  bool   `json:"drawn"`
 }
 
 // fault is what is wrong with a statement's content.
@@ -209,7 +225,7 @@ func (v *Verdict) check() error {
 
 func (l *JudgedLease) check() error {
 	switch {
-	case l.Lease <= 0 || l.Task <= 0 || l.Part < 0:
+	case l.Lease <= 0 || l.Task <= 0 || l.Part < 0 || l.Checks < 0:
 		return fault("lease and task must be IDs, part not negative")
 	case l.LogIndex < 0:
 		return fault("log index of the receipt is negative")
@@ -223,6 +239,14 @@ func (l *JudgedLease) check() error {
 		return fault("pay without a transfer, or for a rejected lease")
 	case len(l.Reason) > MaxError || !utf8.ValidString(l.Reason):
 		return fault("reason is not UTF-8 of at most %d bytes", MaxError)
+	}
+	if d := l.Draw; d != nil {
+		if d.Rate < 1 || d.Rate > draw.Always {
+			return fault("draw at a rate of %d millionths, want 1 to %d", d.Rate, draw.Always)
+		}
+		if err := checkTexts(text{"secret", d.Secret, false}, text{"nonce", d.Nonce, true}); err != nil {
+			return err
+		}
 	}
 	return checkTexts(text{"node", string(l.Node), false}, text{"method", l.Method, false})
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"atoll/internal/core"
+	"atoll/internal/draw"
 	"atoll/internal/tlog"
 )
 
@@ -46,6 +47,7 @@ func makeVectors(t testing.TB) *maker {
 		m.files[name] = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	}
 	m.good()
+	m.draws()
 	m.wants()
 	m.bundles()
 	m.statements()
@@ -109,6 +111,44 @@ func (m *maker) good() {
 	m.add("verdict", "", w, b)
 	w.Nonce = testNonce
 	m.vectors = append(m.vectors, vector{Name: "verdict has no nonce", Bundle: "verdict.sigstore.json", Want: w, Fails: "nonce"})
+}
+
+// draws are verdicts on results of which a sample is run again.
+func (m *maker) draws() {
+	secret := drawnVerdict().Leases[0].Draw.Secret
+	for _, x := range []struct {
+		name, fails string
+		commit      core.Digest
+		change      func(*JudgedLease)
+	}{
+		{"draw", "", draw.Commit(secret), func(*JudgedLease) {}},
+		{"draw without the receipt", "", core.Digest{}, func(*JudgedLease) {}},
+		{"draw that fell otherwise", "draw", draw.Commit(secret), func(l *JudgedLease) { l.Draw.Drawn = !l.Draw.Drawn }},
+		{"draw by a secret chosen later", "draw", draw.Commit("another"), func(*JudgedLease) {}},
+		{"draw not told", "draw", draw.Commit(secret), func(l *JudgedLease) { l.Draw = nil }},
+		{"draw over a receipt not named", "draw", draw.Commit(secret), func(l *JudgedLease) { l.Receipt = core.Digest{} }},
+		{"draw at no rate", "statement", core.Digest{}, func(l *JudgedLease) { l.Draw.Rate = 0 }},
+	} {
+		v := drawnVerdict()
+		x.change(&v.Leases[0])
+		payload := must[[]byte](m.t)(json.Marshal(statementOf(v)))
+		b, w := m.inLog(signRaw(m.t, m.signer, payload), m.want())
+		w.Type, w.Nonce = VerdictType, ""
+		if !x.commit.IsZero() {
+			w.Commits = Commits{core.DigestOf([]byte("r")), map[core.LeaseID]core.Digest{v.Leases[0].Lease: x.commit}}
+		}
+		m.add(x.name, x.fails, w, b)
+	}
+}
+
+// statementOf is what encode writes, also of a predicate that it would refuse.
+func statementOf(v *Verdict) statement[predicate] {
+	s := statement[predicate]{Type: statementType, PredicateType: VerdictType, Predicate: v, Subject: make([]subject, len(v.Leases))}
+	for i, c := range v.claims() {
+		s.Subject[i].Name = c.lease.String()
+		s.Subject[i].Digest.SHA256 = c.result.Hex()
+	}
+	return s
 }
 
 // wants are of the good bundle, and ask for something else.

@@ -207,8 +207,11 @@ func (w *World) newJob(c *client, i int) *job {
 	if parts > 1 {
 		spec.Split = &api.Split{Lines: 1}
 	}
-	if w.chance(0.6) {
+	switch n := r.IntN(10); {
+	case n < 5:
 		spec.Verification = &api.Verification{Method: "quorum", Replicas: 2 + r.IntN(2)}
+	case n < 8:
+		spec.Verification = &api.Verification{Method: "reexecute", Rate: 1} // less would be drawn anew in each run
 	}
 	if w.chance(0.3) {
 		spec.Residency = [][]string{{"EU"}, {"DE"}, {"US", "JP"}}[r.IntN(3)]

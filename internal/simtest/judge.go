@@ -134,9 +134,9 @@ func (w *World) judgePart(j *job, t *taskRows, p *lifecycle.Part) {
 		if l.Live() || (l.State == lifecycle.Reported) {
 			w.violation("%s of %s is still %s, its part is %s", l.ID, t.ID, l.State, p.State)
 		}
-		if l.State == lifecycle.Passed || (l.State == lifecycle.Rejected && t.Terms.Replicas > 1) {
+		if l.State == lifecycle.Passed || (l.State == lifecycle.Rejected && t.Terms.Compared() && !lone(t, p, l)) {
 			// All of a part's verdicts fall at once, so all of these counted at once.
-			if other, twice := owners[l.Owner]; twice && t.Terms.Replicas > 1 {
+			if other, twice := owners[l.Owner]; twice && t.Terms.Compared() {
 				w.violation("%s and %s are replicas of one part of %s, and both of %s", other, l.ID, t.ID, l.Owner)
 			}
 			owners[l.Owner] = l.ID
@@ -150,14 +150,24 @@ func (w *World) judgePart(j *job, t *taskRows, p *lifecycle.Part) {
 			}
 		}
 	}
-	if passed > t.Terms.Replicas {
-		w.violation("%s part %d: %d leases have passed for %d replicas", t.ID, p.Index, passed, t.Terms.Replicas)
+	if passed > t.Terms.Payable() {
+		w.violation("%s part %d: %d leases have passed, at most %d may", t.ID, p.Index, passed, t.Terms.Payable())
 	}
 	w.judgeTruth(j, t, p, len(liars))
 }
 
-// judgeTruth: what a quorum agrees on is true unless enough of its owners lie
-// together.
+// lone reports whether a lease failed before there was anything to compare it with:
+// another owner's result, or one that was drawn to be run again.
+func lone(t *taskRows, p *lifecycle.Part, l *lifecycle.Lease) bool {
+	if t.Terms.Method != lifecycle.Reexecute || l.Failure == "" {
+		return false
+	}
+	tried := p.Drawn()
+	return tried == nil || l.Attempt < tried.Attempt
+}
+
+// judgeTruth: what a quorum agrees on, or two owners after one another, is true
+// unless enough of them lie together. A result that rests on fewer says so.
 func (w *World) judgeTruth(j *job, t *taskRows, p *lifecycle.Part, liars int) {
 	if p.State != lifecycle.PartSucceeded {
 		return
@@ -168,8 +178,12 @@ func (w *World) judgeTruth(j *job, t *taskRows, p *lifecycle.Part, liars int) {
 	if !w.plan.conspire {
 		could = min(liars, 1)
 	}
-	if !right && could < t.Terms.Agree {
-		w.violation("%s part %d: a false result, though only %d of its owners lie alike and %d must agree", t.ID, p.Index, could, t.Terms.Agree)
+	must := t.Terms.Agree
+	if t.Terms.Method == lifecycle.Reexecute && p.Reason == "" { // all are drawn
+		must = 2
+	}
+	if !right && could < must {
+		w.violation("%s part %d: a false result, though only %d of its owners lie alike and %d must agree", t.ID, p.Index, could, must)
 	}
 }
 

@@ -19,7 +19,7 @@ func TestPlanted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the hub once for each planted bug; run without -short")
 	}
-	for _, bug := range []string{"dedupe", "ack", "commit", "pay", "spread", "send", "resign"} {
+	for _, bug := range []string{"dedupe", "ack", "commit", "pay", "spread", "send", "resign", "draw"} {
 		t.Run(bug, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), "go", "test", "-tags", "plant_"+bug, "-run", "^TestSeeds$", "-count", "1", ".",

@@ -23,7 +23,7 @@ func (s nodeSigner) Sign(account core.AccountID, done []agent.Finished) (json.Ra
 		l := d.Lease
 		e := receipt.ExecutedLease{
 			Lease: l.ID, Task: l.Task, Part: l.Part, Attempt: l.Attempt, Input: l.Input, Model: l.Model, Params: l.ParamsHash, Result: d.Result,
-			Engine: l.Engine, Nonce: l.Nonce, Outcome: receipt.OK, StartedMs: d.Started.UnixMilli(), FinishedMs: d.Finished.UnixMilli(),
+			Engine: l.Engine, Nonce: l.Nonce, Commit: l.Commit, Outcome: receipt.OK, StartedMs: d.Started.UnixMilli(), FinishedMs: d.Finished.UnixMilli(),
 			PriceMicro: int64(l.Price), RegionDeclared: s.n.offer.Country, Residency: l.Residency,
 		}
 		if d.Failure != "" {

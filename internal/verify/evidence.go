@@ -11,8 +11,9 @@ import (
 type evidence struct {
 	terms *lifecycle.Terms
 	part  *lifecycle.Part
-	// replicas is how many results are wanted, agree how many must be equal.
-	replicas, agree int
+	// replicas is how many results are wanted, agree how many must be equal, most
+	// how many owners may be asked, and paid, before it is given up.
+	replicas, agree, most int
 
 	reported []*lifecycle.Lease // results, and failures that count as such
 	live     int                // leases that may still deliver
@@ -20,7 +21,10 @@ type evidence struct {
 }
 
 func gather(t *lifecycle.Terms, p *lifecycle.Part) *evidence {
-	e := &evidence{terms: t, part: p, replicas: t.Replicas, agree: t.Agree}
+	e := &evidence{terms: t, part: p, replicas: t.Replicas, agree: t.Agree, most: t.Replicas}
+	if p.Drawn() != nil {
+		e.replicas, e.agree, e.most = 2, 2, t.Payable()
+	}
 	for i := range p.Leases {
 		l := &p.Leases[i]
 		switch {
@@ -35,6 +39,9 @@ func gather(t *lifecycle.Terms, p *lifecycle.Part) *evidence {
 	}
 	return e
 }
+
+// unchecked reports whether there is nothing but the drawn result itself.
+func (e *evidence) unchecked() bool { return len(e.reported) == 1 && e.reported[0].Drawn }
 
 func same(a, b *lifecycle.Lease) bool {
 	return a.Result == b.Result && (a.Failure == "") == (b.Failure == "")
@@ -83,8 +90,11 @@ func (e *evidence) tally(l *lifecycle.Lease) string {
 // shortfall says that fewer owners have reported than the task asks for: those
 // who read the verdict shall not take less evidence for all of it.
 func (e *evidence) shortfall() string {
-	if len(e.reported) >= e.replicas {
+	switch {
+	case len(e.reported) >= e.replicas:
 		return ""
+	case e.unchecked():
+		return "; it was drawn to be run again, but no other owner could be had"
 	}
 	return fmt.Sprintf("; %d were asked for, and no more could be had", e.replicas)
 }

@@ -1,9 +1,17 @@
 // Package verify decides, from what nodes reported, which results count: the
 // verdict that gates every payment. It also keeps nodes' reputation. It is pure.
 //
-// One rule serves "none" and "quorum": a part has k replicas (1 for none), and
-// a result counts when a of them, each of another owner, are equal. Nothing is
+// One rule serves all methods: a part has k replicas, and a result counts when a
+// of them, each of another owner, are equal. Under "none" both are 1, under
+// "quorum" they are the task's. Under "reexecute" both are 1, unless the result
+// is drawn to be run again (see package draw): then both are 2. Nothing is
 // decided while a replica is still out, so that none can copy another.
+//
+// If the two of a re-execution differ, a third owner is asked, and further ones
+// as long as there are attempts; who disagrees with two that agree is wrong. If
+// no other owner can be had in time, a drawn result that nobody contradicts
+// stands and is paid, and says that it rests on one owner; contradicted, it
+// fails with nobody paid and nobody blamed.
 package verify
 
 import (
@@ -46,20 +54,24 @@ func (Failed) outcome()  {}
 
 // Verdict is what becomes of one reported lease.
 type Verdict struct {
-	Lease  core.LeaseID
-	Pass   bool
-	Wrong  bool // the result differs from the agreed one: counts against the node
-	Pay    core.Money
-	Reason string
+	Lease     core.LeaseID
+	Pass      bool
+	Confirmed bool // another owner has said the same: counts for the node
+	Wrong     bool // the result differs from the agreed one: counts against the node
+	Pay       core.Money
+	Reason    string
 }
 
 // Judge looks at a part that has not ended, and changes nothing. last says that
 // no further lease can be had, so that what is there must do.
 func Judge(t *lifecycle.Terms, p *lifecycle.Part, last bool) Judgement {
 	e := gather(t, p)
-	left := e.replicas*t.MaxAttempts - p.Attempts()
+	left := e.most*t.MaxAttempts - p.Attempts()
 	if last {
 		left = 0
+	}
+	if left <= 0 && e.unchecked() {
+		e.agree = 1
 	}
 	missing := e.replicas - e.live - len(e.reported)
 	win := e.agreed()

@@ -13,7 +13,7 @@ import (
 
 // part builds a part from a line such as "a:r=x b:r=x c:live d:lost e:f=boom":
 // one lease each, owned by the letter before the colon; r= is a reported
-// result, f= a reported failure.
+// result, drawn= one that is to be run again, f= a reported failure.
 func part(t *testing.T, line string) *lifecycle.Part {
 	t.Helper()
 	p := &lifecycle.Part{State: lifecycle.PartRunning}
@@ -21,6 +21,11 @@ func part(t *testing.T, line string) *lifecycle.Part {
 		owner, what, _ := strings.Cut(w, ":")
 		l := lifecycle.Lease{ID: core.LeaseID(i + 1), Node: core.NodeID(owner), Owner: core.AccountID(owner), Price: 100, OfferedMs: 1000}
 		kind, value, _ := strings.Cut(what, "=")
+		if kind == "drawn" {
+			kind, l.Drawn = "r", true
+		} else if tried := p.Drawn(); tried != nil {
+			l.Checks = tried.ID
+		}
 		switch kind {
 		case "live":
 			l.State = lifecycle.Offered
@@ -40,6 +45,7 @@ func TestJudge(t *testing.T) {
 	t.Parallel()
 	none := lifecycle.Terms{Method: "none", Replicas: 1, Agree: 1, MaxAttempts: 3}
 	quorum := lifecycle.Terms{Method: "quorum", Replicas: 3, Agree: 2, MaxAttempts: 2}
+	again := lifecycle.Terms{Method: lifecycle.Reexecute, Replicas: 1, Agree: 1, MaxAttempts: 1, Rate: 100_000}
 	for _, c := range []struct {
 		name, leases string
 		terms        lifecycle.Terms
@@ -70,6 +76,23 @@ func TestJudge(t *testing.T) {
 		{"nobody paid more than the replicas", "a:r=x b:r=x c:r=x d:r=x", quorum, false, "ok x pass=1,2,3 reject=4"},
 		{"attempts run out", "a:lost b:lost c:lost d:lost e:lost f:lost", quorum, false, "fail 6 attempts used up: no node could be had pass= reject="},
 		{"never placed is a failure, not an empty success", "", quorum, true, "fail no node could be had pass= reject="},
+
+		{"one owner works", "", again, false, "need=1"},
+		{"not drawn", "a:r=x", again, false, "ok x pass=1 reject="},
+		{"drawn", "a:drawn=x", again, false, "need=1"},
+		{"its check is out", "a:drawn=x b:live", again, false, "wait"},
+		{"confirmed", "a:drawn=x b:r=x", again, false, "ok x pass=1,2 reject="},
+		{"contradicted", "a:drawn=x b:r=y", again, false, "need=1"},
+		{"contradicted by a failure", "a:drawn=x b:f=boom", again, false, "need=1"},
+		{"the third is for the work", "a:drawn=x b:r=y c:r=x", again, false, "ok x pass=1,3 reject=2!"},
+		{"the third is for the check", "a:drawn=x b:r=y c:r=y", again, false, "ok y pass=2,3 reject=1!"},
+		{"a check that failed where two did not", "a:drawn=x b:f=boom c:r=x", again, false, "ok x pass=1,3 reject=2!"},
+		{"a check that was lost", "a:drawn=x b:lost", again, false, "need=1"},
+		{"checks that were lost until none are left", "a:drawn=x b:lost c:lost", again, false, "ok x pass=1 reject="},
+		{"no other owner in time", "a:drawn=x", again, true, "ok x pass=1 reject="},
+		{"contradicted, and no third in time", "a:drawn=x b:r=y", again, true, "fail 2 attempts used up: no 2 of 2 owners agree pass= reject=1,2"},
+		{"three opinions", "a:drawn=x b:r=y c:r=z", again, false, "fail 3 attempts used up: no 2 of 3 owners agree pass= reject=1,2,3"},
+		{"a lone failure is no more than that", "a:f=boom", again, false, "fail 1 attempts used up: boom pass= reject=1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -120,6 +143,9 @@ func TestPayOnlyAgreement(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		replicas := rapid.IntRange(1, 5).Draw(t, "replicas")
 		terms := lifecycle.Terms{Replicas: replicas, Agree: rapid.IntRange(replicas/2+1, replicas).Draw(t, "agree"), MaxAttempts: rapid.IntRange(1, 3).Draw(t, "attempts")}
+		if rapid.Bool().Draw(t, "reexecute") {
+			terms.Method, terms.Replicas, terms.Agree = lifecycle.Reexecute, 1, 1
+		}
 		p := &lifecycle.Part{State: lifecycle.PartRunning}
 		for i := range rapid.IntRange(0, 8).Draw(t, "leases") {
 			l := lifecycle.Lease{ID: core.LeaseID(i + 1), Price: 10}
@@ -129,6 +155,7 @@ func TestPayOnlyAgreement(t *testing.T) {
 				if rapid.IntRange(0, 5).Draw(t, "fails") == 0 {
 					l.Failure = "boom"
 				}
+				l.Drawn = terms.Method == lifecycle.Reexecute && l.Failure == "" && p.Drawn() == nil && rapid.Bool().Draw(t, "drawn")
 			}
 			p.Leases = append(p.Leases, l)
 		}
@@ -153,8 +180,8 @@ func TestPayOnlyAgreement(t *testing.T) {
 				t.Fatalf("paid without agreement: %+v", j)
 			}
 		}
-		if paid > terms.Replicas {
-			t.Fatalf("%d paid for %d replicas", paid, terms.Replicas)
+		if paid > terms.Payable() {
+			t.Fatalf("%d paid, at most %d may be", paid, terms.Payable())
 		}
 		if paid > 0 && paid < terms.Agree {
 			t.Fatalf("%d paid, %d must agree", paid, terms.Agree)
@@ -162,7 +189,7 @@ func TestPayOnlyAgreement(t *testing.T) {
 		if (isAgreed || isFailed) && p.Live() > 0 {
 			t.Fatal("decided while a replica was out")
 		}
-		if isLacking && (lacking.Leases < 1 || p.Attempts()+lacking.Leases > terms.Replicas*terms.MaxAttempts) {
+		if isLacking && (lacking.Leases < 1 || p.Attempts()+lacking.Leases > terms.Payable()*terms.MaxAttempts) {
 			t.Fatalf("asks for %d more after %d attempts", lacking.Leases, p.Attempts())
 		}
 	})
@@ -203,6 +230,26 @@ func TestVerdictTellsOfMissingOwners(t *testing.T) {
 	j := Judge(&terms, part(t, "a:f=boom b:f=boom"), true)
 	if want := "2 of 2 owners report: boom; 3 were asked for, and no more could be had"; j.Outcome != (Failed{want}) {
 		t.Errorf("%+v, want %q", j.Outcome, want)
+	}
+}
+
+// What a result that is run again rests on is said, and what it does not rest on.
+func TestVerdictTellsOfTheDraw(t *testing.T) {
+	t.Parallel()
+	terms := lifecycle.Terms{Method: lifecycle.Reexecute, Replicas: 1, Agree: 1, MaxAttempts: 1, Rate: 100_000}
+	for leases, want := range map[string]struct {
+		reason, note string
+		confirmed    bool
+	}{
+		"a:r=x":                   {"not drawn to be run again", "", false},
+		"a:drawn=x b:r=x":         {"run again: 2 of 2 owners agree", "", true},
+		"a:drawn=x b:r=y c:r=x":   {"run again: 2 of 3 owners agree", "", true},
+		"a:drawn=x b:lost c:lost": {"1 of 1 owners agree; it was drawn to be run again, but no other owner could be had", "1 of 1 owners agree; it was drawn to be run again, but no other owner could be had", false},
+	} {
+		j := Judge(&terms, part(t, leases), true)
+		if v := j.Verdicts[0]; v.Reason != want.reason || v.Confirmed != want.confirmed || note(j) != want.note {
+			t.Errorf("%s: %+v, note %q", leases, v, note(j))
+		}
 	}
 }
 

@@ -19,11 +19,11 @@ func (e *evidence) decide(win *lifecycle.Lease) (vs []Verdict) {
 			v.Wrong, v.Reason = true, fmt.Sprintf("result %s differs from %s, on which %s", l.Result.Short(), win.Result.Short(), e.tally(win))
 		case l.Failure != "":
 			v.Reason = "the part's own failure, as agreed: " + l.Failure
-		case paid == e.replicas:
+		case paid == e.most:
 			v.Reason = "agrees, but the part's replicas are already paid"
 		default:
 			paid++
-			v.Pass = true
+			v.Pass, v.Confirmed = true, e.count(win) > 1
 			v.Pay, v.Reason = pay(e.terms, l)
 			v.Reason = e.passed(win) + v.Reason
 		}
@@ -34,7 +34,12 @@ func (e *evidence) decide(win *lifecycle.Lease) (vs []Verdict) {
 
 // passed says what a result that passes rests on.
 func (e *evidence) passed(win *lifecycle.Lease) string {
-	if e.replicas == 1 {
+	switch {
+	case e.terms.Method == lifecycle.Reexecute && e.replicas == 1:
+		return "not drawn to be run again"
+	case e.terms.Method == lifecycle.Reexecute && !e.unchecked():
+		return "run again: " + e.tally(win)
+	case e.replicas == 1:
 		return "accepted without verification, as the task asks"
 	}
 	return e.tally(win)

@@ -48,7 +48,7 @@ func (s *Statements) executed(d *Finished) receipt.ExecutedLease {
 	e := receipt.ExecutedLease{
 		Lease: l.ID, Task: l.Task, Part: l.Part, Attempt: l.Attempt,
 		Input: l.Input, Model: l.Model, Params: l.ParamsHash, Result: d.Result,
-		Engine: l.Engine, Nonce: l.Nonce, Outcome: receipt.OK,
+		Engine: l.Engine, Nonce: l.Nonce, Commit: l.Commit, Outcome: receipt.OK,
 		StartedMs: d.Started.UnixMilli(), FinishedMs: d.Finished.UnixMilli(),
 		Usage: receipt.Usage{
 			CPUMs:   max(d.Usage.CPU.Milliseconds(), 0),

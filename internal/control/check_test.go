@@ -1,0 +1,373 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"atoll/api"
+	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/draw"
+	"atoll/internal/receipt"
+	"atoll/internal/request"
+)
+
+func reexecute(rate float64) func(*api.TaskSpec) {
+	return func(s *api.TaskSpec) {
+		s.Verification = &api.Verification{Method: "reexecute", Rate: rate, Nonce: "mine"}
+	}
+}
+
+// out returns the only lease that is out anywhere, and its node.
+func (w *world) out() (*testNode, bus.Lease) {
+	w.t.Helper()
+	var node *testNode
+	var lease bus.Lease
+	for _, n := range w.nodes {
+		for _, l := range w.leases(n.id) {
+			if node != nil {
+				w.t.Fatalf("%s and %s are out", lease.ID, l.ID)
+			}
+			node, lease = n, l
+		}
+	}
+	if node == nil {
+		w.t.Fatal("no lease is out")
+	}
+	return node, lease
+}
+
+// judged opens a lease's verdict and receipt as a stranger does, and casts the lot
+// again.
+func (w *world) judged(id core.LeaseID) receipt.JudgedLease {
+	w.t.Helper()
+	v := request.Viewer{Account: "demo"}
+	bundle, err := w.hub.Receipt(w.t.Context(), v, id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	report, _ := receipt.Check(bundle, receipt.Want{})
+	commits := report.Commits()
+	if bundle, err = w.hub.Verdict(w.t.Context(), v, id); err != nil {
+		w.t.Fatal(err)
+	}
+	report, err = receipt.Check(bundle, receipt.Want{Commits: commits})
+	if errors.Is(err, receipt.ErrDraw) {
+		w.t.Fatal(err)
+	}
+	for _, l := range report.Verdict.Leases {
+		if l.Lease == id {
+			return l
+		}
+	}
+	w.t.Fatalf("the verdict does not speak of %s", id)
+	return receipt.JudgedLease{}
+}
+
+func three(t *testing.T) *world {
+	w := newWorld(t)
+	w.join("n1", "alice", "DE", 1000)
+	w.join("n2", "bob", "DE", 2000)
+	w.join("n3", "carol", "DE", 3000)
+	return w
+}
+
+// The work is done once; drawn, it is done again by another owner from a lease
+// that differs in random bytes only; both are paid, and the draw can be repeated.
+func TestReexecuteConfirms(t *testing.T) {
+	t.Parallel()
+	w := three(t)
+	id := w.mustSubmit(reexecute(1)).ID
+	n, work := w.out()
+	w.report(n, work, "x", nil)
+	if got := w.task(id); got.Ended() {
+		t.Fatalf("done before its check: %+v", got)
+	}
+	m, check := w.out()
+	if m.owner == n.owner {
+		t.Errorf("%s checks its own work", n.owner)
+	}
+	if check.Attempt != work.Attempt || check.Input != work.Input || string(check.Data) != string(work.Data) || check.Commit.IsZero() || check.Commit == work.Commit || check.ExecutionMs != work.ExecutionMs || check.Part != work.Part {
+		t.Errorf("the check can be told from work:\n%+v\n%+v", work, check)
+	}
+	w.report(m, check, "x", nil)
+	w.settle()
+	w.audit()
+	got := w.task(id)
+	if got.State != "succeeded" || got.Cost.Paid != n.price+m.price || got.Cost.Refunded != got.Cost.Max-got.Cost.Paid {
+		t.Errorf("%+v", got)
+	}
+	j := w.judged(work.ID)
+	if j.Draw == nil || !j.Draw.Drawn || j.Draw.Rate != draw.Always || j.Draw.Nonce != "mine" || draw.Commit(j.Draw.Secret) != work.Commit {
+		t.Errorf("the work's draw: %+v", j.Draw)
+	}
+	if c := w.judged(check.ID); c.Draw != nil || c.Checks != work.ID || c.Method != "reexecute" {
+		t.Errorf("the check's verdict: %+v", c)
+	}
+	if a, b := w.hub.nodes[n.id].doc.Reputation, w.hub.nodes[m.id].doc.Reputation; a.Mean() <= 0.5 || b.Mean() <= 0.5 {
+		t.Error("a confirmed result does not count for its nodes")
+	}
+}
+
+// What is not drawn passes at once, and proves nothing of its node.
+func TestReexecuteNotDrawn(t *testing.T) {
+	t.Parallel()
+	w := three(t)
+	id := w.mustSubmit(reexecute(0.000001)).ID
+	n, work := w.out()
+	w.report(n, work, "x", nil)
+	w.settle()
+	w.audit()
+	if got := w.task(id); got.State != "succeeded" || got.Cost.Paid != n.price {
+		t.Errorf("%+v", got)
+	}
+	if j := w.judged(work.ID); j.Draw == nil || j.Draw.Drawn || j.Reason != "not drawn to be run again" {
+		t.Errorf("%+v", j)
+	}
+	if r := w.hub.nodes[n.id].doc.Reputation; r.Mean() != 0.5 {
+		t.Errorf("a record is to be had without any check: %v", r.Mean())
+	}
+}
+
+// A third owner decides. Who is wrong is not paid, is marked, and loses the
+// sampled work that it has not delivered.
+func TestReexecuteCatches(t *testing.T) {
+	t.Parallel()
+	for name, results := range map[string][3]string{"the worker lies": {"lie", "x", "x"}, "the checker lies": {"x", "lie", "x"}, "the checker fails": {"x", "fail:boom", "x"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := three(t)
+			id := w.mustSubmit(reexecute(1)).ID
+			var liar *testNode
+			var other core.TaskID
+			var owners []core.AccountID
+			for _, result := range results {
+				n, l := w.out()
+				owners = append(owners, n.owner)
+				if result != "x" {
+					// It has other work of the kind, which it has not delivered when it is found out.
+					liar = n
+					for _, x := range w.nodes {
+						if x != liar {
+							x.price += 10_000
+							w.beat(x)
+						}
+					}
+					other = w.mustSubmit(func(s *api.TaskSpec) {
+						reexecute(1)(s)
+						s.Budget = &api.Budget{MaxCost: 8000} // the others ask for more than half of it
+					}).ID
+					if got := w.leases(liar.id); len(got) != 1 {
+						t.Fatalf("%d leases for %s", len(got), liar.id)
+					}
+				}
+				w.report(n, l, result, nil)
+			}
+			w.settle()
+			w.audit()
+			if owners[0] == owners[1] || owners[1] == owners[2] || owners[0] == owners[2] {
+				t.Fatalf("asked %v", owners)
+			}
+			got := w.task(id)
+			leases, _, err := w.hub.Leases(t.Context(), request.Viewer{Account: "demo"}, id, request.Page{Limit: 10})
+			if err != nil || got.State != "succeeded" {
+				t.Fatalf("%+v, %v", got, err)
+			}
+			var paid core.Money
+			for _, l := range leases {
+				if (l.State == "passed") != (l.Node != liar.id) {
+					t.Errorf("%s by %s: %s", l.ID, l.Node, l.Reason)
+				}
+				paid += l.Pay
+			}
+			if paid != got.Cost.Paid || w.balance(liar.owner).Available != 0 {
+				t.Errorf("paid %s, granted %s, the liar has %s", got.Cost.Paid, paid, w.balance(liar.owner).Available)
+			}
+			if d := w.hub.nodes[liar.id].doc; d.Rejected != 1 || d.Reputation.Mean() >= 0.5 {
+				t.Errorf("the liar's record: %+v", d)
+			}
+			if got := w.task(other); got.Parts.Moved != 1 {
+				t.Errorf("the liar keeps work of which only a sample is checked: %+v", got)
+			}
+		})
+	}
+}
+
+// Nobody else is there: the result stands, is paid, and says what it rests on.
+func TestReexecuteWithoutAnotherOwner(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.join("n1", "alice", "DE", 1000)
+	id := w.mustSubmit(func(s *api.TaskSpec) {
+		reexecute(1)(s)
+		s.Timeout = &api.Timeout{Queue: api.Duration(5 * time.Second)}
+	}).ID
+	_, work := w.out()
+	w.report(n, work, "x", nil)
+	for range 8 {
+		w.pass(time.Second)
+		w.beat(n)
+	}
+	w.settle()
+	w.audit()
+	parts, _, err := w.hub.Parts(t.Context(), request.Viewer{Account: "demo"}, id, request.Page{Limit: 1})
+	if err != nil || w.task(id).State != "succeeded" || !strings.Contains(parts[0].Reason, "no other owner could be had") {
+		t.Errorf("%+v, %+v, %v", w.task(id), parts, err)
+	}
+	if j := w.judged(work.ID); !j.Draw.Drawn || !strings.Contains(j.Reason, "no other owner could be had") || j.PayMicro != int64(n.price) {
+		t.Errorf("%+v", j)
+	}
+}
+
+// A lease is given only where as much again is left for its check; what is kept
+// comes back with every end that a lease can have.
+func TestReserveForTheCheck(t *testing.T) {
+	t.Parallel()
+	w := three(t)
+	tight := func(max core.Money) func(*api.TaskSpec) {
+		return func(s *api.TaskSpec) {
+			reexecute(1)(s)
+			s.Budget = &api.Budget{MaxCost: max}
+		}
+	}
+	if got := w.task(w.mustSubmit(tight(1999)).ID); got.State != "placing" || !strings.Contains(got.Reason, "budget") {
+		t.Errorf("%+v", got)
+	}
+	id := w.mustSubmit(tight(3000)).ID
+	task := w.hub.tasks[id]
+	n, work := w.out()
+	if task.Committed != 2*n.price {
+		t.Errorf("%s kept for a lease of %s", task.Committed, n.price)
+	}
+	w.report(n, work, "x", nil)
+	m, check := w.out()
+	if task.Committed != n.price+m.price {
+		t.Errorf("%s kept while the check is out, want %s", task.Committed, n.price+m.price)
+	}
+	w.say(m, bus.KindStatus, bus.Status{Refused: []bus.Refusal{{Lease: check.ID, Reason: "busy"}}})
+	if task.Committed != 2*n.price {
+		t.Errorf("%s kept when the check was declined", task.Committed)
+	}
+	if _, err := w.hub.Cancel(t.Context(), request.Viewer{Account: "demo"}, id); err != nil {
+		t.Fatal(err)
+	}
+	if task.Committed != 0 || !task.Settled {
+		t.Errorf("%s kept of a cancelled task", task.Committed)
+	}
+	w.audit()
+}
+
+// Over many results the share that is drawn is the rate, and each draw can be
+// repeated; and a restarted hub keeps to what it has drawn.
+func TestDrawnAtTheRate(t *testing.T) {
+	t.Parallel()
+	w := three(t)
+	const tasks, rate = 400, 0.25
+	drawn := 0
+	for range tasks {
+		id := w.mustSubmit(func(s *api.TaskSpec) {
+			reexecute(rate)(s)
+			s.Budget = &api.Budget{MaxCost: 10_000}
+		}).ID
+		n, work := w.out()
+		w.report(n, work, "x", nil)
+		if got := w.task(id); got.Ended() {
+			continue
+		}
+		if drawn++; drawn == 1 {
+			w.sent = nil // it will say again what is out
+			w.reopen()
+		}
+		m, check := w.out()
+		w.report(m, check, "x", nil)
+		if got := w.task(id); !got.Ended() {
+			t.Fatal("confirmed, and not done")
+		}
+		if drawn%20 == 1 {
+			w.settle()
+			w.judged(work.ID)
+		}
+	}
+	if sigmas := math.Abs(float64(drawn)-tasks*rate) / math.Sqrt(tasks*rate*(1-rate)); sigmas > 4 {
+		t.Errorf("%d of %d drawn at a rate of %v: %.1f standard deviations off", drawn, tasks, rate, sigmas)
+	}
+	w.settle()
+	w.audit()
+}
+
+// While a replica or a check is out, nothing shows what another has delivered.
+func TestNothingShowsWhileAnotherIsOut(t *testing.T) {
+	t.Parallel()
+	for name, method := range map[string]func(*api.TaskSpec){"quorum": quorum, "reexecute": reexecute(1)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := three(t)
+			id := w.mustSubmit(method).ID
+			first := w.anyLease()
+			w.report(first.node, first.Lease, "the secret answer", nil)
+			w.settle()
+			secret := []string{"the secret answer", core.DigestOf([]byte("the secret answer")).Hex(), core.DigestOf([]byte("the secret answer")).Short()}
+			if shown := w.shown(id, first.ID); shown == "" || containsAny(shown, secret) {
+				t.Errorf("shown while another is out:\n%s", shown)
+			}
+			for range 2 {
+				if next := w.anyLease(); next.node != nil {
+					w.report(next.node, next.Lease, "the secret answer", nil)
+				}
+			}
+			w.settle()
+			if shown := w.shown(id, first.ID); !containsAny(shown, secret) {
+				t.Errorf("not shown when all is in:\n%s", shown)
+			}
+		})
+	}
+}
+
+type sentLease struct {
+	bus.Lease
+	node *testNode
+}
+
+// anyLease returns one of the leases that are out, of which it forgets none, or a
+// zero one.
+func (w *world) anyLease() (out sentLease) {
+	w.t.Helper()
+	for _, n := range w.nodes {
+		if out.node == nil {
+			if l := w.leases(n.id); len(l) > 0 {
+				out = sentLease{l[0], n}
+			}
+		}
+	}
+	return out
+}
+
+// shown is all that the requester can see of a task, as one text.
+func (w *world) shown(id core.TaskID, lease core.LeaseID) string {
+	w.t.Helper()
+	ctx, v, all := w.t.Context(), request.Viewer{Account: "demo"}, request.Page{Limit: 100}
+	parts, _, err1 := w.hub.Parts(ctx, v, id, all)
+	leases, _, err2 := w.hub.Leases(ctx, v, id, all)
+	receipts, _, err3 := w.hub.Receipts(ctx, v, id, all)
+	events, _, _, err4 := w.hub.Events(ctx, v, id, 0)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		w.t.Fatal(err)
+	}
+	text, err := json.Marshal([]any{w.task(id), parts, leases, receipts, events})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	result, _ := w.hub.PartResult(ctx, v, id, 0) // refusals are wanted here
+	bundle, _ := w.hub.Receipt(ctx, v, lease)
+	verdict, _ := w.hub.Verdict(ctx, v, lease)
+	return string(text) + string(result) + string(bundle) + string(verdict)
+}
+
+func containsAny(text string, words []string) bool {
+	return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(text, word) })
+}

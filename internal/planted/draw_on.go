@@ -1,0 +1,6 @@
+//go:build plant_draw
+
+package planted
+
+// Draw is planted.
+const Draw = true
