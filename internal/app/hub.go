@@ -29,6 +29,7 @@ import (
 	"atoll/internal/durable"
 	"atoll/internal/fetch"
 	"atoll/internal/httpapi/atoll"
+	"atoll/internal/httpapi/conns"
 	"atoll/internal/httpapi/openai"
 	"atoll/internal/identity"
 	"atoll/internal/webhook"
@@ -44,6 +45,7 @@ type HubConfig struct {
 	Advertise string // URL under which nodes and clients reach it; default: the address it listens on
 	NATSPort  int    // of the embedded NATS, on the API's host; 0: a free one; negative: none, only nodes of this process
 	NATS      *ExternalNATS
+	Conns     conns.Config // limits of the API's connections
 	// Private lets data pointers and callbacks go to private and loopback addresses.
 	Private bool
 	Reserve int64 // bytes of the disk that stay free; 0: none
@@ -161,6 +163,10 @@ func (h *Hub) openControl(ctx context.Context, registry *prometheus.Registry) er
 	return nil
 }
 
+// maxHeader bounds a request's header, of which slow callers could fill one for
+// each connection.
+const maxHeader = 64 << 10
+
 // openAPI makes the HTTP server; it answers once Run serves.
 func (h *Hub) openAPI(registry *prometheus.Registry) error {
 	logHandler, err := h.Control.LogHandler()
@@ -178,7 +184,7 @@ func (h *Hub) openAPI(registry *prometheus.Registry) error {
 	if err != nil {
 		return err
 	}
-	h.server = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(h.cfg.Log.Handler(), slog.LevelDebug)}
+	h.server = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(h.cfg.Log.Handler(), slog.LevelDebug)}
 	if h.ca != nil {
 		h.server.TLSConfig, err = h.ca.ServerTLS(h.hosts()...)
 	}

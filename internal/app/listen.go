@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"atoll/internal/core"
+	"atoll/internal/httpapi/conns"
 	"atoll/internal/identity"
 )
 
@@ -29,6 +30,11 @@ func (h *Hub) listen(ctx context.Context) (err error) {
 		if h.ca, err = identity.LoadOrCreateCA(h.path("keys"), time.Now); err != nil {
 			return err
 		}
+	}
+	limits := h.cfg.Conns
+	limits.Plain = h.ca == nil
+	if h.ln, err = conns.Limit(h.ln, limits); err != nil {
+		return err
 	}
 	h.URL, err = advertised(h.cfg.Advertise, scheme, h.ln.Addr().String())
 	return err

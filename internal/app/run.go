@@ -20,6 +20,7 @@ import (
 	"atoll/internal/cli/quickstart"
 	"atoll/internal/core"
 	"atoll/internal/engine/wasm"
+	"atoll/internal/httpapi/conns"
 	"atoll/internal/identity"
 	"atoll/internal/node"
 	"atoll/internal/node/agent"
@@ -53,7 +54,10 @@ func traced(ctx context.Context, service string, f func(*telemetry.Telemetry) er
 }
 
 func hubConfig(c cli.HubConfig, t *telemetry.Telemetry) HubConfig {
-	out := HubConfig{Dir: c.Dir, Listen: c.Listen, Advertise: c.Advertise, NATSPort: c.NATSPort, Private: c.Private, Reserve: c.Reserve, Log: c.Log, Tracer: t.Tracer, Traced: t.Exporting}
+	out := HubConfig{
+		Dir: c.Dir, Listen: c.Listen, Advertise: c.Advertise, NATSPort: c.NATSPort, Private: c.Private, Reserve: c.Reserve,
+		Conns: conns.Config{Total: c.Conns, PerAddress: c.PerPeer}, Log: c.Log, Tracer: t.Tracer, Traced: t.Exporting,
+	}
 	if c.NATS != nil {
 		x := ExternalNATS(*c.NATS)
 		out.NATS = &x

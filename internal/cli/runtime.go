@@ -32,6 +32,8 @@ type HubConfig struct {
 	NATS      *NATSConfig
 	Private   bool   // data pointers and callbacks may go to private addresses
 	Reserve   int64  // bytes of the disk that stay free
+	Conns     int    // to the API at once; 0: the default
+	PerPeer   int    // of them from one address; 0: the default
 	ReadyFile string // written when the API answers; empty: none
 	Log       *slog.Logger
 	OnReady   func(Ready) error // called once, when the API answers

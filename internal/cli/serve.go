@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"atoll/internal/httpapi/conns"
 )
 
 // hubFlags are shared by "hub" and "up".
@@ -22,6 +24,8 @@ func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
 	fl.StringVar(&f.cfg.ReadyFile, "ready-file", "", "`FILE` to write when the API answers: JSON with url, admin_key and nodes")
 	fl.BoolVar(&f.cfg.Private, "allow-private", false, "let data pointers and callbacks go to private addresses, such as 10.0.0.0/8")
 	reserveFlag(cmd, &f.reserve)
+	fl.IntVar(&f.cfg.Conns, "max-connections", 0, fmt.Sprintf("`NUMBER` of connections to the API at once (default: %d)", conns.DefaultTotal))
+	fl.IntVar(&f.cfg.PerPeer, "max-connections-per-address", 0, fmt.Sprintf("`NUMBER` of them from one address or IPv6 /64 network; raise it behind a proxy (default: %d)", conns.DefaultPerAddress))
 	logFlags(cmd, &f.level, &f.logForm)
 	_ = cmd.MarkFlagDirname("dir")
 	_ = cmd.MarkFlagFilename("ready-file")

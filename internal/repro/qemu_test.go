@@ -3,6 +3,7 @@
 package repro_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +12,7 @@ import (
 
 // TestEmulated runs the vectors and rules on other processors, emulated:
 //
-//	apt-get install qemu-user
+//	apt-get install qemu-user-static
 //	go test -tags qemu -run TestEmulated ./internal/repro
 //
 // arm64 covers NEON and Go's fused multiply-add, s390x also big endian, riscv64 and
@@ -27,10 +28,27 @@ func TestEmulated(t *testing.T) {
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("build: %v\n%s", err, out)
 			}
-			out, err := exec.Command(qemu, bin, "-test.run", "TestVectors|TestGolden|FollowsRule").CombinedOutput()
+			emulator, err := emulatorOf(qemu)
 			if err != nil {
-				t.Fatalf("%s: %v\n%s", qemu, err, out)
+				t.Fatal(err)
+			}
+			out, err := exec.Command(emulator, bin, "-test.run", "TestVectors|TestGolden|FollowsRule").CombinedOutput()
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", emulator, err, out)
 			}
 		})
 	}
+}
+
+// emulatorOf finds an emulator by the name of the package qemu-user or of
+// qemu-user-static.
+func emulatorOf(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		path, err = exec.LookPath(name + "-static")
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w; install it with: apt-get install qemu-user-static", err)
+	}
+	return path, nil
 }

@@ -2,10 +2,10 @@ package atoll
 
 import (
 	"net/http"
-	"net/netip"
 
 	"atoll/internal/auth"
 	"atoll/internal/core"
+	"atoll/internal/httpapi/conns"
 )
 
 // guard lets a request through to h if its key has the scope and its caller has
@@ -20,7 +20,7 @@ func (s *server) guard(rt route, h handler) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { h(w, r, nil) }
 	case public:
 		return func(w http.ResponseWriter, r *http.Request) {
-			if err := s.byAddress.Allow(w.Header(), address(r)); err != nil {
+			if err := s.byAddress.Allow(w.Header(), conns.Key(r.RemoteAddr)); err != nil {
 				s.failAs(w, r, err, fail)
 				return
 			}
@@ -32,7 +32,7 @@ func (s *server) guard(rt route, h handler) http.HandlerFunc {
 		if err != nil {
 			// Guessing keys is slowed down, whoever is guessed.
 			if core.KindOf(err) == core.Unauthorized {
-				if slow := s.byAddress.Allow(w.Header(), address(r)); slow != nil {
+				if slow := s.byAddress.Allow(w.Header(), conns.Key(r.RemoteAddr)); slow != nil {
 					err = slow
 				}
 			}
@@ -50,20 +50,4 @@ func (s *server) guard(rt route, h handler) http.HandlerFunc {
 		}
 		h(w, r, p)
 	}
-}
-
-// address is what a caller without a key is known by: its IPv4 address, or its
-// IPv6 network, of which it can choose the rest.
-func address(r *http.Request) string {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return "unknown"
-	}
-	a := ap.Addr().Unmap().WithZone("")
-	if a.Is6() {
-		if net, err := a.Prefix(64); err == nil {
-			return net.String()
-		}
-	}
-	return a.String()
 }
