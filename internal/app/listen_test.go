@@ -39,7 +39,7 @@ func TestAdvertised(t *testing.T) {
 func TestConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	r := startHub(t, cli.HubConfig{Conns: 2})
-	var answer string
+	var answer strings.Builder
 	for range 3 {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(r.URL, "http://"))
 		if err != nil {
@@ -54,10 +54,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer += line[:len("HTTP/1.1 200")]
+		answer.WriteString(line[:len("HTTP/1.1 200")])
 	}
-	if want := "HTTP/1.1 200HTTP/1.1 200HTTP/1.1 503"; answer != want {
-		t.Errorf("%s, want %s", answer, want)
+	if want := "HTTP/1.1 200HTTP/1.1 200HTTP/1.1 503"; answer.String() != want {
+		t.Errorf("%s, want %s", answer.String(), want)
 	}
 	r = startHub(t, cli.HubConfig{})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.URL+"/healthz", nil)
