@@ -111,11 +111,10 @@ type Control struct {
 	accounts  map[core.AccountID]*ledger.Account
 	models    map[string]*modelRow // by name@version
 	latest    map[string]int
-	waiting   []*task  // tasks with parts that wait for a node, in order of arrival
+	waiting   waitlist
 	payouts   []payout // granted, waiting for a checkpoint; by log index
 	published store.Checkpoint
 	boot      time.Time
-	contended bool  // some waiting task is full
 	excusedMs int64 // when the hub last woke from standing still
 	sweptMs   int64 // when time was last looked at
 	lookedMs  int64 // when waiting parts were last held against the market
@@ -139,9 +138,7 @@ type task struct {
 	paramsID core.Digest
 	callback string
 	escrow   ledger.Escrow
-	queue    []*part // waiting parts, in order
-	full     bool    // waits for nodes that fit and have no room now
-	parked   bool    // no node fits, however much room it has
+	wait     wait
 	owing    int     // payouts not yet made
 	timedOut bool
 	failure  string // of the last part that failed

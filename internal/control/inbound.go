@@ -89,7 +89,7 @@ func (c *Control) heartbeat(id core.NodeID, m *bus.Heartbeat) {
 	}
 	n.bootID, n.seenMs, n.said, n.draining = m.Boot, now, m.Offer, m.Draining
 	n.refresh(true)
-	appeared := !wasOpen && n.offer.Up && !n.offer.Draining && len(c.waiting) > 0
+	appeared := !wasOpen && n.offer.Up && !n.offer.Draining && len(c.waiting.tasks) > 0
 	var again []*leaseRef
 	if reboot {
 		again = sortedRefs(n.leases)
@@ -99,7 +99,7 @@ func (c *Control) heartbeat(id core.NodeID, m *bus.Heartbeat) {
 		c.enqueue(func(b *batch) {
 			if appeared {
 				b.freed = true
-				b.c.unpark(len(b.c.waiting))
+				b.c.waiting.unpark(len(b.c.waiting.tasks))
 			}
 			for _, r := range again {
 				if l := r.lease(); l.Live() {

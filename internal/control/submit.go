@@ -131,6 +131,7 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 	t.isNew = true
 	t.State, t.Reason = lifecycle.Queued, "accepted"
 	b.event(t, "task.queued", nil, nil, "%s, up to %s held", english.Plural(t.Parts, "part", ""), t.Terms.MaxCost)
+	t.wait.parts = len(t.parts)
 	for _, p := range t.parts {
 		p.SinceMs = b.now
 		b.touchPart(t, p)
