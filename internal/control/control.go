@@ -104,7 +104,8 @@ type Control struct {
 	// mu guards all below: jobs hold it while they run, readers of soft state
 	// (offers, nodes, waiters) hold it briefly.
 	mu        sync.Mutex
-	tasks     map[core.TaskID]*task // not ended, or not settled
+	tasks     map[core.TaskID]*task  // not ended, or not settled
+	parts     map[core.AccountID]int // of these tasks
 	leases    map[core.LeaseID]*leaseRef
 	nodes     map[core.NodeID]*node
 	offers    []*market.Offer // of all nodes, by ID
@@ -139,7 +140,7 @@ type task struct {
 	callback string
 	escrow   ledger.Escrow
 	wait     wait
-	owing    int     // payouts not yet made
+	owing    int // payouts not yet made
 	timedOut bool
 	failure  string // of the last part that failed
 	waiters  []chan lifecycle.Task
@@ -166,6 +167,19 @@ type leaseRef struct {
 	refused bool // a report of it was refused, and the requester told so
 }
 
+// hold keeps a task in memory until letGo.
+func (c *Control) hold(t *task) {
+	c.tasks[t.ID] = t
+	c.parts[t.Account] += t.Parts
+}
+
+func (c *Control) letGo(t *task) {
+	delete(c.tasks, t.ID)
+	if c.parts[t.Account] -= t.Parts; c.parts[t.Account] == 0 {
+		delete(c.parts, t.Account)
+	}
+}
+
 func (r *leaseRef) lease() *lifecycle.Lease { return r.part.Lease(r.id) }
 
 // New opens the database and reads what is open. Run must follow, unless Inline.
@@ -181,7 +195,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 	}
 	c := &Control{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
-		tasks: map[core.TaskID]*task{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
+		tasks: map[core.TaskID]*task{}, parts: map[core.AccountID]int{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
 		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{},
 		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), reading: newReaders(),
 	}

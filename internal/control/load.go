@@ -112,7 +112,7 @@ func (c *Control) loadTask(ctx context.Context, row *lifecycle.Task) error {
 	if err != nil {
 		return err
 	}
-	c.tasks[t.ID] = t
+	c.hold(t)
 	for _, row := range parts {
 		p := &part{Part: *row}
 		t.parts = append(t.parts, p)
