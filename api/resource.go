@@ -134,6 +134,11 @@ type SigningKey struct {
 	PublicKey string         `json:"public_key" doc:"PEM, ECDSA P-256"`
 }
 
+// NodeCertificate is what a node shows of itself in mutual TLS.
+type NodeCertificate struct {
+	Certificate string `json:"certificate" doc:"PEM; for the key with which the node has joined"`
+}
+
 // WebhookKeys verify callbacks as Standard Webhooks demand.
 type WebhookKeys struct {
 	Secret    string `json:"secret" doc:"whsec_…: for v1 signatures, the account's own"`

@@ -1,7 +1,11 @@
 package app
 
 import (
+	"bytes"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +18,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"atoll/api"
 	"atoll/client"
 	"atoll/internal/cli"
 	"atoll/internal/identity"
@@ -46,6 +51,8 @@ func TestOverTLS(t *testing.T) {
 		t.Error("the node was given no certificate, or another CA than the hub's")
 	}
 
+	renewsCertificate(t, hub, &grant)
+
 	// A node that has joined needs neither token nor address again.
 	stop()
 	if _, err := startNode(t, cli.NodeConfig{Dir: dir}); err != nil {
@@ -53,6 +60,48 @@ func TestOverTLS(t *testing.T) {
 	}
 	echo(t, c, model, "over TLS again")
 	refusesPlaintext(t, hub, grant.NatsURLs[0])
+}
+
+// renewsCertificate asks, as a node does, for its next certificate: it is for the
+// same node and key.
+func renewsCertificate(t *testing.T, hub cli.Ready, grant *identity.JoinGrant) {
+	t.Helper()
+	trust, err := identity.ClientTLS([]byte(hub.CACert), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, hub.URL+"/v1/node/certificate", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+string(grant.APIKey))
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: trust}}
+	defer web.CloseIdleConnections()
+	res, err := web.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var answer api.NodeCertificate
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s, %v", res.Status, err)
+	}
+	read := func(text string) *x509.Certificate {
+		block, _ := pem.Decode([]byte(text))
+		if block == nil {
+			t.Fatalf("no PEM: %.80q", text)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert
+	}
+	first, next := read(grant.NodeCert), read(answer.Certificate)
+	name, err := identity.NodeOfCert(next)
+	if err != nil || name != grant.Node || !bytes.Equal(first.RawSubjectPublicKeyInfo, next.RawSubjectPublicKeyInfo) || first.SerialNumber.Cmp(next.SerialNumber) == 0 {
+		t.Errorf("the next certificate is of %s, %v, serial %s after %s", name, err, next.SerialNumber, first.SerialNumber)
+	}
 }
 
 // refusesPlaintext knocks without TLS, and with it but without the hub's CA.

@@ -316,6 +316,35 @@ func (c *Control) Join(ctx context.Context, req identity.JoinRequest) (identity.
 	return grant, err
 }
 
+// RenewCertificate returns a node's next certificate for mutual TLS, in PEM, for
+// the key with which it has joined.
+func (c *Control) RenewCertificate(ctx context.Context, id core.NodeID) (string, error) {
+	if c.cfg.IssueTLS == nil {
+		return "", core.Errorf(core.Unsupported, "this hub has no certificate authority: it speaks plain HTTP on loopback")
+	}
+	var text string
+	err := c.job(ctx, func(*batch) error {
+		n := c.nodes[id]
+		switch {
+		case n == nil:
+			return core.Errorf(core.NotFound, "no node %.80s", id)
+		case n.doc.Revoked:
+			return core.Errorf(core.Forbidden, "node %s has been revoked", id)
+		}
+		text = n.doc.PublicKey
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	public, err := identity.ParsePublicKey(text)
+	if err != nil {
+		return "", err
+	}
+	cert, err := c.cfg.IssueTLS(id, public)
+	return string(cert), err
+}
+
 // Drain stops or resumes giving a node new leases.
 func (c *Control) Drain(ctx context.Context, id core.NodeID, on bool) (api.Node, error) {
 	return c.editNode(ctx, id, func(b *batch, n *node) { n.doc.Drained = on })

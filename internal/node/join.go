@@ -209,17 +209,28 @@ func (n *Node) parseGrant(body []byte) (*identity.JoinGrant, error) {
 	if _, err := identity.ParsePublicKey(g.HubKeyPEM); err != nil {
 		return nil, err
 	}
-	if _, err := n.clientTLS(&g); err != nil {
-		return nil, err
-	}
-	_, err := n.busTLS(&g)
+	_, _, _, err := n.tlsConfigs(&g)
 	return &g, err
 }
 
+// tlsConfigs returns what the hub and its bus are spoken to with, and the
+// certificate that both are shown, nil if there is none.
+func (n *Node) tlsConfigs(g *identity.JoinGrant) (web, bus *tls.Config, cert *certificate, err error) {
+	if g.CACertPEM != "" && g.NodeCert != "" {
+		if cert, err = newCertificate(g.NodeCert, n.key); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if web, err = n.clientTLS(g, cert); err != nil {
+		return nil, nil, nil, err
+	}
+	bus, err = n.busTLS(g, cert)
+	return web, bus, cert, err
+}
+
 // clientTLS trusts the hub's own CA where there is one, else what the system
-// trusts. The node shows its certificate as long as it is valid; after that its
-// keys alone let it in.
-func (n *Node) clientTLS(g *identity.JoinGrant) (*tls.Config, error) {
+// trusts.
+func (n *Node) clientTLS(g *identity.JoinGrant, cert *certificate) (*tls.Config, error) {
 	if g.CACertPEM == "" {
 		if u, err := url.Parse(n.cfg.HubURL); err == nil && u.Scheme == "http" {
 			return nil, nil
@@ -227,31 +238,21 @@ func (n *Node) clientTLS(g *identity.JoinGrant) (*tls.Config, error) {
 		return &tls.Config{MinVersion: tls.VersionTLS13}, nil
 	}
 	cfg, err := identity.ClientTLS([]byte(g.CACertPEM), nil)
-	if err != nil || g.NodeCert == "" {
-		return cfg, err
+	if err == nil && cert != nil {
+		cfg.GetClientCertificate = cert.show
 	}
-	cert, err := identity.NodeCertificate([]byte(g.NodeCert), n.key)
-	if err != nil {
-		return nil, err
-	}
-	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		if time.Now().After(cert.Leaf.NotAfter) {
-			return &tls.Certificate{}, nil
-		}
-		return cert, nil
-	}
-	return cfg, nil
+	return cfg, err
 }
 
 // busTLS trusts the bus's CA: the hub's, whose embedded bus it is, or that of a
 // NATS run by somebody else, to which the node's certificate would mean nothing.
 // nil leaves it to the bus's addresses: tls://, or plain on loopback.
-func (n *Node) busTLS(g *identity.JoinGrant) (*tls.Config, error) {
+func (n *Node) busTLS(g *identity.JoinGrant, cert *certificate) (*tls.Config, error) {
 	switch g.NatsCAPEM {
 	case "":
 		return nil, nil
 	case g.CACertPEM:
-		return n.clientTLS(g)
+		return n.clientTLS(g, cert)
 	}
 	return identity.ClientTLS([]byte(g.NatsCAPEM), nil)
 }

@@ -105,7 +105,8 @@ type Node struct {
 	cancel   context.CancelFunc // of a Run that has no agent yet
 	draining bool
 
-	web *http.Client // to the hub, set by start
+	web  *http.Client // to the hub, set by start
+	cert *certificate // shown to the hub, set by start; nil on loopback
 
 	up    chan struct{} // closed when agent and conn are set
 	ended chan struct{} // closed when Run has returned
@@ -244,6 +245,12 @@ func (n *Node) work(ctx context.Context, grant *identity.JoinGrant, conn *bus.No
 			stop(err)
 		}
 	})
+	if n.cert != nil {
+		watching.Go(func() {
+			n.cert.keepFresh(ctx, func(ctx context.Context) (string, error) { return n.renewCertificate(ctx, *grant) },
+				func(err error) { n.cfg.Log.Warn("the certificate was not renewed, trying again", "error", err) })
+		})
+	}
 	err := n.agent.Run(ctx, conn)
 	disowned := context.Cause(ctx)
 	stop(nil)
@@ -266,14 +273,11 @@ func (n *Node) unlessDrained(err error) error {
 
 // start makes the agent and connects it.
 func (n *Node) start(ctx context.Context, grant *identity.JoinGrant, out *outbox.Outbox) (*bus.NodeConn, error) {
-	tlsConfig, err := n.clientTLS(grant)
+	tlsConfig, busTLS, cert, err := n.tlsConfigs(grant)
 	if err != nil {
 		return nil, err
 	}
-	busTLS, err := n.busTLS(grant)
-	if err != nil {
-		return nil, err
-	}
+	n.cert = cert
 	cfg, err := n.agentConfig(ctx, grant, out)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"atoll/api"
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/durable"
@@ -38,20 +39,24 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // hub is as much of a hub as a node sees: an address to join at, and a bus.
 type hub struct {
-	t     *testing.T
-	web   *httptest.Server
-	bus   *bus.Server
-	link  *bus.HubConn
-	key   *identity.Key
-	ca    *identity.CA
-	token identity.Token
-	boot  string // of the node, as last heard
+	t    *testing.T
+	web  *httptest.Server
+	bus  *bus.Server
+	link *bus.HubConn
+	key  *identity.Key
+	ca   *identity.CA
+	// monthAgo is the same authority, whose certificates have a day left.
+	monthAgo *identity.CA
+	token    identity.Token
+	boot     string // of the node, as last heard
 
 	mu    sync.Mutex // guards what follows
 	joins int
 	busy  int // requests to answer with 503 first
 	no    string
 	spoil func(*identity.JoinGrant)
+	// nextCert is the node's next certificate.
+	nextCert string
 	// disowns: the hub no longer knows the node's key.
 	disowns bool
 
@@ -70,7 +75,11 @@ func newHub(t *testing.T, secure bool) *hub {
 	h.web = httptest.NewUnstartedServer(http.HandlerFunc(h.serve))
 	h.web.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	if secure {
-		if h.ca, err = identity.LoadOrCreateCA(t.TempDir(), time.Now); err != nil {
+		dir := t.TempDir()
+		if h.ca, err = identity.LoadOrCreateCA(dir, time.Now); err != nil {
+			t.Fatal(err)
+		}
+		if h.monthAgo, err = identity.LoadOrCreateCA(dir, func() time.Time { return time.Now().Add(-29 * 24 * time.Hour) }); err != nil {
 			t.Fatal(err)
 		}
 		if server.TLS, err = h.ca.ServerTLS("127.0.0.1"); err != nil {
@@ -107,6 +116,10 @@ func (h *hub) serve(w http.ResponseWriter, req *http.Request) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if req.URL.Path == "/v1/node/certificate" && h.nextCert != "" {
+		_ = json.NewEncoder(w).Encode(api.NodeCertificate{Certificate: h.nextCert})
+		return
+	}
 	if req.URL.Path == "/v1/node" && h.disowns {
 		http.Error(w, "the API key is not known", http.StatusUnauthorized)
 		return

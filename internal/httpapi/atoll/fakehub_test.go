@@ -502,6 +502,8 @@ func (h *fakeHub) Join(_ context.Context, req identity.JoinRequest) (identity.Jo
 	return identity.JoinGrant{Node: req.Node, Owner: "ann"}, nil
 }
 
+func (h *fakeHub) RenewCertificate(context.Context, core.NodeID) (string, error) { return "PEM", nil }
+
 func (h *fakeHub) LeaseInput(_ context.Context, node core.NodeID, id core.LeaseID, w io.Writer) error {
 	if node != "paris-1" || id != 1 {
 		return missing("lease", id)

@@ -71,6 +71,8 @@ type Hub interface {
 
 	// For nodes. Join checks the token and the request's own signature.
 	Join(ctx context.Context, req identity.JoinRequest) (identity.JoinGrant, error)
+	// RenewCertificate returns the next certificate of a node, in PEM.
+	RenewCertificate(ctx context.Context, node core.NodeID) (string, error)
 	// LeaseInput and PutResult serve inputs and results over bus.InlineLimit,
 	// NodeModel the model of a lease that the node holds.
 	LeaseInput(ctx context.Context, node core.NodeID, id core.LeaseID, w io.Writer) error

@@ -73,6 +73,11 @@ func (s *server) addNodes() {
 		func(ctx context.Context, _ *none) (*reply[api.Node], error) {
 			return replyOf(s.ownNode(ctx, callOf(ctx).p.Node))
 		})
+	add(s, route{method: "POST", path: "/v1/node/certificate", id: "renew-node-certificate", tag: tag, scope: auth.Node, summary: "Get the next certificate for mutual TLS", about: "Certificates are good for a month; a node that runs asks in time. 422 on a hub without a CA of its own, as on loopback."},
+		func(ctx context.Context, _ *none) (*reply[api.NodeCertificate], error) {
+			cert, err := s.hub.RenewCertificate(ctx, callOf(ctx).p.Node)
+			return replyOf(api.NodeCertificate{Certificate: cert}, err)
+		})
 	s.addNodeData()
 }
 

@@ -82,6 +82,7 @@ var routes = []struct {
 	{"drain-node", "POST", "/v1/nodes/paris-1/drain", `{"on":true}`, [6]int{401, 403, 200, 404, 403, 200}},
 	{"join-node", "POST", "/v1/nodes/join", `{"token":"good","node":"new-1"}`, [6]int{200, 200, 200, 200, 200, 200}},
 	{"get-own-node", "GET", "/v1/node", "", [6]int{401, 403, 403, 403, 200, 403}},
+	{"renew-node-certificate", "POST", "/v1/node/certificate", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"get-node-model", "GET", "/v1/node/models/DIGEST", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"get-lease-input", "GET", "/v1/node/leases/LEASE/input", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"put-lease-result", "PUT", "/v1/node/leases/LEASE/result", "result", [6]int{401, 403, 403, 403, 204, 403}},
