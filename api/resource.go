@@ -22,6 +22,7 @@ type Offer struct {
 	Region        string            `json:"region,omitempty"`
 	Labels        map[string]string `json:"labels,omitempty"`
 	Engines       []string          `json:"engines"`
+	Upstreams     []string          `json:"upstreams,omitempty" doc:"models of its own OpenAI-compatible server, for the engine openai"`
 	Reliability   float64           `json:"reliability" doc:"mean of Beta(r+1, s+1)"`
 	ReliabilityP5 float64           `json:"reliability_p5" doc:"its 5th percentile, by which nodes are ranked"`
 	P50Ms         float64           `json:"p50_ms" doc:"dispatch to durable report, last leases"`
@@ -39,6 +40,8 @@ type Node struct {
 	Region      string            `json:"region,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	Engines     []string          `json:"engines"`
+	Upstreams   []string          `json:"upstreams,omitempty" doc:"models of its own OpenAI-compatible server, for the engine openai"`
+	Trouble     string            `json:"trouble,omitempty" doc:"why it offers less than it should, in its own words"`
 	Price       core.Money        `json:"price"`
 	Version     string            `json:"version"`
 	Platform    string            `json:"platform" example:"linux/amd64"`
@@ -77,6 +80,8 @@ type Model struct {
 	Size         int64          `json:"size"`
 	Description  string         `json:"description,omitempty"`
 	Reproducible bool           `json:"reproducible"`
+	Upstream     string         `json:"upstream,omitempty" doc:"openai: what the model is called at providers' own servers"`
+	Reference    core.Digest    `json:"reference,omitzero" doc:"openai: the language model with the same weights, by which answers can be checked"`
 	// Arch, if set, is the only GOARCH that replicas of one part share.
 	Floats bool `json:"floats,omitempty" doc:"wasm: uses floats, so replicas run on one platform class"`
 }

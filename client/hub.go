@@ -99,6 +99,11 @@ func (c *Client) RegisterModel(ctx context.Context, m NewModel) (out api.Model, 
 	return out, c.ask(ctx, k, &out)
 }
 
+// Model finds a model by name@version, or the latest by name.
+func (c *Client) Model(ctx context.Context, id string) (m api.Model, err error) {
+	return m, c.ask(ctx, get("/v1/models/"+url.PathEscape(id), nil), &m)
+}
+
 // Models lists all versions of all models.
 func (c *Client) Models(ctx context.Context) iter.Seq2[api.Model, error] {
 	return list[api.Model](ctx, c, "/v1/models", nil)

@@ -7,6 +7,7 @@ import (
 
 	"atoll/internal/control"
 	"atoll/internal/core"
+	"atoll/internal/engine/openai"
 	"atoll/internal/engine/wasm"
 	learntext "atoll/internal/learn/text"
 	"atoll/internal/llm/weights"
@@ -33,6 +34,16 @@ func inspectModel(engine, path string) (control.ModelFacts, error) {
 			return control.ModelFacts{}, err
 		}
 		return control.ModelFacts{Reproducible: true}, nil
+	case openai.Name:
+		data, err := wholeModel(f, engine)
+		if err != nil {
+			return control.ModelFacts{}, err
+		}
+		m, err := openai.ParseManifest(data)
+		if err != nil {
+			return control.ModelFacts{}, core.Errorf(core.Invalid, "%w", err).WithHint("make one with: atoll model register --engine openai --upstream NAME")
+		}
+		return control.ModelFacts{Upstream: m.Upstream, Reference: m.Reference}, nil
 	case "text":
 		data, err := wholeModel(f, engine)
 		if err != nil {

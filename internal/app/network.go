@@ -11,6 +11,7 @@ import (
 	"atoll/api"
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/engine/openai"
 	"atoll/internal/identity"
 	"atoll/internal/node"
 	"atoll/internal/node/agent"
@@ -30,6 +31,7 @@ type NodeSpec struct {
 	Slots   int
 	Queue   int
 	Faults  string
+	OpenAI  *openai.Config // a server of the provider's own; nil: none
 }
 
 // Network is a hub and its nodes in one process: real parts, real messages, one
@@ -106,7 +108,7 @@ func (n *Network) startNode(ctx context.Context, spec NodeSpec, report sandbox.R
 	if err != nil {
 		return err
 	}
-	all, err := engines(spec.Engines, spec.Slots, report, h.cfg.Log)
+	all, err := engines(spec.Engines, spec.Slots, spec.OpenAI, report, h.cfg.Log)
 	if err != nil {
 		return err
 	}

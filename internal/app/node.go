@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/engine"
 	"atoll/internal/engine/llm"
+	"atoll/internal/engine/openai"
 	"atoll/internal/engine/text"
 	"atoll/internal/engine/wasm"
 	"atoll/internal/node"
@@ -21,16 +23,30 @@ import (
 )
 
 // engineNames are the engines there are.
-var engineNames = []string{"llm", "text", "wasm"}
+var engineNames = []string{"llm", openai.Name, "text", "wasm"}
 
-// engines starts the engines that a node offers; all of them if none is named.
-func engines(names []string, slots int, report sandbox.Report, log *slog.Logger) (out []engine.Engine, err error) {
+// engines starts the engines that a node offers: those named, or all that need
+// nothing but this machine. server is the provider's own, for the engine openai; nil
+// if there is none.
+func engines(names []string, slots int, server *openai.Config, report sandbox.Report, log *slog.Logger) (out []engine.Engine, err error) {
 	if len(names) == 0 {
-		names = engineNames
+		names = []string{"llm", "text", "wasm"}
+	}
+	if server != nil && !slices.Contains(names, openai.Name) {
+		names = append(slices.Clone(names), openai.Name)
 	}
 	for _, name := range names {
 		var e engine.Engine
 		switch name {
+		case openai.Name:
+			if server == nil {
+				return nil, errors.Join(core.Errorf(core.Invalid, "engine openai needs the address of your own server: --openai http://127.0.0.1:11434"), closeEngines(out))
+			}
+			own := *server
+			own.Log = log
+			if e, err = openai.New(own); err != nil {
+				return nil, errors.Join(err, closeEngines(out))
+			}
 		case "text":
 			e = text.New()
 		case "llm":

@@ -19,6 +19,7 @@ import (
 	"atoll/internal/cli"
 	"atoll/internal/cli/quickstart"
 	"atoll/internal/core"
+	"atoll/internal/engine/openai"
 	"atoll/internal/engine/wasm"
 	"atoll/internal/httpapi/conns"
 	"atoll/internal/identity"
@@ -153,9 +154,14 @@ func nodeRun(ctx context.Context, c cli.NodeConfig) error {
 			return fmt.Errorf("the sandbox does not start: %w", err)
 		}
 		c.Log.Info("sandbox", "enforced", report.String(), "missing", report.Missing)
-		all, err := engines(c.Engines, cfg.Slots, report, c.Log)
+		server := openAIServer(c.OpenAI)
+		all, err := engines(c.Engines, cfg.Slots, server, report, c.Log)
 		if err != nil {
 			return err
+		}
+		if server != nil && c.Slots == 0 {
+			// What waits for that server leaves this machine's cores to others.
+			cfg.Slots += server.Concurrency
 		}
 		cfg.Engines, cfg.Sandbox, cfg.Tracer, cfg.Metrics = all, enforced(report), t.Tracer, t.Registry
 		n, err := node.New(cfg)
@@ -173,6 +179,13 @@ func nodeRun(ctx context.Context, c cli.NodeConfig) error {
 		}
 		return errors.Join(runNode(ctx, n), closeEngines(all))
 	})
+}
+
+func openAIServer(c *cli.OpenAIServer) *openai.Config {
+	if c == nil {
+		return nil
+	}
+	return &openai.Config{URL: c.URL, Key: c.Key, Models: c.Models, Concurrency: c.Concurrency}
 }
 
 // nodeConfig completes what was asked for with what the directory remembers.

@@ -111,6 +111,8 @@ type NodeOffer struct {
 	Region    string            `json:"region,omitempty"`
 	Labels    map[string]string `json:"labels,omitempty"`
 	Engines   []string          `json:"engines"`
+	Upstreams []string          `json:"upstreams,omitempty"` // models of the provider's own server, for the engine openai
+	Trouble   string            `json:"trouble,omitempty"`   // why less is offered than should be
 	Arch      string            `json:"arch"`
 	OS        string            `json:"os"`
 	Version   string            `json:"version"`
@@ -129,8 +131,8 @@ const MaxWord = 256
 
 // Long reports whether a word of the offer is longer than MaxWord.
 func (o *NodeOffer) Long() bool {
-	words := []string{o.Country, o.Region, o.Arch, o.OS, o.Version}
-	words = slices.Concat(words, o.Engines, o.Sandbox, slices.Collect(maps.Keys(o.Labels)), slices.Collect(maps.Values(o.Labels)), slices.Collect(maps.Keys(o.Bench)))
+	words := []string{o.Country, o.Region, o.Arch, o.OS, o.Version, o.Trouble}
+	words = slices.Concat(words, o.Engines, o.Upstreams, o.Sandbox, slices.Collect(maps.Keys(o.Labels)), slices.Collect(maps.Values(o.Labels)), slices.Collect(maps.Keys(o.Bench)))
 	for _, a := range o.Accounts {
 		words = append(words, string(a))
 	}

@@ -36,7 +36,7 @@ func (s *session) modelCmd() *cobra.Command {
 		})
 	})
 	s.jsonFlag(list)
-	cmd.AddCommand(s.modelTrainCmd(), s.modelImportCmd(), s.modelPushCmd(), list)
+	cmd.AddCommand(s.modelTrainCmd(), s.modelImportCmd(), s.modelPushCmd(), s.modelRegisterCmd(), list)
 	return cmd
 }
 

@@ -20,6 +20,7 @@ type nodeFlags struct {
 	price          string
 	cache, reserve string
 	level, logForm string
+	server         serverFlags
 }
 
 func (f *nodeFlags) register(s *session, cmd *cobra.Command) {
@@ -38,6 +39,7 @@ func (f *nodeFlags) register(s *session, cmd *cobra.Command) {
 	fl.StringVar(&f.cache, "cache", "4Gi", "`BYTES` that cached models and inputs may take at most")
 	reserveFlag(cmd, &f.reserve)
 	fl.StringVar(&f.cfg.Faults, "inject-fault", "", "rehearsal: misbehave on purpose with these `FAULTS`, such as lie=0.3,crash-after=20,delay=2s")
+	f.server.register(cmd)
 	logFlags(cmd, &f.level, &f.logForm)
 	_ = cmd.MarkFlagDirname("dir")
 }
@@ -104,6 +106,9 @@ func (f *nodeFlags) config(s *session) (cfg NodeConfig, err error) {
 		return cfg, err
 	}
 	if cfg.Reserve, err = size("--reserve", f.reserve, 0); err != nil {
+		return cfg, err
+	}
+	if cfg.OpenAI, err = f.server.config(s.env.Getenv); err != nil {
 		return cfg, err
 	}
 	var e hubEntry

@@ -80,12 +80,21 @@ type NodeConfig struct {
 	Accounts []string // work for these only; empty: for all
 	CPU      string   // Kubernetes quantities; empty: what was measured
 	Memory   string
-	Slots    int   // parts at a time; 0: one per core
-	Cache    int64 // bytes
-	Reserve  int64 // bytes of the disk that stay free
+	Slots    int           // parts at a time; 0: one per core
+	Cache    int64         // bytes
+	Reserve  int64         // bytes of the disk that stay free
+	OpenAI   *OpenAIServer // nil: none
 	Faults   string
 	Log      *slog.Logger
 	OnReady  func(NodeReady) error // called once, when the node has joined
+}
+
+// OpenAIServer is a server of the provider's own that becomes an offer.
+type OpenAIServer struct {
+	URL         string
+	Key         string            // empty: none
+	Models      map[string]string // name offered to the server's own; empty: all that it has
+	Concurrency int               // requests at a time
 }
 
 // NodeReady is what a node says when it has joined.

@@ -170,7 +170,7 @@ func (b *batch) announce() {
 			t.waiters, t.told = nil, true
 			c.endPreview(t)
 			if t.Settled {
-				c.letGo(t)
+				delete(c.tasks, t.ID)
 			}
 		}
 		if t.changed != nil {

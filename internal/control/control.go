@@ -86,6 +86,10 @@ type Config struct {
 type ModelFacts struct {
 	Reproducible bool
 	Floats       bool
+	// Of models at providers' own servers: their name there, and the language model
+	// with the same weights by which answers can be checked, if there is one.
+	Upstream  string
+	Reference core.Digest
 }
 
 // Control is the running state of a hub.
@@ -104,18 +108,18 @@ type Control struct {
 	// mu guards all below: jobs hold it while they run, readers of soft state
 	// (offers, nodes, waiters) hold it briefly.
 	mu        sync.Mutex
-	tasks     map[core.TaskID]*task  // not ended, or not settled
-	parts     map[core.AccountID]int // of these tasks
+	tasks     map[core.TaskID]*task // not ended, or not settled
 	leases    map[core.LeaseID]*leaseRef
 	nodes     map[core.NodeID]*node
 	offers    []*market.Offer // of all nodes, by ID
 	accounts  map[core.AccountID]*ledger.Account
 	models    map[string]*modelRow // by name@version
 	latest    map[string]int
-	waiting   waitlist
+	waiting   []*task  // tasks with parts that wait for a node, in order of arrival
 	payouts   []payout // granted, waiting for a checkpoint; by log index
 	published store.Checkpoint
 	boot      time.Time
+	contended bool  // some waiting task is full
 	excusedMs int64 // when the hub last woke from standing still
 	sweptMs   int64 // when time was last looked at
 	lookedMs  int64 // when waiting parts were last held against the market
@@ -139,8 +143,10 @@ type task struct {
 	paramsID core.Digest
 	callback string
 	escrow   ledger.Escrow
-	wait     wait
-	owing    int // payouts not yet made
+	queue    []*part // waiting parts, in order
+	full     bool    // waits for nodes that fit and have no room now
+	parked   bool    // no node fits, however much room it has
+	owing    int     // payouts not yet made
 	timedOut bool
 	failure  string // of the last part that failed
 	waiters  []chan lifecycle.Task
@@ -167,19 +173,6 @@ type leaseRef struct {
 	refused bool // a report of it was refused, and the requester told so
 }
 
-// hold keeps a task in memory until letGo.
-func (c *Control) hold(t *task) {
-	c.tasks[t.ID] = t
-	c.parts[t.Account] += t.Parts
-}
-
-func (c *Control) letGo(t *task) {
-	delete(c.tasks, t.ID)
-	if c.parts[t.Account] -= t.Parts; c.parts[t.Account] == 0 {
-		delete(c.parts, t.Account)
-	}
-}
-
 func (r *leaseRef) lease() *lifecycle.Lease { return r.part.Lease(r.id) }
 
 // New opens the database and reads what is open. Run must follow, unless Inline.
@@ -195,7 +188,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 	}
 	c := &Control{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
-		tasks: map[core.TaskID]*task{}, parts: map[core.AccountID]int{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
+		tasks: map[core.TaskID]*task{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
 		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{},
 		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), reading: newReaders(),
 	}

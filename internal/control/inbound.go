@@ -1,6 +1,8 @@
 package control
 
 import (
+	"slices"
+
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/lifecycle"
@@ -58,7 +60,7 @@ func checkOffer(o *bus.NodeOffer) error {
 		return core.Errorf(core.Invalid, "%d slots and a queue of %d: want 1 to %d, and a queue no shorter than the slots", o.Slots, o.Queue, maxSlots)
 	case min(o.CPUMillis, o.Memory) < 0:
 		return core.Errorf(core.Invalid, "negative CPU or memory")
-	case max(len(o.Labels), len(o.Engines), len(o.Accounts), len(o.GPUs), len(o.Bench), len(o.Sandbox)) > maxNames:
+	case max(len(o.Labels), len(o.Engines), len(o.Upstreams), len(o.Accounts), len(o.GPUs), len(o.Bench), len(o.Sandbox)) > maxNames:
 		return core.Errorf(core.Invalid, "more than %d labels, engines, accounts or GPUs", maxNames)
 	case o.Long():
 		return core.Errorf(core.Invalid, "a name or label of over %d bytes", bus.MaxWord)
@@ -87,9 +89,10 @@ func (c *Control) heartbeat(id core.NodeID, m *bus.Heartbeat) {
 	if reboot {
 		n.bootMs = now
 	}
+	wasOpen = wasOpen && slices.Equal(n.said.Upstreams, m.Offer.Upstreams) // its own server has come up, or has other models
 	n.bootID, n.seenMs, n.said, n.draining = m.Boot, now, m.Offer, m.Draining
 	n.refresh(true)
-	appeared := !wasOpen && n.offer.Up && !n.offer.Draining && len(c.waiting.tasks) > 0
+	appeared := !wasOpen && n.offer.Up && !n.offer.Draining && len(c.waiting) > 0
 	var again []*leaseRef
 	if reboot {
 		again = sortedRefs(n.leases)
@@ -99,7 +102,7 @@ func (c *Control) heartbeat(id core.NodeID, m *bus.Heartbeat) {
 		c.enqueue(func(b *batch) {
 			if appeared {
 				b.freed = true
-				b.c.waiting.unpark(len(b.c.waiting.tasks))
+				b.c.unpark(len(b.c.waiting))
 			}
 			for _, r := range again {
 				if l := r.lease(); l.Live() {

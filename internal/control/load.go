@@ -112,7 +112,7 @@ func (c *Control) loadTask(ctx context.Context, row *lifecycle.Task) error {
 	if err != nil {
 		return err
 	}
-	c.hold(t)
+	c.tasks[t.ID] = t
 	for _, row := range parts {
 		p := &part{Part: *row}
 		t.parts = append(t.parts, p)
@@ -120,8 +120,8 @@ func (c *Control) loadTask(ctx context.Context, row *lifecycle.Task) error {
 			return err
 		}
 	}
-	if len(t.wait.queue) > 0 {
-		c.waiting.add(t)
+	if len(t.queue) > 0 {
+		c.waiting = append(c.waiting, t)
 	}
 	return nil
 }
@@ -159,8 +159,7 @@ func (c *Control) loadPart(ctx context.Context, t *task, p *part) error {
 	}
 	if p.State == lifecycle.PartWaiting {
 		p.queued = true
-		t.wait.queue = append(t.wait.queue, p)
-		t.wait.parts, t.wait.why = t.wait.parts+1, p.Reason
+		t.queue = append(t.queue, p)
 	}
 	return nil
 }

@@ -23,6 +23,8 @@ type modelRow struct {
 	Description  string         `json:"description,omitempty"`
 	Reproducible bool           `json:"reproducible"`
 	Floats       bool           `json:"floats,omitempty"`
+	Upstream     string         `json:"upstream,omitempty"`
+	Reference    core.Digest    `json:"reference,omitzero"`
 	CreatedMs    int64          `json:"created"`
 }
 
@@ -32,6 +34,7 @@ func (m *modelRow) view() api.Model {
 	return api.Model{
 		ID: m.id(), Object: "model", Created: m.CreatedMs / 1000, OwnedBy: m.Owner, Name: m.Name, Version: m.Version, Engine: m.Engine,
 		Digest: m.Digest, Size: m.Size, Description: m.Description, Reproducible: m.Reproducible, Floats: m.Floats,
+		Upstream: m.Upstream, Reference: m.Reference,
 	}
 }
 
@@ -49,6 +52,9 @@ func (c *Control) RegisterModel(ctx context.Context, v request.Viewer, up reques
 	if err != nil {
 		return api.Model{}, err
 	}
+	if err := c.checkReference(facts.Reference); err != nil {
+		return api.Model{}, err
+	}
 	var out api.Model
 	err = c.job(ctx, func(b *batch) error {
 		version := c.latest[up.Name]
@@ -62,13 +68,29 @@ func (c *Control) RegisterModel(ctx context.Context, v request.Viewer, up reques
 			}
 		}
 		m := &modelRow{Name: up.Name, Version: version + 1, Engine: up.Engine, Digest: up.Digest, Size: size, Owner: v.Account,
-			Description: core.Clip(up.Description, 500), Reproducible: facts.Reproducible, Floats: facts.Floats, CreatedMs: b.now}
+			Description: core.Clip(up.Description, 500), Reproducible: facts.Reproducible, Floats: facts.Floats,
+			Upstream: facts.Upstream, Reference: facts.Reference, CreatedMs: b.now}
 		b.tx.PutModel(m.Name, m.Version, m)
 		c.models[m.id()], c.latest[m.Name] = m, m.Version
 		out = m.view()
 		return nil
 	})
 	return out, err
+}
+
+// checkReference refuses a reference by which nothing could be checked.
+func (c *Control) checkReference(d core.Digest) error {
+	if d.IsZero() {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.models {
+		if m.Digest == d && m.Engine == "llm" {
+			return nil
+		}
+	}
+	return core.Errorf(core.Invalid, "the reference %s is no registered model of the engine llm", d).At("digest").WithHint("register it first: atoll model import")
 }
 
 func (c *Control) loadModels(ctx context.Context) error {
@@ -125,6 +147,7 @@ func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec)
 			return core.Errorf(core.Invalid, "model %s runs on engine %s, not %s", m.id(), m.Engine, spec.Engine).At("engine")
 		}
 		t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = m.id(), m.Engine, m.Digest, m.Size, m.Floats && spec.Verification.Method != "none"
+		t.Upstream = m.Upstream
 		return c.checkMethod(spec, m.Engine, m.Reproducible)
 	} else if spec.Engine == "" {
 		return err
@@ -138,6 +161,7 @@ func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec)
 		return at(err, "model")
 	}
 	t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = d.String(), spec.Engine, d, size, facts.Floats && spec.Verification.Method != "none"
+	t.Upstream = facts.Upstream
 	return c.checkMethod(spec, spec.Engine, facts.Reproducible)
 }
 

@@ -27,7 +27,6 @@ import (
 // Limits of one task.
 const (
 	maxParts      = 20_000
-	maxOpenParts  = 100_000 // of one account: each is about 1 KB of the hub's memory
 	maxInput      = 1 << 30
 	inputInSQL    = 64 << 10 // larger inputs go to the blob store
 	maxParamBytes = 64 << 10
@@ -107,9 +106,6 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 	if acc == nil {
 		return core.Errorf(core.NotFound, "account %s does not exist", t.Account)
 	}
-	if n := c.parts[t.Account]; n+t.Parts > maxOpenParts {
-		return core.Errorf(core.Throttled, "%d parts of this account's tasks have not ended; with the %d of this one they would be more than %d", n, t.Parts, maxOpenParts).WithHint("wait for some to end, or cancel tasks: atoll task list")
-	}
 	t.ID = core.TaskID(c.ids.Next())
 	t.CreatedMs = b.now
 	if due := t.DueMs(); due <= b.now {
@@ -130,12 +126,11 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 	if key != "" {
 		b.tx.PutIdempotency(t.Account, key, t.ID, body)
 	}
-	c.hold(t)
+	c.tasks[t.ID] = t
 	c.stats.submitted++
 	t.isNew = true
 	t.State, t.Reason = lifecycle.Queued, "accepted"
 	b.event(t, "task.queued", nil, nil, "%s, up to %s held", english.Plural(t.Parts, "part", ""), t.Terms.MaxCost)
-	t.wait.parts = len(t.parts)
 	for _, p := range t.parts {
 		p.SinceMs = b.now
 		b.touchPart(t, p)
@@ -278,7 +273,7 @@ func (t *task) readTerms(spec *api.TaskSpec) error {
 		return at(err, "residency")
 	}
 	t.Residency = res.Resolved()
-	t.req = market.Request{Account: t.Account, Engine: t.Engine, Residency: res}
+	t.req = market.Request{Account: t.Account, Engine: t.Engine, Upstream: t.Upstream, Residency: res}
 	t.Terms = lifecycle.Terms{
 		QueueMs: spec.Timeout.Queue.Std().Milliseconds(), ExecutionMs: spec.Timeout.Execution.Std().Milliseconds(), TotalMs: spec.Timeout.Total.Std().Milliseconds(),
 		MaxAttempts: spec.Retry.MaxAttempts, LostAfterMs: spec.Disconnect.LostAfter.Std().Milliseconds(), Replace: *spec.Disconnect.Replace,

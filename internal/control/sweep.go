@@ -32,13 +32,14 @@ func (c *Control) Sweep() {
 	now := c.now().UnixMilli()
 	c.mu.Lock()
 	c.excuse(now)
-	c.waiting.tidy()
+	c.waiting = slices.DeleteFunc(c.waiting, func(t *task) bool { return len(t.queue) == 0 })
+	c.contended = slices.ContainsFunc(c.waiting, func(t *task) bool { return t.full })
 	due := c.overdue(now)
 	// A price or a label may have changed since the last look.
-	again := len(c.waiting.tasks) > 0 && now-c.lookedMs >= lookAgainMs && c.anyFree()
+	again := len(c.waiting) > 0 && now-c.lookedMs >= lookAgainMs && c.anyFree()
 	if again {
 		c.lookedMs = now
-		c.waiting.unpark(maxFruitless)
+		c.unpark(maxFruitless)
 	}
 	c.mu.Unlock()
 	switch {
@@ -86,7 +87,7 @@ func (c *Control) overdue(now int64) bool {
 
 // oldestWait is how long the longest-waiting part has waited for a node.
 func (t *task) oldestWait(now int64) (ms int64) {
-	for _, p := range t.wait.queue {
+	for _, p := range t.queue {
 		if p.State == lifecycle.PartWaiting {
 			ms = max(ms, now-p.SinceMs)
 		}
@@ -122,7 +123,7 @@ func (b *batch) sweep() {
 // expireWaiting ends the waiting of parts that found no node in time. A part
 // whose replicas agree already makes do with them.
 func (b *batch) expireWaiting(t *task) {
-	for _, p := range slices.Clone(t.wait.queue) {
+	for _, p := range slices.Clone(t.queue) {
 		if p.State != lifecycle.PartWaiting || b.now-p.SinceMs <= t.Terms.QueueMs || p.Live() > 0 || t.Ended() {
 			continue
 		}

@@ -19,7 +19,7 @@ func (c *Control) Offers(context.Context) ([]api.Offer, error) {
 		}
 		n := c.nodes[o.Node]
 		out = append(out, api.Offer{
-			Node: o.Node, Owner: o.Owner, Price: o.Price, Country: o.Country, Region: o.Region, Labels: o.Labels, Engines: o.Engines,
+			Node: o.Node, Owner: o.Owner, Price: o.Price, Country: o.Country, Region: o.Region, Labels: o.Labels, Engines: o.Engines, Upstreams: o.Upstreams,
 			Reliability: round(o.Mean), ReliabilityP5: round(o.P5), P50Ms: n.latency.quantile(0.5), P99Ms: n.latency.quantile(0.99),
 			Slots: o.Slots, Free: max(o.Queue-o.InFlight, 0),
 		})
@@ -43,7 +43,7 @@ func (c *Control) Nodes(context.Context) ([]api.Node, error) {
 func (n *node) view() api.Node {
 	o, s := n.offer, &n.said
 	out := api.Node{
-		ID: n.doc.ID, Owner: n.doc.Owner, State: "up", Country: cmp.Or(o.Country, n.doc.Country), Region: o.Region, Labels: o.Labels, Engines: o.Engines,
+		ID: n.doc.ID, Owner: n.doc.Owner, State: "up", Country: cmp.Or(o.Country, n.doc.Country), Region: o.Region, Labels: o.Labels, Engines: o.Engines, Upstreams: o.Upstreams, Trouble: s.Trouble,
 		Price: o.Price, Version: s.Version, CPUMillis: o.CPUMillis, Memory: o.Memory, Bench: s.Bench, Sandbox: s.Sandbox,
 		Reliability: round(o.Mean), Passed: n.doc.Passed, Rejected: n.doc.Rejected, Lost: n.doc.Lost, InFlight: o.InFlight,
 		Earned: n.doc.Earned, PublicKey: n.doc.PublicKey, JoinedAt: moment(n.doc.JoinedMs),

@@ -42,6 +42,21 @@ type Engine interface {
 	Close() error
 }
 
+// Host is an engine whose models are at a server that is not the node's: they come
+// and go.
+type Host interface {
+	Engine
+	// Watch tells what can be had, at once and whenever that changes, until ctx ends.
+	Watch(ctx context.Context, tell func(Hosted))
+}
+
+// Hosted is what a Host's server has at one moment.
+type Hosted struct {
+	Models []string // by their names there, sorted
+	// Trouble, if not empty, is why something that should be offered is not.
+	Trouble string
+}
+
 // Model is a model whose bytes are on local disk and match their digests.
 type Model struct {
 	Digest core.Digest // of Path's content

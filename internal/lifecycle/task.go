@@ -81,6 +81,7 @@ type Task struct {
 	Engine      string      `json:"engine"`
 	ModelDigest core.Digest `json:"model_digest"`
 	ModelSize   int64       `json:"model_size"`
+	Upstream    string      `json:"upstream,omitempty"` // what the model is called at providers' own servers
 	OneArch     bool        `json:"one_arch,omitzero"` // replicas must share a platform class
 	InputBlob   core.Digest `json:"input_blob,omitzero"`
 	Residency   []string    `json:"residency,omitempty"` // as resolved, with versions

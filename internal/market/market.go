@@ -29,6 +29,7 @@ type Offer struct {
 	Region    string
 	Labels    map[string]string
 	Engines   []string
+	Upstreams []string // models of its own server
 	Arch      string
 	CPUMillis int64
 	Memory    int64
@@ -53,6 +54,7 @@ type GPU struct {
 type Request struct {
 	Account        core.AccountID
 	Engine         string
+	Upstream       string // the model that the node's own server must have; empty: none
 	Residency      policy.Residency
 	Regions        []string
 	Selector       policy.Selector
@@ -230,6 +232,10 @@ func (r *Request) never(o *Offer) string {
 		return "draining"
 	case !slices.Contains(o.Engines, r.Engine):
 		return fmt.Sprintf("does not run engine %s", r.Engine)
+	case r.Upstream != "" && len(o.Upstreams) == 0:
+		return fmt.Sprintf("its own server, which should have the model %s, is down or has no models", r.Upstream)
+	case r.Upstream != "" && !slices.Contains(o.Upstreams, r.Upstream):
+		return fmt.Sprintf("its own server does not have the model %s, only %s", r.Upstream, some(o.Upstreams))
 	case len(o.Accounts) > 0 && !slices.Contains(o.Accounts, r.Account):
 		return fmt.Sprintf("does not serve account %s", r.Account)
 	case len(r.Regions) > 0 && !slices.Contains(r.Regions, o.Region):
@@ -246,6 +252,15 @@ func (r *Request) never(o *Offer) string {
 		return fmt.Sprintf("reliability %.2f is under the %.2f asked for", o.Mean, r.MinReliability)
 	}
 	return ""
+}
+
+// some names the first of many.
+func some(names []string) string {
+	const most = 5
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (r *Request) gpus(o *Offer) bool {

@@ -193,6 +193,15 @@ func (a *Agent) Run(ctx context.Context, link Link) error {
 		a.working.Go(a.work)
 	}
 	a.working.Go(a.commit)
+	for _, e := range a.cfg.Engines {
+		if host, ok := e.(engine.Host); ok {
+			a.working.Go(func() {
+				host.Watch(life, func(h engine.Hosted) {
+					a.post(func(c *Core, now time.Time) (Effects, error) { return c.Hosted(now, h), nil })
+				})
+			})
+		}
+	}
 	err := a.loop(life)
 	close(a.stopped)
 	kill(errStopped)

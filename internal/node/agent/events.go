@@ -6,6 +6,7 @@ import (
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
+	"atoll/internal/engine"
 )
 
 // Lease takes a sealed batch of offers. An error means that the batch as a whole
@@ -151,6 +152,16 @@ func (c *Core) Connected(now time.Time) (fx Effects) {
 		h.told, h.toldStart = false, false
 		c.tell(h)
 	}
+	c.step(&fx)
+	return fx
+}
+
+// Hosted notes what the provider's own server has now. Leases that are held stay:
+// whether the server still does them is seen when they run.
+func (c *Core) Hosted(now time.Time, h engine.Hosted) (fx Effects) {
+	c.clock.advance(now)
+	c.cfg.Offer.Upstreams, c.cfg.Offer.Trouble = h.Models, h.Trouble
+	c.beatDue = c.clock.elapsed
 	c.step(&fx)
 	return fx
 }
