@@ -37,7 +37,7 @@ const (
 func New(ctx context.Context, log *slog.Logger) (*Machine, error) {
 	m := &Machine{
 		CPUMillis: cpuMillis(os.DirFS("/"), runtime.NumCPU()),
-		Memory:    usableMemory(os.DirFS("/"), totalMemory()),
+		Memory:    Memory(),
 		GPUs:      gpus(ctx, os.DirFS("/"), runTool, log),
 		Arch:      runtime.GOARCH,
 		OS:        runtime.GOOS,
@@ -64,6 +64,10 @@ func cpuMillis(root fs.FS, cores int) int64 {
 	}
 	return millis
 }
+
+// Memory returns the bytes that this process may use, 0 if that cannot be found
+// out.
+func Memory() int64 { return usableMemory(os.DirFS("/"), totalMemory()) }
 
 // usableMemory bounds the machine's memory by the control group's limit.
 func usableMemory(root fs.FS, total int64) int64 {
