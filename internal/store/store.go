@@ -90,12 +90,6 @@ type job struct {
 const (
 	maxBatch  = 512
 	maxYields = 8
-	// pageSize of a new database, in bytes. In pages of SQLite's usual 4096 a
-	// part with three leases does not fit beside others: WITHOUT ROWID tables
-	// keep a quarter of a page of each row, and the rest takes a page by itself.
-	pageSize = 8192
-	// checkpointAfter so many pages the write-ahead log goes into the database.
-	checkpointAfter = 16 << 20 / pageSize
 )
 
 // Open opens or creates the database and brings its schema up to date.
@@ -111,12 +105,11 @@ func Open(cfg Config) (*Store, error) {
 		sync = "OFF"
 	}
 	dsn := func(extra string) string {
-		return fmt.Sprintf("file:%s?_pragma=busy_timeout(10000)&_pragma=page_size(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(%s)%s",
-			(&url.URL{Path: cfg.Path}).EscapedPath(), pageSize, sync, extra)
+		return "file:" + (&url.URL{Path: cfg.Path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(" + sync + ")" + extra
 	}
 	s := &Store{cfg: cfg, queue: make(chan *job, 4*maxBatch), stopped: make(chan struct{}), stmts: map[string]*sql.Stmt{}}
 	var err error
-	if s.write, err = sql.Open("sqlite", dsn(fmt.Sprintf("&_pragma=cache_size(-16384)&_pragma=wal_autocheckpoint(%d)&_pragma=foreign_keys(0)", checkpointAfter))); err != nil {
+	if s.write, err = sql.Open("sqlite", dsn("&_pragma=cache_size(-16384)&_pragma=wal_autocheckpoint(4000)&_pragma=foreign_keys(0)")); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	s.write.SetMaxOpenConns(1)
