@@ -9,8 +9,6 @@ import (
 	"atoll/api"
 	"atoll/client"
 	"atoll/internal/core"
-	"atoll/internal/llm/quant"
-	"atoll/internal/llm/weights"
 )
 
 // Three owners give the same answer to the last bit, drawn at random; one that
@@ -19,21 +17,12 @@ func TestLanguageModelByQuorum(t *testing.T) {
 	t.Parallel()
 	_, c := startTest(t,
 		spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 40_000, ""), spec("bonn-1", "carol", "DE", 20_000, "lie=1"))
-	const dir = "../llm/testdata/stories260k/"
-	m, err := weights.Open(dir+"stories260K.bin", weights.Options{Tokenizer: dir + "tok512.bin"})
+	file := stories(t)
+	blob, err := c.PutFile(t.Context(), bytes.NewReader(file), int64(len(file)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
-	var file bytes.Buffer
-	if err := m.Export(t.Context(), &file, quant.Q8_0); err != nil {
-		t.Fatal(err)
-	}
-	blob, err := c.PutFile(t.Context(), bytes.NewReader(file.Bytes()), int64(file.Len()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.RegisterModel(t.Context(), client.NewModel{Name: "cut", Engine: "llm", Digest: mustPut(t, c, file.Bytes()[:file.Len()/2])}); err == nil {
+	if _, err := c.RegisterModel(t.Context(), client.NewModel{Name: "cut", Engine: "llm", Digest: mustPut(t, c, file[:len(file)/2])}); err == nil {
 		t.Error("half a model was registered")
 	}
 	model, err := c.RegisterModel(t.Context(), client.NewModel{Name: "stories", Engine: "llm", Digest: blob.Digest})

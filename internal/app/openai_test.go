@@ -17,8 +17,8 @@ import (
 	"atoll/internal/openaiwire"
 )
 
-// pushStories registers a small language model, in Q8_0, as "stories".
-func pushStories(t *testing.T, c *client.Client) {
+// stories is the file of a small language model, in Q8_0.
+func stories(t *testing.T) []byte {
 	t.Helper()
 	const dir = "../llm/testdata/stories260k/"
 	m, err := weights.Open(dir+"stories260K.bin", weights.Options{Tokenizer: dir + "tok512.bin"})
@@ -30,7 +30,13 @@ func pushStories(t *testing.T, c *client.Client) {
 	if err := m.Export(t.Context(), &file, quant.Q8_0); err != nil {
 		t.Fatal(err)
 	}
-	push(t, c, "stories", "llm", file.Bytes())
+	return file.Bytes()
+}
+
+// pushStories registers it.
+func pushStories(t *testing.T, c *client.Client) {
+	t.Helper()
+	push(t, c, "stories", "llm", stories(t))
 }
 
 // post sends a request as an OpenAI client does and reads the answer into out, if
