@@ -106,10 +106,15 @@ func (d *decoder) meta(pairs int) Meta {
 	return m
 }
 
-// scalarBytes is the least size of a value of each type that an array may hold.
-var scalarBytes = map[uint32]uint64{
-	typeUint8: 1, typeInt8: 1, typeUint16: 2, typeInt16: 2, typeUint32: 4, typeInt32: 4, typeFloat32: 4,
-	typeBool: 1, typeString: 8, typeUint64: 8, typeInt64: 8, typeFloat64: 8,
+// elements are the types that an array may hold: the least size of a value, in
+// bytes, and what reads an array of them.
+var elements = map[uint32]struct {
+	size uint64
+	read func(d *decoder, n uint64, key string, elem uint32) any
+}{
+	typeUint8: {1, array[uint8]}, typeInt8: {1, array[int8]}, typeUint16: {2, array[uint16]}, typeInt16: {2, array[int16]},
+	typeUint32: {4, array[uint32]}, typeInt32: {4, array[int32]}, typeUint64: {8, array[uint64]}, typeInt64: {8, array[int64]},
+	typeFloat32: {4, array[float32]}, typeFloat64: {8, array[float64]}, typeBool: {1, array[bool]}, typeString: {8, array[string]},
 }
 
 func (d *decoder) value(kind uint32, key string) any {
@@ -117,51 +122,27 @@ func (d *decoder) value(kind uint32, key string) any {
 		return d.scalar(kind, key)
 	}
 	elem, n := d.uint32(), d.uint64()
-	size, ok := scalarBytes[elem]
+	e, ok := elements[elem]
 	switch {
 	case d.err != nil:
 		return nil
 	case !ok:
 		d.failf("key %q: an array of type %d", key, elem)
 		return nil
-	case n > maxArray || n*size > uint64(d.left):
+	case n > maxArray || n*e.size > uint64(d.left):
 		d.failf("key %q: an array of %d elements, where %d bytes are left", key, n, d.left)
 		return nil
 	}
-	switch elem {
-	case typeUint8:
-		return array(d, n, key, elem, uint8(0))
-	case typeInt8:
-		return array(d, n, key, elem, int8(0))
-	case typeUint16:
-		return array(d, n, key, elem, uint16(0))
-	case typeInt16:
-		return array(d, n, key, elem, int16(0))
-	case typeUint32:
-		return array(d, n, key, elem, uint32(0))
-	case typeInt32:
-		return array(d, n, key, elem, int32(0))
-	case typeFloat32:
-		return array(d, n, key, elem, float32(0))
-	case typeBool:
-		return array(d, n, key, elem, false)
-	case typeString:
-		return array(d, n, key, elem, "")
-	case typeUint64:
-		return array(d, n, key, elem, uint64(0))
-	case typeInt64:
-		return array(d, n, key, elem, int64(0))
-	}
-	return array(d, n, key, elem, float64(0))
+	return e.read(d, n, key, elem)
 }
 
-// array reads n elements like zero. n·size has been proved against the file.
-func array[T any](d *decoder, n uint64, key string, elem uint32, zero T) []T {
+// array reads n values, as a []T. n·size has been proved against the file.
+func array[T any](d *decoder, n uint64, key string, elem uint32) any {
 	out := []T{}
 	for range n {
 		v, ok := d.scalar(elem, key).(T)
 		if !ok || d.err != nil {
-			return append(out, zero)
+			break // d.err says why
 		}
 		out = append(out, v)
 	}
