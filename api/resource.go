@@ -98,6 +98,9 @@ type Account struct {
 	Available core.Money     `json:"available"`
 	Held      core.Money     `json:"held"`
 	CreatedAt time.Time      `json:"created_at"`
+
+	StoredBytes  int64 `json:"stored_bytes" doc:"Bytes kept for the account: uploads, and inputs and results of its tasks"`
+	StorageLimit int64 `json:"storage_limit" doc:"Bytes that may be kept for it"`
 }
 
 // Transfer is a row of an account's statement.

@@ -49,6 +49,7 @@ type HubConfig struct {
 	// Private lets data pointers and callbacks go to private and loopback addresses.
 	Private bool
 	Reserve int64 // bytes of the disk that stay free; 0: none
+	Quota   int64 // bytes kept for an account; 0: control.DefaultQuota
 	Log     *slog.Logger
 	Tracer  trace.Tracer
 	Traced  bool // spans go somewhere
@@ -145,7 +146,7 @@ func (h *Hub) openControl(ctx context.Context, registry *prometheus.Registry) er
 		return err
 	}
 	cc := control.Config{
-		HubID: id, Path: h.path("atoll.db"), Key: h.key, Log: log, Blobs: blobs, Fetch: fetcher, Send: h.link, Admit: h.admit, Grant: grant,
+		HubID: id, Path: h.path("atoll.db"), Key: h.key, Log: log, Blobs: blobs, Quota: h.cfg.Quota, Fetch: fetcher, Send: h.link, Admit: h.admit, Grant: grant,
 		Models: inspectModel, Tracer: h.cfg.Tracer, Traced: h.cfg.Traced, Logger: h.cfg.Log, NoSync: h.cfg.NoSync, Metrics: control.NewMetrics(registry),
 	}
 	if h.ca != nil {

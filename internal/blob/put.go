@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"sync"
 
 	"atoll/internal/core"
 )
@@ -20,32 +21,40 @@ import (
 // Content that is stored already is read and checked like any other, so that a
 // caller cannot claim bytes that it does not have.
 func (s *Store) Put(ctx context.Context, r io.Reader, want core.Digest, limit int64) (core.Digest, int64, error) {
+	d, size, release, err := s.PutPinned(ctx, r, want, limit)
+	release()
+	return d, size, err
+}
+
+// PutPinned is Put with the content pinned until release is called: so nothing
+// can remove it before the caller has noted what it is for.
+func (s *Store) PutPinned(ctx context.Context, r io.Reader, want core.Digest, limit int64) (d core.Digest, size int64, release func(), err error) {
 	return s.put(ctx, r, want, limit, s.room.reserve)
 }
 
-// PutUrgent is Put for content that ends work under way, such as results: it may
-// take half of the reserve.
-func (s *Store) PutUrgent(ctx context.Context, r io.Reader, want core.Digest, limit int64) (core.Digest, int64, error) {
+// PutUrgent is PutPinned for content that ends work under way, such as results:
+// it may take half of the reserve.
+func (s *Store) PutUrgent(ctx context.Context, r io.Reader, want core.Digest, limit int64) (d core.Digest, size int64, release func(), err error) {
 	return s.put(ctx, r, want, limit, s.room.reserve/2)
 }
 
-func (s *Store) put(ctx context.Context, r io.Reader, want core.Digest, limit, reserve int64) (core.Digest, int64, error) {
+func (s *Store) put(ctx context.Context, r io.Reader, want core.Digest, limit, reserve int64) (core.Digest, int64, func(), error) {
 	if s.max > 0 {
 		limit = min(limit, s.max)
 	}
 	tmp, d, size, err := s.writeTemp(ctx, r, want, limit, reserve)
 	if err != nil {
-		return core.Digest{}, 0, err
+		return core.Digest{}, 0, func() {}, err
 	}
-	renamed, err := s.enter(tmp, d, size)
+	e, renamed, err := s.enter(tmp, d, size)
 	if !renamed {
 		// At worst a torn file stays until the next Open.
 		_ = s.disk.Remove(tmp)
 	}
 	if err != nil {
-		return core.Digest{}, 0, fmt.Errorf("blob %s: %w", d.Short(), err)
+		return core.Digest{}, 0, func() {}, fmt.Errorf("blob %s: %w", d.Short(), err)
 	}
-	return d, size, nil
+	return d, size, sync.OnceFunc(func() { s.unpin(e) }), nil
 }
 
 // writeTemp writes content to a temporary file, checks and syncs it.
@@ -95,33 +104,34 @@ func (h *limitedHash) Write(p []byte) (int, error) {
 	return h.Hash.Write(p)
 }
 
-// enter gives the temporary file its name. Renamed tells whether tmp is gone.
-func (s *Store) enter(tmp string, d core.Digest, size int64) (renamed bool, err error) {
+// enter gives the temporary file its name, and pins it. Renamed tells whether tmp
+// is gone.
+func (s *Store) enter(tmp string, d core.Digest, size int64) (e *entry, renamed bool, err error) {
 	c := &s.commit[d[0]]
 	c.Lock()
 	defer c.Unlock()
 	if err := s.makeShard(d[0]); err != nil {
-		return false, err
+		return nil, false, err
 	}
 	known, err := s.reserve(d, size)
-	if known || err != nil {
-		return false, err
+	if known != nil || err != nil {
+		return known, false, err
 	}
 	if err := s.disk.Rename(tmp, s.Path(d)); err != nil {
 		s.unreserve(size)
-		return false, err
+		return nil, false, err
 	}
 	if err := s.disk.SyncDir(s.shard(d[0])); err != nil {
 		// Not known to be durable, so it must not be found later as if it were.
 		s.unreserve(size)
-		return true, errors.Join(err, s.disk.Remove(s.Path(d)))
+		return nil, true, errors.Join(err, s.disk.Remove(s.Path(d)))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := &entry{digest: d, size: size}
+	e = &entry{digest: d, size: size, pins: 1}
 	e.place = s.lru.PushFront(e)
 	s.entries[d] = e
-	return true, nil
+	return e, true, nil
 }
 
 // makeShard makes sure of the directory for digests that start with b. It is
@@ -140,20 +150,21 @@ func (s *Store) makeShard(b byte) error {
 	return nil
 }
 
-// reserve counts size bytes as used and makes room for them, or notes a use of
-// content that is known.
-func (s *Store) reserve(d core.Digest, size int64) (known bool, err error) {
+// reserve counts size bytes as used and makes room for them, or pins content that
+// is known.
+func (s *Store) reserve(d core.Digest, size int64) (known *entry, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.entries[d]; e != nil {
+		e.pins++
 		s.lru.MoveToFront(e.place)
-		return true, nil
+		return e, nil
 	}
 	if err := s.makeRoom(size); err != nil {
-		return false, err
+		return nil, err
 	}
 	s.used += size
-	return false, nil
+	return nil, nil //nolint:nilnil // unknown content is no error
 }
 
 func (s *Store) unreserve(size int64) {

@@ -44,10 +44,10 @@ func TestReserveStaysFree(t *testing.T) {
 	if _, _, err := s.Put(t.Context(), unread{t}, core.Digest{}, 1000); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("nothing should be read: %v", err)
 	}
-	if _, _, err := s.PutUrgent(t.Context(), strings.NewReader(strings.Repeat("z", 299)), core.Digest{}, 1000); err != nil {
+	if _, _, _, err := s.PutUrgent(t.Context(), strings.NewReader(strings.Repeat("z", 299)), core.Digest{}, 1000); err != nil {
 		t.Errorf("half of the reserve is for urgent content: %v", err)
 	}
-	if _, _, err := s.PutUrgent(t.Context(), strings.NewReader(strings.Repeat("w", 300)), core.Digest{}, 1000); !errors.Is(err, ErrNoSpace) {
+	if _, _, _, err := s.PutUrgent(t.Context(), strings.NewReader(strings.Repeat("w", 300)), core.Digest{}, 1000); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("the other half is not: %v", err)
 	}
 	if n := temps(t, dir); n != 0 || s.Used() != 699 {

@@ -39,8 +39,8 @@ comes back.`,
   atoll account statement alice`,
 	}
 	list := s.verb("list", "List balances", "atoll account list", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
-		return showAll(s, c.Accounts(cmd.Context()), 0, "ACCOUNT AVAILABLE HELD CREATED", func(a api.Account) []string {
-			return []string{string(a.ID), a.Available.String(), a.Held.String(), clock(a.CreatedAt)}
+		return showAll(s, c.Accounts(cmd.Context()), 0, "ACCOUNT AVAILABLE HELD STORED OF CREATED", func(a api.Account) []string {
+			return []string{string(a.ID), a.Available.String(), a.Held.String(), bytesOf(a.StoredBytes), bytesOf(a.StorageLimit), clock(a.CreatedAt)}
 		})
 	})
 	limit := 0

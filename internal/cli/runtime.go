@@ -32,6 +32,7 @@ type HubConfig struct {
 	NATS      *NATSConfig
 	Private   bool   // data pointers and callbacks may go to private addresses
 	Reserve   int64  // bytes of the disk that stay free
+	Quota     int64  // bytes kept for each account
 	Conns     int    // to the API at once; 0: the default
 	PerPeer   int    // of them from one address; 0: the default
 	ReadyFile string // written when the API answers; empty: none

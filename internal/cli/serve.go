@@ -13,7 +13,7 @@ type hubFlags struct {
 	cfg            HubConfig
 	nats           NATSConfig
 	level, logForm string
-	reserve        string
+	reserve, quota string
 }
 
 func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
@@ -24,6 +24,7 @@ func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
 	fl.StringVar(&f.cfg.ReadyFile, "ready-file", "", "`FILE` to write when the API answers: JSON with url, admin_key and nodes")
 	fl.BoolVar(&f.cfg.Private, "allow-private", false, "let data pointers and callbacks go to private addresses, such as 10.0.0.0/8")
 	reserveFlag(cmd, &f.reserve)
+	fl.StringVar(&f.quota, "quota", "64Gi", "`BYTES` that are kept for each account: uploads, inputs and results")
 	fl.IntVar(&f.cfg.Conns, "max-connections", 0, fmt.Sprintf("`NUMBER` of connections to the API at once (default: %d)", conns.DefaultTotal))
 	fl.IntVar(&f.cfg.PerPeer, "max-connections-per-address", 0, fmt.Sprintf("`NUMBER` of them from one address or IPv6 /64 network; raise it behind a proxy (default: %d)", conns.DefaultPerAddress))
 	logFlags(cmd, &f.level, &f.logForm)
@@ -37,6 +38,9 @@ func (f *hubFlags) config(s *session, contextName string) (HubConfig, error) {
 	cfg := f.cfg
 	var err error
 	if cfg.Reserve, err = size("--reserve", f.reserve, 0); err != nil {
+		return cfg, err
+	}
+	if cfg.Quota, err = size("--quota", f.quota, 1); err != nil {
 		return cfg, err
 	}
 	if cfg.Log, err = s.logger(f.level, f.logForm); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -40,17 +39,21 @@ type tokenDoc struct {
 // Accounts lists balances: all for an admin, one's own otherwise.
 func (c *Control) Accounts(ctx context.Context, v request.Viewer) ([]api.Account, error) {
 	rows, err := c.store.Accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	usage, err := c.store.Usage(ctx)
 	out := []api.Account{}
 	for _, a := range rows {
 		if v.Admin || a.ID == v.Account {
-			out = append(out, viewAccount(a))
+			out = append(out, c.viewAccount(a, usage[a.ID]))
 		}
 	}
 	return out, err
 }
 
-func viewAccount(a ledger.Account) api.Account {
-	return api.Account{ID: a.ID, Available: a.Available, Held: a.Held, CreatedAt: moment(a.CreatedMs)}
+func (c *Control) viewAccount(a ledger.Account, stored int64) api.Account {
+	return api.Account{ID: a.ID, Available: a.Available, Held: a.Held, CreatedAt: moment(a.CreatedMs), StoredBytes: stored, StorageLimit: c.quota.limit}
 }
 
 // CreateAccount opens an account, with credit if it is new.
@@ -73,7 +76,7 @@ func (c *Control) CreateAccount(ctx context.Context, id core.AccountID, credit c
 				return err
 			}
 		}
-		out = viewAccount(*a)
+		out = c.viewAccount(*a, c.quota.change(id, 0, 0))
 		return nil
 	})
 	return out, err
@@ -93,7 +96,7 @@ func (c *Control) Credit(ctx context.Context, id core.AccountID, amount core.Mon
 				if had != body {
 					return core.Errorf(core.Mismatch, "the Idempotency-Key was used for another credit")
 				}
-				out = viewAccount(*a)
+				out = c.viewAccount(*a, c.quota.change(id, 0, 0))
 				return nil
 			}
 		}
@@ -104,7 +107,7 @@ func (c *Control) Credit(ctx context.Context, id core.AccountID, amount core.Mon
 		if key != "" {
 			b.tx.PutIdempotency(ledger.Issuer, key, core.TaskID(x), body)
 		}
-		out = viewAccount(*a)
+		out = c.viewAccount(*a, c.quota.change(id, 0, 0))
 		return nil
 	})
 	return out, err
@@ -399,36 +402,17 @@ func (c *Control) editNode(ctx context.Context, id core.NodeID, edit func(*batch
 	return out, err
 }
 
-// maxUploads bounds what one account may have the hub keep, in bytes.
-const maxUploads = 64 << 30
-
-// PutBlob stores uploaded bytes and lets the account use them, by their digest,
-// from now on. Nobody else may: a digest is no secret, receipts tell it.
-func (c *Control) PutBlob(ctx context.Context, v request.Viewer, r io.Reader, want core.Digest, limit int64) (core.Digest, int64, error) {
-	used, err := c.store.UploadedBytes(ctx, v.Account)
-	if err != nil {
-		return core.Digest{}, 0, err
-	}
-	if used >= maxUploads {
-		return core.Digest{}, 0, core.Errorf(core.TooLarge, "account %s has uploaded %d bytes, as much as it may", v.Account, used)
-	}
-	d, size, err := c.cfg.Blobs.Put(ctx, r, want, min(limit, maxUploads-used))
-	if err != nil {
-		return d, 0, err
-	}
-	return d, size, c.job(ctx, func(b *batch) error {
-		b.tx.PutUpload(v.Account, d, size)
-		return nil
-	})
-}
-
 // uploaded returns the size of bytes that an account has brought itself.
 func (c *Control) uploaded(ctx context.Context, a core.AccountID, d core.Digest) (int64, error) {
 	size, err := c.store.Uploaded(ctx, a, d)
 	if errors.Is(err, store.ErrNoRow) || err == nil && !c.cfg.Blobs.Has(d) {
-		return 0, core.Errorf(core.NotFound, "account %s has uploaded no bytes with digest %s", a, d).WithHint("upload them first with POST /v1/blobs")
+		return 0, notUploaded(a, d)
 	}
 	return size, err
+}
+
+func notUploaded(a core.AccountID, d core.Digest) *core.Error {
+	return core.Errorf(core.NotFound, "account %s has uploaded no bytes with digest %s", a, d).WithHint("upload them first with POST /v1/blobs")
 }
 
 // Ready says what the hub still waits for.

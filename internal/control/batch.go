@@ -24,8 +24,9 @@ type batch struct {
 	nodes      []*node
 	verdicts   []pendingVerdict
 	ended      []*task
-	distrusted []*node  // found wrong
-	leaves     [][]byte // bodies, in log order
+	distrusted []*node          // found wrong
+	charged    []core.AccountID // whose use of the disk has changed
+	leaves     [][]byte         // bodies, in log order
 	offers     map[core.NodeID][]*leaseRef
 	acks       map[core.NodeID]*bus.Ack
 	cancels    map[core.NodeID]*bus.Cancel
@@ -144,6 +145,7 @@ func (b *batch) write() {
 	for _, a := range b.accounts {
 		b.tx.PutAccount(*a)
 	}
+	b.writeUsage()
 	for _, n := range b.nodes {
 		n.rate()
 		b.tx.PutNode(n.doc.ID, &n.doc)

@@ -17,10 +17,11 @@
 // told), node (who they are), inbound (they speak), report (they deliver), judge
 // (verdicts), settle (checkpoints and payouts), log, sweep (time passes), load
 // (restart), view (what the API shows), preview (results that still grow), admin (accounts, keys, nodes), data
-// (bytes), models, callbacks, audit.
+// (bytes), intake and quota (what a submission brings to the disk), models, callbacks, audit.
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -66,6 +67,7 @@ type Config struct {
 	Grant    identity.JoinGrant                                    // what every joining node is told: URLs, keys, CA
 	IssueTLS func(core.NodeID, identity.PublicKey) ([]byte, error) // optional
 
+	Quota   int64                                         // bytes kept for an account; 0: DefaultQuota
 	Models  func(engine, path string) (ModelFacts, error) // inspects an uploaded model
 	Tracer  trace.Tracer
 	Traced  bool // spans go somewhere: mark every step, not only submits
@@ -104,6 +106,7 @@ type Control struct {
 	outbound chan func()
 	signer   *receipt.Signer
 	reading  readers
+	quota    *quota
 
 	// mu guards all below: jobs hold it while they run, readers of soft state
 	// (offers, nodes, waiters) hold it briefly.
@@ -153,6 +156,7 @@ type task struct {
 	changed  chan struct{} // closed at the next change; nil while nobody waits for it
 	preview  *preview      // nil unless the result may be read while it grows
 
+	intake       *intake // until it is stored
 	isNew, dirty bool
 	told         bool              // those who waited for its end have been told
 	fresh        []lifecycle.Event // of this batch
@@ -190,7 +194,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
 		tasks: map[core.TaskID]*task{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
 		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{},
-		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), reading: newReaders(),
+		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), reading: newReaders(), quota: newQuota(cmp.Or(cfg.Quota, DefaultQuota)),
 	}
 	var err error
 	if c.signer, err = receipt.NewSigner(cfg.Key.Signer()); err != nil {

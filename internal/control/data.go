@@ -75,7 +75,7 @@ func (c *Control) readBlob(d core.Digest, off, size int64) ([]byte, error) {
 
 // modelBytes makes sure that a model given as a digest or pointer is stored, and
 // that the account may use it.
-func (c *Control) modelBytes(ctx context.Context, a core.AccountID, model string) (core.Digest, int64, error) {
+func (c *Control) modelBytes(ctx context.Context, t *task, model string) (core.Digest, int64, error) {
 	if d, err := core.ParseDigest(model); err == nil {
 		model = "blob:" + d.String()
 	}
@@ -84,14 +84,18 @@ func (c *Control) modelBytes(ctx context.Context, a core.AccountID, model string
 		return core.Digest{}, 0, err
 	}
 	if p.Kind == fetch.Blob {
-		size, err := c.uploaded(ctx, a, p.Digest)
-		return p.Digest, size, err
+		size, err := c.uploaded(ctx, t.Account, p.Digest)
+		if err != nil {
+			return p.Digest, 0, err
+		}
+		return p.Digest, size, t.intake.use(c, p.Digest, size)
 	}
-	data, err := c.read(ctx, a, p, maxInput)
+	data, err := c.read(ctx, t.Account, p, maxInput)
 	if err != nil {
 		return core.Digest{}, 0, err
 	}
-	return c.storeBytes(ctx, data)
+	d, err := t.intake.store(ctx, c, data)
+	return d, int64(len(data)), err
 }
 
 // LeaseInput writes the input of a lease that the node holds.
@@ -132,11 +136,12 @@ func (c *Control) PutResult(ctx context.Context, id core.NodeID, lease core.Leas
 	if used >= maxResult {
 		return core.Errorf(core.TooLarge, "lease %s has brought results of %d bytes already", lease, used)
 	}
-	d, size, err := c.cfg.Blobs.PutUrgent(ctx, r, core.Digest{}, maxResult)
+	d, size, unpin, err := c.cfg.Blobs.PutUrgent(ctx, r, core.Digest{}, maxResult)
 	if err != nil {
 		return err
 	}
-	return c.job(ctx, func(b *batch) error {
+	defer unpin() // must outlive the job, so the caller may not go before it
+	return c.job(context.WithoutCancel(ctx), func(b *batch) error {
 		b.tx.PutUpload(owner, d, size)
 		return nil
 	})

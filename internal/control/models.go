@@ -48,6 +48,11 @@ func (c *Control) RegisterModel(ctx context.Context, v request.Viewer, up reques
 	if err != nil {
 		return api.Model{}, at(err, "digest")
 	}
+	unpin, ok := c.cfg.Blobs.Pin(up.Digest)
+	if !ok {
+		return api.Model{}, notUploaded(v.Account, up.Digest).At("digest")
+	}
+	defer unpin()
 	facts, err := c.cfg.Models(up.Engine, c.cfg.Blobs.Path(up.Digest))
 	if err != nil {
 		return api.Model{}, err
@@ -56,7 +61,7 @@ func (c *Control) RegisterModel(ctx context.Context, v request.Viewer, up reques
 		return api.Model{}, err
 	}
 	var out api.Model
-	err = c.job(ctx, func(b *batch) error {
+	err = c.job(context.WithoutCancel(ctx), func(b *batch) error { // with the bytes pinned to its end
 		version := c.latest[up.Name]
 		if had := c.models[up.Name+"@"+strconv.Itoa(version)]; had != nil {
 			if had.Owner != v.Account && !v.Admin {
@@ -152,7 +157,7 @@ func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec)
 	} else if spec.Engine == "" {
 		return err
 	}
-	d, size, err := c.modelBytes(ctx, t.Account, spec.Model)
+	d, size, err := c.modelBytes(ctx, t, spec.Model)
 	if err != nil {
 		return at(err, "model")
 	}

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -162,8 +161,4 @@ func (c *Control) SigningKeys(context.Context) (api.SigningKeys, error) {
 		out.Nodes = append(out.Nodes, api.SigningKey{ID: string(d.ID), Owner: d.Owner, PublicKey: d.PublicKey})
 	}
 	return out, nil
-}
-
-func (c *Control) storeBytes(ctx context.Context, data []byte) (core.Digest, int64, error) {
-	return c.cfg.Blobs.Put(ctx, bytes.NewReader(data), core.Digest{}, maxInput)
 }

@@ -18,7 +18,7 @@ type checked struct {
 	leaf      []byte
 	digest    core.Digest // names the receipt
 	results   map[core.LeaseID]bus.Result
-	uploaded  map[core.LeaseID]bool // the result named came over HTTP, for this very lease
+	uploaded  map[core.LeaseID]int64 // bytes of the result named, if it came over HTTP for this very lease
 }
 
 // checkUploads finds out which of the results that a report speaks of its node has
@@ -29,13 +29,13 @@ func (c *Control) checkUploads(x *checked) error {
 		if !x.results[e.Lease].Uploaded {
 			continue
 		}
-		_, err := c.uploaded(context.Background(), leaseAccount(e.Lease), e.Result)
+		size, err := c.uploaded(context.Background(), leaseAccount(e.Lease), e.Result)
 		switch {
 		case err == nil:
 			if x.uploaded == nil {
-				x.uploaded = map[core.LeaseID]bool{}
+				x.uploaded = map[core.LeaseID]int64{}
 			}
-			x.uploaded[e.Lease] = true
+			x.uploaded[e.Lease] = size
 		case core.KindOf(err) != core.NotFound:
 			return err
 		}
@@ -94,7 +94,8 @@ func (b *batch) reported(x *checked) {
 		}
 		l := r.lease()
 		res := x.results[e.Lease]
-		why := b.c.mismatch(r, l, e, res, x.uploaded[e.Lease])
+		size, uploaded := x.uploaded[e.Lease]
+		why := b.c.mismatch(r, l, e, res, uploaded)
 		if x.execution.Account != r.task.Account {
 			why = "the receipt names another requester" // it would be shown to one it does not concern
 		}
@@ -112,13 +113,13 @@ func (b *batch) reported(x *checked) {
 			leaf = b.appendLeaf(x.leaf, x.envelope)
 		}
 		l.Receipt = x.digest
-		b.deliver(r, l, e, res, leaf)
+		b.deliver(r, l, e, res, size, leaf)
 		b.ack(x.node, e.Lease)
 	}
 }
 
 // deliver notes a result and lets the part go on.
-func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, leaf int64) {
+func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, size, leaf int64) {
 	if err := l.Move(lifecycle.Reported, ""); err != nil {
 		b.tx.Fail(err)
 		return
@@ -128,11 +129,7 @@ func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLeas
 		l.Failure = core.Clip(e.Error, 500)
 	}
 	l.Drawn = drawn(r.task, l)
-	if res.Uploaded {
-		b.tx.PutResult(r.task.ID, r.part.Index, e.Result, nil)
-	} else if len(res.Data) > 0 {
-		b.tx.PutResult(r.task.ID, r.part.Index, e.Result, res.Data)
-	}
+	b.keepResult(r, l, res, size)
 	b.tx.PutReported(l.ID, r.task.ID, r.part.Index)
 	r.node.latency.add(l.ReportedMs - l.OfferedMs)
 	b.release(r)

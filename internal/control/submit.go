@@ -38,7 +38,9 @@ const (
 func (c *Control) Submit(ctx context.Context, s request.Submission) (api.SubmitReply, error) {
 	ctx, span := c.cfg.Tracer.Start(ctx, "task.submit")
 	defer span.End()
-	t, err := c.prepare(ctx, &s)
+	in := c.newIntake(s.Account)
+	defer in.release()
+	t, err := c.prepare(ctx, &s, in)
 	if err != nil {
 		return c.submittedBefore(ctx, &s, err)
 	}
@@ -48,7 +50,8 @@ func (c *Control) Submit(ctx context.Context, s request.Submission) (api.SubmitR
 	}
 	var row lifecycle.Task
 	var earlier core.TaskID
-	err = c.job(ctx, func(b *batch) error {
+	// The intake must outlive the job, so the caller may not go before it.
+	err = c.job(context.WithoutCancel(ctx), func(b *batch) error {
 		if s.Key != "" {
 			id, body, ok := b.tx.FindIdempotency(s.Account, s.Key)
 			if ok && body != s.Body {
@@ -126,6 +129,7 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 	if key != "" {
 		b.tx.PutIdempotency(t.Account, key, t.ID, body)
 	}
+	b.admit(t)
 	c.tasks[t.ID] = t
 	c.stats.submitted++
 	t.isNew = true
@@ -141,13 +145,13 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 }
 
 // prepare does all that needs no lock: find the model, fetch and pin the input,
-// cut it into parts, read the terms. It changes nothing.
-func (c *Control) prepare(ctx context.Context, s *request.Submission) (*task, error) {
+// cut it into parts, read the terms. It changes nothing but the intake.
+func (c *Control) prepare(ctx context.Context, s *request.Submission, in *intake) (*task, error) {
 	if err := c.cfg.Blobs.Room(); err != nil {
 		return nil, err // what is accepted already needs the rest of the disk
 	}
 	spec := s.Spec
-	t := &task{}
+	t := &task{intake: in}
 	t.Account = s.Account
 	if err := c.resolveModel(ctx, t, spec); err != nil {
 		return nil, err
@@ -181,15 +185,33 @@ func (c *Control) prepare(ctx context.Context, s *request.Submission) (*task, er
 		t.parts = append(t.parts, p)
 	}
 	t.Parts = len(t.parts)
-	if len(input) > inputInSQL {
-		if t.InputBlob, _, err = c.cfg.Blobs.Put(ctx, bytes.NewReader(input), core.Digest{}, maxInput); err != nil {
-			return nil, fmt.Errorf("store the input: %w", err)
-		}
-	} else {
-		t.input = input
+	if err := c.takeInput(ctx, t, spec, input); err != nil {
+		return nil, err
 	}
 	t.spec, err = json.Marshal(thin(spec, pinned))
 	return t, err
+}
+
+// takeInput decides where the input is kept and at whose charge. What is an upload
+// already is kept, and charged, once.
+func (c *Control) takeInput(ctx context.Context, t *task, spec *api.TaskSpec, input []byte) (err error) {
+	large := len(input) > inputInSQL
+	if !large {
+		t.input = input
+	}
+	if len(spec.Input) == 1 && strings.HasPrefix(spec.Input[0].URI, "blob:") {
+		d := core.DigestOf(input)
+		if err := t.intake.use(c, d, int64(len(input))); err != nil || !large {
+			return err
+		}
+		t.InputBlob = d
+		return nil
+	}
+	if large {
+		t.InputBlob, err = t.intake.store(ctx, c, input)
+		return err
+	}
+	return t.intake.claim.add(int64(len(input)))
 }
 
 // thin returns the specification as it is kept: with digests in place of the

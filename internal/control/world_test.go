@@ -27,6 +27,7 @@ import (
 // world is a hub without a network: what it sends is kept, and nodes are
 // functions of the test.
 type world struct {
+	quota         int64 // of each account
 	reserve, free int64 // bytes of the disk: kept free, and left
 	t             *testing.T
 	dir           string
@@ -105,7 +106,7 @@ func (w *world) open() {
 		w.t.Fatal(err)
 	}
 	w.hub, err = New(w.t.Context(), Config{
-		HubID: "hub", Path: filepath.Join(w.dir, "db"), Key: w.key, Log: log, Blobs: blobs, Fetch: fetcher, Send: w, Admit: admitAll{},
+		HubID: "hub", Path: filepath.Join(w.dir, "db"), Key: w.key, Log: log, Blobs: blobs, Quota: w.quota, Fetch: fetcher, Send: w, Admit: admitAll{},
 		Models: func(string, string) (ModelFacts, error) { return ModelFacts{Reproducible: true}, nil },
 		Tracer: noop.NewTracerProvider().Tracer(""), Now: func() time.Time { return w.now }, Inline: true, NoSync: true,
 		Metrics: NewMetrics(prometheus.NewRegistry()), Crash: func(p store.Point) bool { return w.crash != nil && w.crash(p) },

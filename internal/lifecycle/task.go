@@ -98,6 +98,7 @@ type Task struct {
 	Refunded  core.Money  `json:"refunded,omitzero"`
 	Settled   bool        `json:"settled,omitzero"` // nothing held any more
 	Events    int64       `json:"events,omitzero"`  // how many were written
+	Bytes     int64       `json:"bytes,omitzero"`   // kept for it, at the charge of its account
 	NotChosen []NotChosen `json:"not_chosen,omitempty"`
 }
 

@@ -59,6 +59,7 @@ CREATE INDEX callbacks_due ON callbacks (due) WHERE state = 'due';
 var migrations = []string{
 	uploads,
 	callbackAccounts,
+	keeping,
 }
 
 // uploads are the bytes that an account has brought itself, and may therefore
@@ -76,12 +77,32 @@ DROP INDEX callbacks_due;
 CREATE INDEX callbacks_due ON callbacks (account, due) WHERE state = 'due';
 `
 
+// keeping says who keeps which content of the blob store, for how long, and at
+// whose charge. Content that no row of uploads, task_blobs or models names goes.
+const keeping = `
+CREATE TABLE task_blobs (task INTEGER, digest BLOB, PRIMARY KEY (task, digest)) WITHOUT ROWID;
+CREATE INDEX task_blobs_by_digest ON task_blobs (digest);
+CREATE INDEX uploads_by_digest ON uploads (digest);
+CREATE INDEX uploads_by_age ON uploads (at);
+INSERT INTO task_blobs SELECT id, unhex(substr(json_extract(CAST(doc AS TEXT), '$.input_blob'), 8)) FROM tasks WHERE json_extract(CAST(doc AS TEXT), '$.input_blob') IS NOT NULL;
+INSERT OR IGNORE INTO task_blobs SELECT task, digest FROM results WHERE data IS NULL;
+
+-- Bytes that are kept for an account and count against its quota.
+CREATE TABLE usage (account TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO usage SELECT account, SUM(size) FROM uploads GROUP BY account;
+
+-- When a task ended, until its input, results and events have been pruned.
+ALTER TABLE tasks ADD COLUMN unpruned INTEGER;
+UPDATE tasks SET unpruned = json_extract(CAST(doc AS TEXT), '$.ended') WHERE open = 0;
+CREATE INDEX tasks_unpruned ON tasks (unpruned) WHERE unpruned IS NOT NULL;
+`
+
 // statements of the writer, prepared once.
 const (
 	sqlBegin           = `BEGIN IMMEDIATE`
 	sqlCommit          = `COMMIT`
 	sqlInsertTask      = `INSERT INTO tasks (id, account, state, open, doc, spec, input) VALUES (?,?,?,?,?,?,?)`
-	sqlUpdateTask      = `UPDATE tasks SET state=?, open=?, doc=? WHERE id=?`
+	sqlUpdateTask      = `UPDATE tasks SET state=?, open=?, unpruned=?, doc=? WHERE id=?`
 	sqlPutPart         = `INSERT INTO parts (task, idx, doc) VALUES (?,?,?) ON CONFLICT DO UPDATE SET doc=excluded.doc`
 	sqlPutResult       = `INSERT INTO results (task, idx, digest, data) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`
 	sqlPutReported     = `INSERT INTO reported (lease, task, part) VALUES (?,?,?)`
@@ -99,5 +120,7 @@ const (
 	sqlPutModel        = `INSERT INTO models (name, version, doc) VALUES (?,?,?)`
 	sqlPutCallback     = `INSERT INTO callbacks (id, task, account, due, attempts, state, doc) VALUES (?,?,?,?,?,?,?) ON CONFLICT DO UPDATE SET due=excluded.due, attempts=excluded.attempts, state=excluded.state`
 	sqlPutUpload       = `INSERT INTO uploads (account, digest, size, at) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`
+	sqlPutTaskBlob     = `INSERT INTO task_blobs (task, digest) VALUES (?,?) ON CONFLICT DO NOTHING`
+	sqlPutUsage        = `INSERT INTO usage (account, bytes) VALUES (?,?) ON CONFLICT DO UPDATE SET bytes=excluded.bytes`
 	sqlPutMeta         = `INSERT INTO meta (k, v) VALUES (?,?) ON CONFLICT DO UPDATE SET v=excluded.v`
 )

@@ -64,7 +64,11 @@ func (tx *Tx) InsertTask(t *lifecycle.Task, spec, input []byte) {
 
 // UpdateTask stores a task's new state.
 func (tx *Tx) UpdateTask(t *lifecycle.Task) {
-	tx.exec(sqlUpdateTask, string(t.State), isOpen(t), tx.doc(t), int64(t.ID))
+	var unpruned any
+	if isOpen(t) == 0 {
+		unpruned = t.EndedMs
+	}
+	tx.exec(sqlUpdateTask, string(t.State), isOpen(t), unpruned, tx.doc(t), int64(t.ID))
 }
 
 func isOpen(t *lifecycle.Task) int {
@@ -166,11 +170,6 @@ func (tx *Tx) FindToken(hash core.Digest, into any) error {
 // PutModel stores a new version of a model.
 func (tx *Tx) PutModel(name string, version int, doc any) {
 	tx.exec(sqlPutModel, name, version, tx.doc(doc))
-}
-
-// PutUpload remembers that an account has brought bytes itself.
-func (tx *Tx) PutUpload(a core.AccountID, d core.Digest, size int64) {
-	tx.exec(sqlPutUpload, string(a), d[:], size, tx.Now.UnixMilli())
 }
 
 // PutMeta stores a single value under a name.
