@@ -20,10 +20,11 @@ const (
 	// of nodes.
 	minPhase     = 100 * time.Millisecond
 	minLostAfter = time.Second
-	// Nodes are not asked whether they accept a penalty, so it has its bounds: a
-	// requester must not get work for nothing by asking the impossible.
+	// MaxPenalty is how much of the price sla.penalty may take, in thousandths, and
+	// minPenalLatency from when on: nobody gets work for nothing by asking the
+	// impossible. Nodes have limits of their own besides.
+	MaxPenalty      = 500
 	minPenalLatency = time.Second
-	maxPenalty      = 500     // thousandths of the price
 	maxURL          = 8 << 10 // bytes of a URL, except data:
 	maxParams       = 128     // entries
 	maxParamName    = 64      // bytes

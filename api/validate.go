@@ -252,8 +252,8 @@ func (s *TaskSpec) checkSLA() error {
 	if a.Latency.Std() < minPenalLatency {
 		return invalid("sla.latency", "%s: with a penalty it is at least %s, which a node can keep", a.Latency.Std(), minPenalLatency)
 	}
-	if perMille, _ := a.PenaltyPerMille(); perMille > maxPenalty {
-		return invalid("sla.penalty", "%s: a late result is still a result; want at most %d%%", a.Penalty, maxPenalty/10)
+	if perMille, _ := a.PenaltyPerMille(); perMille > MaxPenalty {
+		return invalid("sla.penalty", "%s: a late result is still a result; want at most %d%%", a.Penalty, MaxPenalty/10)
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ func (n *Network) startNode(ctx context.Context, spec NodeSpec, report sandbox.R
 	}
 	nd, err := node.New(node.Config{
 		Name: spec.Name, Dir: h.path(filepath.Join("nodes", string(spec.Name))), HubURL: h.URL, Token: identity.Token(token.Token),
-		Country: spec.Country, Region: spec.Region, Labels: spec.Labels, Price: spec.Price, Engines: all, Slots: spec.Slots, Queue: spec.Queue,
+		Country: spec.Country, Region: spec.Region, Labels: spec.Labels, Price: spec.Price, MaxPenalty: api.MaxPenalty, Engines: all, Slots: spec.Slots, Queue: spec.Queue,
 		Sandbox: enforced(report), Faults: faults, Version: Version, Build: build(), Machine: machine, Bus: h.Bus, Tracer: h.cfg.Tracer,
 		Log: h.cfg.Log.With("node", spec.Name), NoSync: h.cfg.NoSync,
 	})

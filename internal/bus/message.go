@@ -69,9 +69,14 @@ type Lease struct {
 	Memory      int64             `json:"memory,omitempty"`     // limit in bytes; 0: the node's default
 	ExecutionMs int64             `json:"execution_ms"`         // limit from start to report
 	ExpiresMs   int64             `json:"expires_ms"`           // not to be started after this, hub time
-	Residency   []string          `json:"residency,omitempty"`  // as resolved by policy
-	Selector    string            `json:"selector,omitempty"`   // labels the node must match
-	Traceparent string            `json:"traceparent,omitempty"`
+	// A report later than LatencyMs after the offer costs PenaltyPerMille of the
+	// price; 0: nothing. A node that minds declines.
+	LatencyMs       int64 `json:"latency_ms,omitempty"`
+	PenaltyPerMille int   `json:"penalty_per_mille,omitempty"`
+
+	Residency   []string `json:"residency,omitempty"` // as resolved by policy
+	Selector    string   `json:"selector,omitempty"`  // labels the node must match
+	Traceparent string   `json:"traceparent,omitempty"`
 	// Progress asks to be told of the result while it comes into being.
 	Progress bool `json:"progress,omitempty"`
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"atoll/api"
 	"atoll/internal/core"
 	"atoll/internal/policy"
 )
@@ -17,7 +18,7 @@ import (
 type nodeFlags struct {
 	cfg            NodeConfig
 	labels         map[string]string
-	price          string
+	price, penalty string
 	cache, reserve string
 	level, logForm string
 	server         serverFlags
@@ -31,6 +32,7 @@ func (f *nodeFlags) register(s *session, cmd *cobra.Command) {
 	fl.StringVar(&f.cfg.Region, "region", "", "`REGION` that requesters may ask for, such as eu-west")
 	fl.StringToStringVar(&f.labels, "labels", nil, "`LABELS` to be selected by, such as tier=gold,disk=ssd")
 	fl.StringVar(&f.price, "price", "0.01", "`CREDITS` asked for each lease; nothing is done for less")
+	fl.StringVar(&f.penalty, "max-penalty", "20%", "`SHARE` of the price that a requester may withhold for a late result; tasks with more are declined")
 	fl.StringSliceVar(&f.cfg.Engines, "engines", []string{"llm", "text", "wasm"}, "`ENGINES` that others may use here: llm runs language models, text runs classifiers, wasm runs strangers' modules")
 	fl.StringSliceVar(&f.cfg.Accounts, "accounts", nil, "`ACCOUNTS` of the only requesters to work for (default: all)")
 	fl.StringVar(&f.cfg.CPU, "cpu", "", "`CORES` to offer, such as 2 or 1500m for one and a half (default: all)")
@@ -89,6 +91,9 @@ func (f *nodeFlags) config(s *session) (cfg NodeConfig, err error) {
 	cfg.Labels = f.labels
 	if cfg.Price, err = money("--price", f.price); err != nil {
 		return cfg, err
+	}
+	if cfg.Penalty, err = (&api.SLA{Penalty: f.penalty}).PenaltyPerMille(); err != nil {
+		return cfg, usagef("--max-penalty %.20q: want a share such as 20%%", f.penalty)
 	}
 	if cfg.Country == "" {
 		return cfg, usagef("say where the node stands, such as --country FR: residency rules are held to it")

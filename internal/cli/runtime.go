@@ -77,6 +77,7 @@ type NodeConfig struct {
 	Region   string
 	Labels   map[string]string
 	Price    core.Money // for each lease
+	Penalty  int        // thousandths of it that may be withheld for lateness
 	Engines  []string
 	Accounts []string // work for these only; empty: for all
 	CPU      string   // Kubernetes quantities; empty: what was measured

@@ -43,7 +43,7 @@ func (c *Control) wire(r *leaseRef, l *lifecycle.Lease, now int64) bus.Lease {
 		ID: l.ID, Task: t.ID, Part: p.Index, Attempt: l.Attempt, Account: t.Account, Engine: t.Engine,
 		Model: t.ModelDigest, ModelSize: t.ModelSize, Input: p.Input, InputSize: p.Size, Params: t.params, ParamsHash: t.paramsID,
 		Nonce: l.Nonce, Commit: commitment(l), Price: l.Price, CPUMillis: t.req.CPUMillis, Memory: t.req.Memory,
-		ExecutionMs: t.Terms.ExecutionMs, ExpiresMs: min(now+t.Terms.QueueMs, t.DueMs()), Residency: t.Residency, Traceparent: t.Traceparent,
+		ExecutionMs: t.Terms.ExecutionMs, LatencyMs: t.Terms.LatencyMs, PenaltyPerMille: t.Terms.PenaltyPerMille, ExpiresMs: min(now+t.Terms.QueueMs, t.DueMs()), Residency: t.Residency, Traceparent: t.Traceparent,
 		Selector: t.req.Selector.String(), Progress: t.preview != nil,
 	}
 	if t.Terms.Method == lifecycle.Reexecute {

@@ -65,6 +65,9 @@ type Config struct {
 	Labels  map[string]string
 	Price   core.Money      // asked for each lease, and the least that is taken
 	Engines []engine.Engine // stay the caller's to close
+	// MaxPenalty is how much of the price may be withheld for lateness, in
+	// thousandths; default: nothing.
+	MaxPenalty int
 
 	Slots      int   // leases run at once; default: one for each core
 	Queue      int   // leases held at once; default: 32 for each slot, at least 64
@@ -341,7 +344,7 @@ func (n *Node) agentConfig(ctx context.Context, grant *identity.JoinGrant, out *
 	return agent.Config{
 		Core: agent.CoreConfig{
 			Node: c.Name, Hub: grant.HubID, HubKey: hubKey, Offer: n.offer(m),
-			MaxInput: c.MaxInput, MaxModel: c.CacheBytes, Faults: c.Faults, Signer: statements, Outbox: out,
+			MaxInput: c.MaxInput, MaxModel: c.CacheBytes, MaxPenalty: c.MaxPenalty, Faults: c.Faults, Signer: statements, Outbox: out,
 		},
 		Engines: c.Engines, Blobs: blobs, Metrics: c.Metrics, Tracer: c.Tracer, Log: c.Log,
 	}, nil

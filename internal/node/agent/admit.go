@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
@@ -115,6 +117,8 @@ func (r *rules) judge(l *bus.Lease, hubMs int64) string {
 		return fmt.Sprintf("the offer has expired, %d ms ago by the hub's clock as this node knows it", hubMs-l.ExpiresMs)
 	case l.Price < o.Price:
 		return fmt.Sprintf("price %s is under this node's floor of %s", l.Price, o.Price)
+	case l.PenaltyPerMille > r.cfg.MaxPenalty:
+		return fmt.Sprintf("the task withholds %s of the price for a report after more than %s, and this node takes at most %s", percent(l.PenaltyPerMille), time.Duration(l.LatencyMs)*time.Millisecond, percent(r.cfg.MaxPenalty))
 	case len(o.Accounts) > 0 && !slices.Contains(o.Accounts, l.Account):
 		return fmt.Sprintf("this node does not work for account %.63q", l.Account)
 	case !slices.Contains(o.Engines, l.Engine):
@@ -131,6 +135,10 @@ func (r *rules) judge(l *bus.Lease, hubMs int64) string {
 	return r.place(l)
 }
 
+func percent(perMille int) string {
+	return strconv.FormatFloat(float64(perMille)/10, 'f', -1, 64) + " %"
+}
+
 // form refuses what no hub should send.
 func (r *rules) form(l *bus.Lease) string {
 	switch {
@@ -144,6 +152,8 @@ func (r *rules) form(l *bus.Lease) string {
 		return "the lease has no nonce, model or input"
 	case l.ExecutionMs <= 0 || l.ExecutionMs > maxExecutionMs:
 		return fmt.Sprintf("an execution limit of %d ms: want 1 to %d", l.ExecutionMs, int64(maxExecutionMs))
+	case l.LatencyMs < 0 || l.PenaltyPerMille < 0 || l.PenaltyPerMille > 1000:
+		return "latency or penalty is out of bounds"
 	case l.CPUMillis < 0 || l.Memory < 0 || l.ModelSize < 0 || l.InputSize < 0:
 		return "a size is negative"
 	case l.InputSize <= bus.InlineLimit && int64(len(l.Data)) != l.InputSize:

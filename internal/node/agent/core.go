@@ -40,9 +40,11 @@ type CoreConfig struct {
 	Offer    bus.NodeOffer
 	MaxInput int64 // bytes of one part's input; 0: any
 	MaxModel int64 // bytes of one model; 0: any
-	Faults   Faults
-	Signer   Signer
-	Outbox   Outbox
+	// MaxPenalty is how much of a price may be withheld for lateness, in thousandths.
+	MaxPenalty int
+	Faults     Faults
+	Signer     Signer
+	Outbox     Outbox
 }
 
 func (c *CoreConfig) check() error {

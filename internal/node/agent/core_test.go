@@ -27,6 +27,8 @@ func TestRefusals(t *testing.T) {
 		"none":              {func(*bus.Lease) {}, ""},
 		"anywhere":          {func(l *bus.Lease) { l.Residency, l.Selector = nil, "" }, ""},
 		"large input":       {func(l *bus.Lease) { l.Data, l.Input, l.InputSize = nil, core.DigestOf(big), int64(len(big)) }, ""},
+		"penalty":           {func(l *bus.Lease) { l.LatencyMs, l.PenaltyPerMille = 2000, 205 }, "withholds 20.5 % of the price for a report after more than 2s, and this node takes at most 20 %"},
+		"no penalty":        {func(l *bus.Lease) { l.PenaltyPerMille = -1 }, "latency or penalty is out of bounds"},
 		"price":             {func(l *bus.Lease) { l.Price = 29_999 }, "price 0.029999 is under this node's floor of 0.03"},
 		"expired":           {func(l *bus.Lease) { l.ExpiresMs = start.UnixMilli() - 5 }, "expired, 5 ms ago"},
 		"account":           {func(l *bus.Lease) { l.Account = "mallory" }, `does not work for account "mallory"`},

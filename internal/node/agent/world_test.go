@@ -55,7 +55,8 @@ func (s *jsonSigner) Sign(account core.AccountID, done []Finished) (json.RawMess
 
 func testConfig(disk Outbox) CoreConfig {
 	return CoreConfig{
-		Node: testNode, Hub: testHub, HubKey: hubKey().Public(), Boot: testBoot,
+		MaxPenalty: 200,
+		Node:       testNode, Hub: testHub, HubKey: hubKey().Public(), Boot: testBoot,
 		Offer: bus.NodeOffer{
 			Price: 30_000, Country: "FR", Labels: map[string]string{"tier": "gold"}, Engines: []string{"text", "wasm"},
 			Slots: 2, Queue: 8, CPUMillis: 2000, Memory: 1 << 30,
