@@ -17,20 +17,34 @@ type exchange struct {
 	id     string // X-Request-ID
 	status int    // 0 until the answer has begun
 	key    string // ID of the API key, for the log
+	// timeout is how long the client may take for an answer, so that one who does
+	// not read it holds up nothing. Streams extend it piece by piece.
+	timeout time.Duration
 }
 
 func (x *exchange) WriteHeader(status int) {
 	if x.status == 0 && status >= http.StatusOK {
-		x.status = status
+		x.begin(status)
 	}
 	x.ResponseWriter.WriteHeader(status)
 }
 
 func (x *exchange) Write(b []byte) (int, error) {
 	if x.status == 0 {
-		x.status = http.StatusOK
+		x.begin(http.StatusOK)
 	}
 	return x.ResponseWriter.Write(b)
+}
+
+func (x *exchange) begin(status int) {
+	x.status = status
+	x.extend(x.timeout)
+}
+
+// extend gives the client so much time for what is written, 0 for any. A
+// connection that takes no deadline is closed already: Write will say so.
+func (x *exchange) extend(d time.Duration) {
+	_ = setDeadline(http.NewResponseController(x.ResponseWriter).SetWriteDeadline, d)
 }
 
 // Unwrap is for http.ResponseController.

@@ -69,7 +69,8 @@ func New(cfg Config) (http.Handler, error) {
 // handlers that panic.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := s.cfg.Now()
-	x := &exchange{ResponseWriter: w, id: s.requestID(r.Header)}
+	x := &exchange{ResponseWriter: w, id: s.requestID(r.Header), timeout: s.cfg.BodyTimeout}
+	x.extend(0) // what was set for the answer before, on the same connection
 	h := w.Header()
 	h["X-Request-Id"] = []string{x.id}
 	h["X-Content-Type-Options"] = noSniff

@@ -451,6 +451,33 @@ func TestWaitOutlivesBodyTimeout(t *testing.T) {
 	}
 }
 
+// A client that does not read its answer holds up its handler for a while only.
+func TestAnswersHaveDeadlines(t *testing.T) {
+	t.Parallel()
+	h, err := atoll.New(atoll.Config{Hub: newFakeHub(), Log: slog.New(slog.DiscardHandler), BodyTimeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/healthz", "/v1/tasks", "/nowhere"} {
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+		before := time.Now()
+		h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if len(w.set) != 2 || !w.set[0].IsZero() || w.set[1].Before(before.Add(time.Hour)) {
+			t.Errorf("%s: deadlines %v, want none and then one in an hour", path, w.set)
+		}
+	}
+}
+
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	log := slog.New(slog.DiscardHandler)
