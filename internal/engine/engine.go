@@ -117,6 +117,14 @@ func Ended(ctx context.Context) error {
 	return err
 }
 
+// Piece derives from a run and its claimed output the input of a cheaper one,
+// which repeats only a piece of it, of about size steps of the engine's, and must
+// give the claimed output all the same, bit for bit, if that is true. Which piece
+// is a function of the lot, which whoever made the claim could not foresee. It
+// fails if the claim is none that the engine could have made; then all is to be
+// run again. It is pure.
+type Piece func(in Input, claimed []byte, size int, lot [32]byte) ([]byte, error)
+
 // Output is one part's result. Reasons that a classifier gives are inside Data.
 type Output struct {
 	Data []byte

@@ -25,6 +25,10 @@
 //	logprobs      how many of the best tokens are told of each position, 0 to 20
 //	regex         a regular expression that the whole answer is to match, or
 //	schema        a JSON schema that it is to be of: see internal/llm/grammar
+//	known         tokens of the answer, by their numbers, that are not to be drawn
+//	              again: {"before": [44, 405], "draw": 3, "after": [291]}. Then the
+//	              answer is those before, three that are drawn, those after, and
+//	              what follows until it ends. Only of engines that tell tokens
 //
 // # Output
 //

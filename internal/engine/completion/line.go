@@ -49,7 +49,28 @@ type Line struct {
 	ID       jsontext.Value `json:"id"`
 	Prompt   *string        `json:"prompt"`
 	Messages jsontext.Value `json:"messages"`
+	Known    *Known         `json:"known"`
 	Settings `json:",inline"`
+}
+
+// Known are tokens of the answer that are not to be drawn again. The answer is
+// Before, then Draw tokens, then After, and then whatever follows until it ends:
+// so the whole of an answer can be had, and checked, by drawing a piece of it.
+type Known struct {
+	Before []int32 `json:"before"`
+	Draw   int     `json:"draw"`
+	After  []int32 `json:"after"`
+}
+
+func (k *Known) check(s *Settings) error {
+	most := Value(s.MaxTokens, DefaultTokens)
+	switch {
+	case k.Draw < 1 || len(k.Before)+k.Draw+len(k.After) > most:
+		return fmt.Errorf("%w: known: want 1 token or more to draw, and no more of all than max_tokens, %d", engine.ErrInput, most)
+	case s.Logprobs != nil || s.Regex != nil || s.Schema != nil:
+		return fmt.Errorf("%w: known: not with logprobs, regex or schema, which need every token drawn", engine.ErrInput)
+	}
+	return nil
 }
 
 // Stops is a string or several.
@@ -101,6 +122,11 @@ func parseLine(b []byte, defaults *Settings) (Line, error) {
 		return l, err
 	}
 	l.fill(defaults)
+	if l.Known != nil {
+		if err := l.Known.check(&l.Settings); err != nil {
+			return l, err
+		}
+	}
 	return l, l.Check()
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -23,6 +25,7 @@ type answer struct {
 	finish   string
 	prompt   int // tokens
 	tokens   []llm.Token
+	known    int // of the tokens: those that were not drawn
 	logprobs *tokenizer.Tokenizer // that spells them; nil if they are not asked for
 }
 
@@ -65,14 +68,17 @@ func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion
 		a.logprobs = s.model.Tokens
 	}
 	text := llm.NewText(s.model.Tokens, l.Stop)
-	for token, err := range s.batcher.Generate(ctx, r) {
+	for token, err := range s.tokens(ctx, r, l.Known) {
 		if err != nil {
 			return nil, failed(err)
 		}
 		a.tokens = append(a.tokens, token)
+		if token.Position == known {
+			a.known++
+		}
 		if s.model.Tokens.Stops(token.ID) {
 			a.finish = "stop"
-			continue // the last
+			break
 		}
 		next, stopped := text.Next(token.ID)
 		a.text = append(a.text, next...)
@@ -84,6 +90,47 @@ func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion
 	}
 	a.text = append(a.text, text.Flush()...)
 	return a, nil
+}
+
+// known is the position of tokens that were not drawn.
+const known = -1
+
+// tokens yields the answer's tokens: all drawn, or some known.
+func (s *served) tokens(ctx context.Context, r llm.Request, k *completion.Known) iter.Seq2[llm.Token, error] {
+	if k == nil {
+		return s.batcher.Generate(ctx, r)
+	}
+	return func(yield func(llm.Token, error) bool) {
+		for _, id := range slices.Concat(k.Before, k.After) {
+			if id < 0 || int(id) >= s.model.Config.Vocab {
+				yield(llm.Token{}, core.Errorf(core.Invalid, "known: token %d; the vocabulary has %d", id, s.model.Config.Vocab))
+				return
+			}
+		}
+		all := slices.Clone(r.Prompt)
+		end := min(len(r.Prompt)+r.MaxTokens, s.model.Config.Context)
+		give := func(ids []int32) bool {
+			for _, id := range ids {
+				if all = append(all, id); !yield(llm.Token{ID: id, Position: known}, nil) {
+					return false
+				}
+			}
+			return true
+		}
+		draw := func(n int) bool {
+			r.Prompt, r.MaxTokens = all, n
+			for t, err := range s.batcher.Generate(ctx, r) {
+				if !yield(t, err) || err != nil {
+					return false
+				}
+				all = append(all, t.ID)
+			}
+			return true
+		}
+		if give(k.Before) && draw(k.Draw) && give(k.After) && len(all) < end {
+			draw(end - len(all))
+		}
+	}
 }
 
 // failed says whose fault it is that there is no answer.

@@ -318,8 +318,8 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	var out []byte
 	for i, a := range answers {
 		out = a.append(out, lines[i].ID)
-		use.TokensIn += int64(a.prompt)
-		use.TokensOut += int64(len(a.tokens))
+		use.TokensIn += int64(a.prompt + a.known)
+		use.TokensOut += int64(len(a.tokens) - a.known)
 		if int64(len(out)) > most {
 			return nil, fmt.Errorf("line %d: %w: over %d bytes of output", lines[i].Number, engine.ErrTooLarge, most)
 		}
