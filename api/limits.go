@@ -29,6 +29,7 @@ const (
 	maxParams       = 128     // entries
 	maxParamName    = 64      // bytes
 	maxNonce        = 64      // bytes
+	maxSpan         = 1 << 20 // tokens
 	maxDepth        = 32      // of a value in params
 	maxList         = 64      // regions, residency
 	maxName         = 63      // bytes of a region or GPU type

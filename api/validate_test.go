@@ -39,7 +39,7 @@ func TestEveryFieldIsAccepted(t *testing.T) {
 	}
 	// Every field must have got its value, but for those that are refused, or that
 	// only another method of verification has.
-	refused := map[string]bool{"Output": true, "Placement.TEE": true, "Verification.Window": true, "Verification.Value": true, "Verification.Rate": true, "Verification.Nonce": true}
+	refused := map[string]bool{"Output": true, "Placement.TEE": true, "Verification.Window": true, "Verification.Value": true, "Verification.Rate": true, "Verification.Nonce": true, "Verification.Span": true}
 	var walk func(v reflect.Value, at string)
 	walk = func(v reflect.Value, at string) {
 		for v.Kind() == reflect.Pointer && !v.IsNil() && v.Type() != reflect.TypeFor[*time.Time]() {
@@ -174,6 +174,8 @@ func TestRefusals(t *testing.T) {
 		{"reexecute rate of nothing", `{` + tiny + `,"verification":{"method":"reexecute","rate":1e-9}}`, core.Invalid, "verification.rate", "0.000001 to 1"},
 		{"reexecute nonce", `{` + tiny + `,"verification":{"method":"reexecute","nonce":"a\nb"}}`, core.Invalid, "verification.nonce", "letters"},
 		{"reexecute nonce long", `{` + tiny + `,"verification":{"method":"reexecute","nonce":"` + strings.Repeat("n", 65) + `"}}`, core.Invalid, "verification.nonce", "64"},
+		{"span negative", `{` + tiny + `,"verification":{"method":"reexecute","span":-1}}`, core.Invalid, "verification.span", "1 to"},
+		{"span without reexecute", `{` + tiny + `,"verification":{"span":32}}`, core.Invalid, "verification.span", "reexecute"},
 		{"reexecute replicas", `{` + tiny + `,"verification":{"method":"reexecute","replicas":2}}`, core.Invalid, "verification.method", "quorum"},
 		{"reexecute window", `{` + tiny + `,"verification":{"method":"reexecute","window":"5m"}}`, core.Unsupported, "verification.window", "paid at once"},
 		{"nonce without reexecute", `{` + tiny + `,"verification":{"method":"quorum","nonce":"x"}}`, core.Invalid, "verification.nonce", "reexecute"},
@@ -234,7 +236,7 @@ func TestAccepted(t *testing.T) {
 		`{` + tiny + `,"verification":{"method":"none","replicas":1,"agree":1}}`,
 		`{` + tiny + `,"verification":{"method":"quorum"}}`,
 		`{` + tiny + `,"verification":{"method":"reexecute"}}`,
-		`{` + tiny + `,"verification":{"method":"reexecute","rate":1,"nonce":"My-own_1"}}`,
+		`{` + tiny + `,"verification":{"method":"reexecute","rate":1,"span":32,"nonce":"My-own_1"}}`,
 		`{` + tiny + `,"verification":{"method":"quorum","replicas":9,"agree":5}}`,
 		`{` + tiny + `,"timeout":{"execution":"24h"}}`,
 		`{` + tiny + `,"retry":null,"residency":null}`,

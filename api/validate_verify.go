@@ -49,6 +49,10 @@ func (v *Verification) checkSample() error {
 	switch sampled := v.Method == "reexecute"; {
 	case !sampled && v.Rate != 0:
 		return alone("verification.rate")
+	case !sampled && v.Span != 0:
+		return alone("verification.span")
+	case v.Span < 0 || v.Span > maxSpan:
+		return invalid("verification.span", "%d: want 1 to %d tokens, or 0 for whole answers", v.Span, maxSpan)
 	case !sampled && v.Nonce != "":
 		return alone("verification.nonce")
 	case sampled && !(v.Rate >= 0 && v.Rate <= 1 && v.withDefaults().RatePPM() > 0):

@@ -147,7 +147,7 @@ func (h *Hub) openControl(ctx context.Context, registry *prometheus.Registry) er
 	}
 	cc := control.Config{
 		HubID: id, Path: h.path("atoll.db"), Key: h.key, Log: log, Blobs: blobs, Quota: h.cfg.Quota, Fetch: fetcher, Send: h.link, Admit: h.admit, Grant: grant,
-		Models: inspectModel, Tracer: h.cfg.Tracer, Traced: h.cfg.Traced, Logger: h.cfg.Log, NoSync: h.cfg.NoSync, Metrics: control.NewMetrics(registry),
+		Models: inspectModel, Pieces: pieces, Tracer: h.cfg.Tracer, Traced: h.cfg.Traced, Logger: h.cfg.Log, NoSync: h.cfg.NoSync, Metrics: control.NewMetrics(registry),
 	}
 	if h.ca != nil {
 		cc.CAPin, cc.IssueTLS = h.ca.Pin(), h.ca.IssueNode

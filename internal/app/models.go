@@ -7,24 +7,29 @@ import (
 
 	"atoll/internal/control"
 	"atoll/internal/core"
+	"atoll/internal/engine"
+	"atoll/internal/engine/llm"
 	"atoll/internal/engine/openai"
 	"atoll/internal/engine/wasm"
 	learntext "atoll/internal/learn/text"
 	"atoll/internal/llm/weights"
 )
 
+// pieces are the engines whose work can be run again in part.
+var pieces = map[string]engine.Piece{"llm": llm.Piece}
+
 // maxInspect bounds the models of engines whose files are read whole.
 const maxInspect = 256 << 20
 
 // inspectModel looks at an uploaded model without running it: what is not a
 // model of its engine is refused here, before it has a name.
-func inspectModel(engine, path string) (control.ModelFacts, error) {
+func inspectModel(name, path string) (control.ModelFacts, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return control.ModelFacts{}, err
 	}
 	defer f.Close()
-	switch engine {
+	switch name {
 	case "llm":
 		info, err := f.Stat()
 		if err != nil {
@@ -35,7 +40,7 @@ func inspectModel(engine, path string) (control.ModelFacts, error) {
 		}
 		return control.ModelFacts{Reproducible: true}, nil
 	case openai.Name:
-		data, err := wholeModel(f, engine)
+		data, err := wholeModel(f, name)
 		if err != nil {
 			return control.ModelFacts{}, err
 		}
@@ -45,7 +50,7 @@ func inspectModel(engine, path string) (control.ModelFacts, error) {
 		}
 		return control.ModelFacts{Upstream: m.Upstream, Reference: m.Reference}, nil
 	case "text":
-		data, err := wholeModel(f, engine)
+		data, err := wholeModel(f, name)
 		if err != nil {
 			return control.ModelFacts{}, err
 		}
@@ -54,7 +59,7 @@ func inspectModel(engine, path string) (control.ModelFacts, error) {
 		}
 		return control.ModelFacts{Reproducible: true}, nil
 	case "wasm":
-		data, err := wholeModel(f, engine)
+		data, err := wholeModel(f, name)
 		if err != nil {
 			return control.ModelFacts{}, err
 		}
@@ -64,7 +69,7 @@ func inspectModel(engine, path string) (control.ModelFacts, error) {
 		}
 		return control.ModelFacts{Reproducible: true, Floats: floats}, nil
 	}
-	return control.ModelFacts{}, core.Errorf(core.Invalid, "engine %.40q is not known here", engine).At("engine").WithHint("engines: " + strings.Join(engineNames, ", "))
+	return control.ModelFacts{}, core.Errorf(core.Invalid, "engine %.40q is not known here", name).At("engine").WithHint("engines: " + strings.Join(engineNames, ", "))
 }
 
 func wholeModel(r io.Reader, engine string) ([]byte, error) {

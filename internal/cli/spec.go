@@ -164,7 +164,7 @@ func (f *submitFlags) spec() (*api.TaskSpec, error) {
 }
 
 // verifyForms are the methods of verification that take something after a colon.
-const verifyForms = "quorum:REPLICAS:AGREE such as quorum:3:2, or reexecute:RATE such as reexecute:0.1"
+const verifyForms = "quorum:REPLICAS:AGREE such as quorum:3:2, or reexecute:RATE:SPAN such as reexecute:0.1 or reexecute:0.1:32"
 
 func (f *submitFlags) setVerification(spec *api.TaskSpec) error {
 	if f.verify == "" {
@@ -178,10 +178,12 @@ func (f *submitFlags) setVerification(spec *api.TaskSpec) error {
 	}
 	first, second, both := strings.Cut(rest, ":")
 	var err error
-	switch {
-	case method == "reexecute" && !both:
-		v.Rate, err = strconv.ParseFloat(first, 64)
-	case method == "quorum":
+	switch method {
+	case "reexecute":
+		if v.Rate, err = strconv.ParseFloat(first, 64); err == nil && both {
+			v.Span, err = strconv.Atoi(second)
+		}
+	case "quorum":
 		if v.Replicas, err = strconv.Atoi(first); err == nil && both {
 			v.Agree, err = strconv.Atoi(second)
 		}

@@ -20,11 +20,23 @@ func arm(t *task, p *part, l *lifecycle.Lease) {
 	l.Secret = newNonce()
 	if tried := p.Drawn(); tried != nil {
 		l.Checks = tried.ID
+		l.Partial = !tried.Piece.IsZero() && !contested(p)
 		t.Committed -= tried.Reserve
 		tried.Reserve = 0
 	} else {
 		l.Reserve = l.Price
 	}
+}
+
+// contested reports whether a check has reported, and so has not settled it: whoever
+// is asked then runs all.
+func contested(p *part) bool {
+	for i := range p.Leases {
+		if l := &p.Leases[i]; l.Checks != 0 && l.State == lifecycle.Reported {
+			return true
+		}
+	}
+	return false
 }
 
 // disarm undoes what arm did to the budget, when a lease has come to nothing.
@@ -77,7 +89,7 @@ func reveal(t *task, l *lifecycle.Lease) *receipt.Draw {
 	if l.Secret == "" || l.Checks != 0 || l.Failure != "" {
 		return nil
 	}
-	return &receipt.Draw{Rate: t.Terms.Rate, Nonce: t.Terms.Nonce, Secret: l.Secret, Drawn: l.Drawn}
+	return &receipt.Draw{Rate: t.Terms.Rate, Nonce: t.Terms.Nonce, Span: t.Terms.Span, Secret: l.Secret, Drawn: l.Drawn}
 }
 
 // distrust takes from a node that has been found wrong the work of others that it

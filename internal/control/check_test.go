@@ -198,6 +198,62 @@ func TestReexecuteCatches(t *testing.T) {
 	}
 }
 
+// The check runs only a piece, derived from the claim, which is there for it after a
+// restart too; if it disagrees, those who are asked next run all.
+func TestReexecuteAPiece(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		results string // of each lease in turn
+		passed  string // which of them pass
+	}{
+		"confirmed":           {"x x", "yes yes"},
+		"the checker lies":    {"x ? x", "yes no yes"},
+		"the worker lies":     {"lie ? x x", "no yes yes yes"},
+		"no piece to be made": {"garbage x x", "no yes yes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := three(t)
+			w.join("n4", "dave", "DE", 4000)
+			id := w.mustSubmit(func(s *api.TaskSpec) {
+				reexecute(1)(s)
+				s.Verification.Span = 32
+			}).ID
+			var all []bus.Lease
+			for i, result := range strings.Fields(c.results) {
+				n, l := w.out()
+				if i == 1 {
+					w.sent = nil
+					w.reopen()
+					n, l = w.out()
+				}
+				if piece := i == 1 && name != "no piece to be made"; piece != strings.HasPrefix(string(l.Data), "32 steps of ") || core.DigestOf(l.Data) != l.Input || int64(len(l.Data)) != l.InputSize {
+					t.Errorf("lease %d runs %q", i, l.Data)
+				}
+				var fetched strings.Builder
+				if err := w.hub.LeaseInput(t.Context(), n.id, l.ID, &fetched); err != nil || fetched.String() != string(l.Data) {
+					t.Errorf("lease %d: by HTTP it runs %q, %v", i, fetched.String(), err)
+				}
+				w.report(n, l, result, nil)
+				all = append(all, l)
+			}
+			w.settle()
+			w.audit()
+			if got := w.task(id); got.State != "succeeded" {
+				t.Fatalf("%+v", got)
+			}
+			for i, want := range strings.Fields(c.passed) {
+				if j := w.judged(all[i].ID); (j.Outcome == receipt.Passed) != (want == "yes") {
+					t.Errorf("lease %d: %s: %s", i, j.Outcome, j.Reason)
+				}
+			}
+			if d := w.judged(all[0].ID).Draw; d.Span != 32 {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+}
+
 // Nobody else is there: the result stands, is paid, and says what it rests on.
 func TestReexecuteWithoutAnotherOwner(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,7 @@ import (
 
 	"atoll/internal/blob"
 	"atoll/internal/core"
+	"atoll/internal/engine"
 	"atoll/internal/fetch"
 	"atoll/internal/identity"
 	"atoll/internal/ledger"
@@ -69,6 +70,7 @@ type Config struct {
 
 	Quota   int64                                         // bytes kept for an account; 0: DefaultQuota
 	Models  func(engine, path string) (ModelFacts, error) // inspects an uploaded model
+	Pieces  map[string]engine.Piece                       // by engine: those whose work can be run again in part
 	Tracer  trace.Tracer
 	Traced  bool // spans go somewhere: mark every step, not only submits
 	Logger  *slog.Logger

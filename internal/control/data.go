@@ -106,12 +106,12 @@ func (c *Control) LeaseInput(_ context.Context, id core.NodeID, lease core.Lease
 		c.mu.Unlock()
 		return core.Errorf(core.NotFound, "no live lease %s of this node", lease)
 	}
-	t, p := r.task, &part{Part: r.part.Part}
+	t, p, l := r.task, r.part.Part, *r.lease()
 	c.mu.Unlock()
-	if !t.InputBlob.IsZero() {
+	if !t.InputBlob.IsZero() && !l.Partial {
 		return c.copyBlob(w, t.InputBlob, p.Offset, p.Size)
 	}
-	data, err := c.openInput(t, p)
+	data, err := c.openLeaseInput(t, &p, &l)
 	if err != nil {
 		return err
 	}

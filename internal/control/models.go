@@ -176,5 +176,8 @@ func (c *Control) checkMethod(spec *api.TaskSpec, engine string, reproducible bo
 		return core.Errorf(core.Invalid, "engine %s does not give the same bytes twice, so %s over it would find honest nodes wrong", engine, m).
 			At("verification.method").WithHint("what goes: none with every model; quorum and reexecute with models of reproducible engines (text, wasm, llm)")
 	}
+	if spec.Verification.Span > 0 && c.cfg.Pieces[engine] == nil {
+		return core.Errorf(core.Invalid, "work of engine %s cannot be run again in part", engine).At("verification.span").WithHint("leave verification.span out: all of a result that is drawn is run again")
+	}
 	return nil
 }

@@ -18,7 +18,8 @@ type checked struct {
 	leaf      []byte
 	digest    core.Digest // names the receipt
 	results   map[core.LeaseID]bus.Result
-	uploaded  map[core.LeaseID]int64 // bytes of the result named, if it came over HTTP for this very lease
+	pieces    map[core.LeaseID][]byte // what the checks of these results are to run
+	uploaded  map[core.LeaseID]int64  // bytes of the result named, if it came over HTTP for this very lease
 }
 
 // checkUploads finds out which of the results that a report speaks of its node has
@@ -71,6 +72,7 @@ func (c *Control) report(id core.NodeID, data []byte) error {
 	if err := c.checkUploads(x); err != nil {
 		return err
 	}
+	c.derivePieces(x)
 	if planted.Ack {
 		for i := range x.execution.Leases {
 			c.send(id, bus.KindAck, bus.Ack{Leases: []core.LeaseID{x.execution.Leases[i].Lease}})
@@ -113,13 +115,13 @@ func (b *batch) reported(x *checked) {
 			leaf = b.appendLeaf(x.leaf, x.envelope)
 		}
 		l.Receipt = x.digest
-		b.deliver(r, l, e, res, size, leaf)
+		b.deliver(r, l, e, res, size, leaf, x.pieces[e.Lease])
 		b.ack(x.node, e.Lease)
 	}
 }
 
 // deliver notes a result and lets the part go on.
-func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, size, leaf int64) {
+func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, size, leaf int64, piece []byte) {
 	if err := l.Move(lifecycle.Reported, ""); err != nil {
 		b.tx.Fail(err)
 		return
@@ -129,6 +131,7 @@ func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLeas
 		l.Failure = core.Clip(e.Error, 500)
 	}
 	l.Drawn = drawn(r.task, l)
+	b.keepPiece(r, l, piece)
 	b.keepResult(r, l, res, size)
 	b.tx.PutReported(l.ID, r.task.ID, r.part.Index)
 	r.node.latency.add(l.ReportedMs - l.OfferedMs)
@@ -142,6 +145,7 @@ func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLeas
 // for, or "".
 func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, uploaded bool) string {
 	t, p := r.task, r.part
+	input, _ := p.InputOf(l)
 	switch {
 	case !l.Live():
 		return "the lease is " + string(l.State) + ": " + l.Reason
@@ -151,8 +155,8 @@ func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedL
 		return "the receipt has not this lease's nonce"
 	case e.Commit != commitment(l):
 		return "the receipt has not this lease's commitment"
-	case e.Input != p.Input:
-		return "the receipt names input " + e.Input.Short() + ", the lease " + p.Input.Short()
+	case e.Input != input:
+		return "the receipt names input " + e.Input.Short() + ", the lease " + input.Short()
 	case e.Model != t.ModelDigest:
 		return "the receipt names model " + e.Model.Short() + ", the lease " + t.ModelDigest.Short()
 	case e.Params != t.paramsID:

@@ -63,10 +63,15 @@ var emptyDigest = core.DigestOf(nil)
 
 // writeResult writes a part's result without holding a large one in memory.
 func (c *Control) writeResult(ctx context.Context, w io.Writer, id core.TaskID, p *lifecycle.Part) error {
-	if p.Result == emptyDigest {
+	return c.writeStored(ctx, w, id, p.Index, p.Result)
+}
+
+// writeStored writes bytes that are kept with a part's results.
+func (c *Control) writeStored(ctx context.Context, w io.Writer, id core.TaskID, part int, d core.Digest) error {
+	if d == emptyDigest {
 		return nil
 	}
-	data, err := c.store.Result(ctx, id, p.Index, p.Result)
+	data, err := c.store.Result(ctx, id, part, d)
 	switch {
 	case err != nil:
 		return err
@@ -74,7 +79,7 @@ func (c *Control) writeResult(ctx context.Context, w io.Writer, id core.TaskID, 
 		_, err = w.Write(data)
 		return err
 	}
-	f, _, err := c.cfg.Blobs.Open(p.Result)
+	f, _, err := c.cfg.Blobs.Open(d)
 	if err != nil {
 		return err
 	}

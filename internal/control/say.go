@@ -39,9 +39,10 @@ func (b *batch) messages() (out []func()) {
 // wire turns a lease into its message.
 func (c *Control) wire(r *leaseRef, l *lifecycle.Lease, now int64) bus.Lease {
 	t, p := r.task, r.part
+	input, size := p.InputOf(l)
 	m := bus.Lease{
 		ID: l.ID, Task: t.ID, Part: p.Index, Attempt: l.Attempt, Account: t.Account, Engine: t.Engine,
-		Model: t.ModelDigest, ModelSize: t.ModelSize, Input: p.Input, InputSize: p.Size, Params: t.params, ParamsHash: t.paramsID,
+		Model: t.ModelDigest, ModelSize: t.ModelSize, Input: input, InputSize: size, Params: t.params, ParamsHash: t.paramsID,
 		Nonce: l.Nonce, Commit: commitment(l), Price: l.Price, CPUMillis: t.req.CPUMillis, Memory: t.req.Memory,
 		ExecutionMs: t.Terms.ExecutionMs, LatencyMs: t.Terms.LatencyMs, PenaltyPerMille: t.Terms.PenaltyPerMille, ExpiresMs: min(now+t.Terms.QueueMs, t.DueMs()), Residency: t.Residency, Traceparent: t.Traceparent,
 		Selector: t.req.Selector.String(), Progress: t.preview != nil,
@@ -49,8 +50,8 @@ func (c *Control) wire(r *leaseRef, l *lifecycle.Lease, now int64) bus.Lease {
 	if t.Terms.Method == lifecycle.Reexecute {
 		m.Attempt = 1 // most later ones are checks: nothing tells them from work
 	}
-	if p.Size <= bus.InlineLimit {
-		data, err := c.openInput(t, &part{Part: p.Part})
+	if size <= bus.InlineLimit {
+		data, err := c.openLeaseInput(t, &p.Part, l)
 		if err != nil {
 			c.log.Error("input of a part cannot be read; its lease will time out", "task", t.ID, "part", p.Index, "error", err)
 		}

@@ -300,7 +300,7 @@ func (t *task) readTerms(spec *api.TaskSpec) error {
 		QueueMs: spec.Timeout.Queue.Std().Milliseconds(), ExecutionMs: spec.Timeout.Execution.Std().Milliseconds(), TotalMs: spec.Timeout.Total.Std().Milliseconds(),
 		MaxAttempts: spec.Retry.MaxAttempts, LostAfterMs: spec.Disconnect.LostAfter.Std().Milliseconds(), Replace: *spec.Disconnect.Replace,
 		Method: lifecycle.Method(spec.Verification.Method), Replicas: spec.Verification.Replicas, Agree: spec.Verification.Agree, MaxCost: spec.Budget.MaxCost,
-		Rate: spec.Verification.RatePPM(), Nonce: spec.Verification.Nonce,
+		Rate: spec.Verification.RatePPM(), Span: spec.Verification.Span, Nonce: spec.Verification.Nonce,
 	}
 	t.req.Distinct = t.Terms.Compared()
 	if sla := spec.SLA; sla != nil {

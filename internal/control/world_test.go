@@ -2,6 +2,8 @@ package control
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"atoll/internal/blob"
 	"atoll/internal/bus"
 	"atoll/internal/core"
+	"atoll/internal/engine"
 	"atoll/internal/fetch"
 	"atoll/internal/identity"
 	"atoll/internal/ledger"
@@ -108,6 +111,7 @@ func (w *world) open() {
 	w.hub, err = New(w.t.Context(), Config{
 		HubID: "hub", Path: filepath.Join(w.dir, "db"), Key: w.key, Log: log, Blobs: blobs, Quota: w.quota, Fetch: fetcher, Send: w, Admit: admitAll{},
 		Models: func(string, string) (ModelFacts, error) { return ModelFacts{Reproducible: true}, nil },
+		Pieces: map[string]engine.Piece{"test": pieceOf},
 		Tracer: noop.NewTracerProvider().Tracer(""), Now: func() time.Time { return w.now }, Inline: true, NoSync: true,
 		Metrics: NewMetrics(prometheus.NewRegistry()), Crash: func(p store.Point) bool { return w.crash != nil && w.crash(p) },
 	})
@@ -117,6 +121,14 @@ func (w *world) open() {
 	if err := w.hub.Resume(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// pieceOf is the test engine's: it cannot be made of the result "garbage".
+func pieceOf(in engine.Input, claimed []byte, size int, lot [32]byte) ([]byte, error) {
+	if string(claimed) == "garbage" {
+		return nil, errors.New("no output of this engine")
+	}
+	return fmt.Appendf(nil, "%d steps of %s for %s by %x", size, claimed, in.Data, lot[:4]), nil
 }
 
 func (w *world) reopen() {

@@ -52,6 +52,12 @@ type Lease struct {
 	Drawn   bool         `json:"drawn,omitzero"`    // its result is to be run again
 	Checks  core.LeaseID `json:"checks,omitzero"`   // the drawn lease that this one was made to check
 	Reserve core.Money   `json:"reserved,omitzero"` // kept of the budget for its check
+	// Piece is the input of a check that repeats only a piece of this drawn lease's
+	// work: derived from its claim, and stored with the part's results. Zero: the
+	// check repeats all.
+	Piece     core.Digest `json:"piece,omitzero"`
+	PieceSize int64       `json:"piece_size,omitzero"`
+	Partial   bool        `json:"partial,omitzero"` // runs the piece of the lease that it checks
 
 	// Set by the report.
 	Failure string      `json:"fail,omitempty"` // error text if the run failed

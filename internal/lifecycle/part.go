@@ -53,6 +53,16 @@ func (p *Part) Drawn() *Lease {
 	return nil
 }
 
+// InputOf returns the digest and size of what a lease of the part runs: the part's
+// input, or a piece derived from the claim that the lease checks.
+func (p *Part) InputOf(l *Lease) (core.Digest, int64) {
+	if l.Partial {
+		tried := p.Lease(l.Checks)
+		return tried.Piece, tried.PieceSize
+	}
+	return p.Input, p.Size
+}
+
 // Live counts the leases that may still deliver.
 func (p *Part) Live() (n int) {
 	for i := range p.Leases {

@@ -120,6 +120,7 @@ type JudgedLease struct {
 type Draw struct {
 	Rate   int64  `json:"rate_ppm"`        // of results that are run again, in millionths
 	Nonce  string `json:"nonce,omitempty"` // the requester's
+	Span   int    `json:"span,omitzero"`   // steps of the work that the check repeats; 0: all of it
 	Secret string `json:"secret"`          // of which the receipt has the hash
 	Drawn  bool   `json:"drawn"`
 }
@@ -241,6 +242,9 @@ func (l *JudgedLease) check() error {
 		return fault("reason is not UTF-8 of at most %d bytes", MaxError)
 	}
 	if d := l.Draw; d != nil {
+		if d.Span < 0 {
+			return fault("a span of %d", d.Span)
+		}
 		if d.Rate < 1 || d.Rate > draw.Always {
 			return fault("draw at a rate of %d millionths, want 1 to %d", d.Rate, draw.Always)
 		}

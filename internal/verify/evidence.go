@@ -47,10 +47,16 @@ func same(a, b *lifecycle.Lease) bool {
 	return a.Result == b.Result && (a.Failure == "") == (b.Failure == "")
 }
 
+// contradicts reports whether a lease ran a piece of another's claim and came to
+// something else, which says nothing but that the claim is wrong.
+func (e *evidence) contradicts(l *lifecycle.Lease) bool {
+	return l.Partial && !same(l, e.part.Lease(l.Checks))
+}
+
 // count is how many reported the same as l.
 func (e *evidence) count(l *lifecycle.Lease) (n int) {
 	for _, r := range e.reported {
-		if same(r, l) {
+		if same(r, l) && !e.contradicts(r) {
 			n++
 		}
 	}
@@ -63,6 +69,15 @@ func (e *evidence) largest() (n int) {
 		n = max(n, e.count(l))
 	}
 	return n
+}
+
+// right reports whether a lease speaks for win's result: it reported the same, or
+// contradicted a claim that is wrong.
+func (e *evidence) right(l, win *lifecycle.Lease) bool {
+	if e.contradicts(l) {
+		return !same(e.part.Lease(l.Checks), win)
+	}
+	return same(l, win)
 }
 
 // agreed returns a lease of the group that has enough equal results, or nil.

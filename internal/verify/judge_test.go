@@ -13,7 +13,8 @@ import (
 
 // part builds a part from a line such as "a:r=x b:r=x c:live d:lost e:f=boom":
 // one lease each, owned by the letter before the colon; r= is a reported
-// result, drawn= one that is to be run again, f= a reported failure.
+// result, drawn= one that is to be run again, piece= that of a check which ran but a piece
+// of it, f= a reported failure.
 func part(t *testing.T, line string) *lifecycle.Part {
 	t.Helper()
 	p := &lifecycle.Part{State: lifecycle.PartRunning}
@@ -25,6 +26,9 @@ func part(t *testing.T, line string) *lifecycle.Part {
 			kind, l.Drawn = "r", true
 		} else if tried := p.Drawn(); tried != nil {
 			l.Checks = tried.ID
+		}
+		if kind == "piece" {
+			kind, l.Partial = "r", true
 		}
 		switch kind {
 		case "live":
@@ -46,6 +50,8 @@ func TestJudge(t *testing.T) {
 	none := lifecycle.Terms{Method: "none", Replicas: 1, Agree: 1, MaxAttempts: 3}
 	quorum := lifecycle.Terms{Method: "quorum", Replicas: 3, Agree: 2, MaxAttempts: 2}
 	again := lifecycle.Terms{Method: lifecycle.Reexecute, Replicas: 1, Agree: 1, MaxAttempts: 1, Rate: 100_000}
+	twice := again
+	twice.MaxAttempts = 2
 	for _, c := range []struct {
 		name, leases string
 		terms        lifecycle.Terms
@@ -91,6 +97,12 @@ func TestJudge(t *testing.T) {
 		{"checks that were lost until none are left", "a:drawn=x b:lost c:lost", again, false, "ok x pass=1 reject="},
 		{"no other owner in time", "a:drawn=x", again, true, "ok x pass=1 reject="},
 		{"contradicted, and no third in time", "a:drawn=x b:r=y", again, true, "fail 2 attempts used up: no 2 of 2 owners agree pass= reject=1,2"},
+		{"a piece confirms", "a:drawn=x b:piece=x", again, false, "ok x pass=1,2 reject="},
+		{"a piece contradicts", "a:drawn=x b:piece=?", again, false, "need=1"},
+		{"a piece lied", "a:drawn=x b:piece=? c:r=x", again, false, "ok x pass=1,3 reject=2!"},
+		{"a piece was right, but what is true is not known yet", "a:drawn=x b:piece=? c:r=y", twice, false, "need=1"},
+		{"a piece was right, and two say what is true", "a:drawn=x b:piece=? c:r=y d:r=y", twice, false, "ok y pass=2,3,4 reject=1!"},
+		{"what a piece of a lie comes to is no result", "a:drawn=x b:piece=y c:r=y d:r=x", twice, false, "ok x pass=1,4 reject=2!,3!"},
 		{"three opinions", "a:drawn=x b:r=y c:r=z", again, false, "fail 3 attempts used up: no 2 of 3 owners agree pass= reject=1,2,3"},
 		{"a lone failure is no more than that", "a:f=boom", again, false, "fail 1 attempts used up: boom pass= reject=1"},
 	} {
@@ -155,6 +167,9 @@ func TestPayOnlyAgreement(t *testing.T) {
 				if rapid.IntRange(0, 5).Draw(t, "fails") == 0 {
 					l.Failure = "boom"
 				}
+				if tried := p.Drawn(); tried != nil {
+					l.Checks, l.Partial = tried.ID, rapid.Bool().Draw(t, "piece")
+				}
 				l.Drawn = terms.Method == lifecycle.Reexecute && l.Failure == "" && p.Drawn() == nil && rapid.Bool().Draw(t, "drawn")
 			}
 			p.Leases = append(p.Leases, l)
@@ -176,7 +191,12 @@ func TestPayOnlyAgreement(t *testing.T) {
 				continue
 			}
 			paid++
-			if !isAgreed || l.Result != agreed.Result || l.Failure != "" || v.Pay > l.Price {
+			same := l.Result == agreed.Result && l.Failure == ""
+			if l.Partial && !same { // then the claim that it contradicted was not agreed either
+				claim := p.Lease(l.Checks)
+				same = claim.Result != agreed.Result && (l.Result != claim.Result || l.Failure != "")
+			}
+			if !isAgreed || !same || v.Pay > l.Price {
 				t.Fatalf("paid without agreement: %+v", j)
 			}
 		}

@@ -13,19 +13,19 @@ func (e *evidence) decide(win *lifecycle.Lease) (vs []Verdict) {
 	for _, l := range e.reported {
 		v := Verdict{Lease: l.ID}
 		switch {
-		case !same(l, win) && l.Failure != "":
+		case !e.right(l, win) && l.Failure != "":
 			v.Wrong, v.Reason = true, "run failed where others succeeded: "+l.Failure
-		case !same(l, win):
+		case !e.right(l, win):
 			v.Wrong, v.Reason = true, fmt.Sprintf("result %s differs from %s, on which %s", l.Result.Short(), win.Result.Short(), e.tally(win))
-		case l.Failure != "":
-			v.Reason = "the part's own failure, as agreed: " + l.Failure
+		case win.Failure != "":
+			v.Reason = "the part's own failure, as agreed: " + win.Failure
 		case paid == e.most:
 			v.Reason = "agrees, but the part's replicas are already paid"
 		default:
 			paid++
 			v.Pass, v.Confirmed = true, e.count(win) > 1
 			v.Pay, v.Reason = pay(e.terms, l)
-			v.Reason = e.passed(win) + v.Reason
+			v.Reason = e.passed(l, win) + v.Reason
 		}
 		vs = append(vs, v)
 	}
@@ -33,8 +33,10 @@ func (e *evidence) decide(win *lifecycle.Lease) (vs []Verdict) {
 }
 
 // passed says what a result that passes rests on.
-func (e *evidence) passed(win *lifecycle.Lease) string {
+func (e *evidence) passed(l, win *lifecycle.Lease) string {
 	switch {
+	case e.contradicts(l):
+		return "rightly contradicted a wrong result: " + e.tally(win)
 	case e.terms.Method == lifecycle.Reexecute && e.replicas == 1:
 		return "not drawn to be run again"
 	case e.terms.Method == lifecycle.Reexecute && !e.unchecked():

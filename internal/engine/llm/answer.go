@@ -25,7 +25,7 @@ type answer struct {
 	finish   string
 	prompt   int // tokens
 	tokens   []llm.Token
-	known    int // of the tokens: those that were not drawn
+	known    int                  // of the tokens: those that were not drawn
 	logprobs *tokenizer.Tokenizer // that spells them; nil if they are not asked for
 }
 
