@@ -254,6 +254,38 @@ func TestReexecuteAPiece(t *testing.T) {
 	}
 }
 
+// What cannot work is refused at submit, with what goes.
+func TestMethodsThatAnEngineAllows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, c := range []struct {
+		method       string
+		span         int
+		engine       string
+		reproducible bool
+		field        string // refused at; "" if it goes
+	}{
+		{"none", 0, "gpu", false, ""},
+		{"quorum", 0, "gpu", false, "verification.method"},
+		{"reexecute", 0, "gpu", false, "verification.method"},
+		{"quorum", 0, "test", true, ""},
+		{"reexecute", 0, "test", true, ""},
+		{"reexecute", 32, "test", true, ""},
+		{"reexecute", 32, "whole", true, "verification.span"},
+	} {
+		err := w.hub.checkMethod(&api.TaskSpec{Verification: &api.Verification{Method: c.method, Span: c.span}}, c.engine, c.reproducible)
+		field := ""
+		if e, ok := errors.AsType[*core.Error](err); ok {
+			if field = e.Field; e.Hint == "" {
+				t.Errorf("%+v: no word of what goes: %v", c, err)
+			}
+		}
+		if field != c.field {
+			t.Errorf("%+v: refused at %q: %v", c, field, err)
+		}
+	}
+}
+
 // Nobody else is there: the result stands, is paid, and says what it rests on.
 func TestReexecuteWithoutAnotherOwner(t *testing.T) {
 	t.Parallel()

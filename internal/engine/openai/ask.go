@@ -66,6 +66,9 @@ func request(model string, l *completion.Line) (path string, body []byte, err er
 	if l.Regex != nil || l.Schema != nil {
 		return "", nil, fmt.Errorf("%w: regex and schema: servers differ in how they hold answers to a form, if they do; use a model of the engine llm", engine.ErrInput)
 	}
+	if l.Known != nil {
+		return "", nil, fmt.Errorf("%w: known: servers take no tokens by their numbers; use a model of the engine llm", engine.ErrInput)
+	}
 	maxTokens := completion.Value(l.MaxTokens, completion.DefaultTokens)
 	seed := int64(completion.Value(l.Seed, 0)) // below 2^63, as completion checks
 	temperature := 0.0
