@@ -1,0 +1,72 @@
+"""OpenAI's Python client drives a hub: ATOLL_URL, ATOLL_API_KEY, model "stories"."""
+
+import os
+
+import openai
+
+client = openai.OpenAI(base_url=os.environ["ATOLL_URL"] + "/v1", api_key=os.environ["ATOLL_API_KEY"], max_retries=0)
+chatml = {"atoll": {"params": {"template": "chatml"}}}
+prompt = "Once upon a time"
+
+
+def models():
+    rows = {m.id: m for m in client.models.list()}
+    assert rows["stories@1"].object == "model", rows
+    assert client.models.retrieve("stories").id == "stories@1"
+
+
+def completions():
+    whole = client.completions.create(model="stories", prompt=prompt, max_tokens=40, temperature=0, logprobs=2)
+    text = whole.choices[0].text
+    assert text.startswith(", there was a little girl"), text
+    assert "".join(whole.choices[0].logprobs.tokens) == text
+    assert whole.usage.completion_tokens == 40 and whole.choices[0].finish_reason == "length", whole
+    stream = client.completions.create(model="stories", prompt=prompt, max_tokens=40, temperature=0, stream=True)
+    assert "".join(c.choices[0].text for c in stream) == text
+    stopped = client.completions.create(model="stories", prompt=prompt, max_tokens=40, temperature=0, stop=[" girl"])
+    assert stopped.choices[0].text == ", there was a little" and stopped.choices[0].finish_reason == "stop", stopped
+
+
+def chat():
+    ask = dict(model="stories", messages=[{"role": "user", "content": "Hello"}], max_completion_tokens=20, seed=3, n=2, logprobs=True, top_logprobs=1, extra_body=chatml)
+    whole = client.chat.completions.create(**ask)
+    assert len(whole.choices) == 2 and whole.choices[0].message.role == "assistant", whole
+    assert len(whole.choices[0].logprobs.content[0].top_logprobs) == 1
+    said, usage, tokens = ["", ""], None, [0, 0]
+    for chunk in client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}):
+        for c in chunk.choices:
+            said[c.index] += c.delta.content or ""
+            tokens[c.index] += len(c.logprobs.content) if c.logprobs else 0
+        usage = chunk.usage or usage
+    assert said == [c.message.content for c in whole.choices], (said, whole)
+    assert usage == whole.usage, usage
+    with client.chat.completions.stream(model="stories", messages=ask["messages"], max_tokens=10, temperature=0, extra_body=chatml) as stream:
+        told = "".join(event.delta for event in stream if event.type == "content.delta")
+        final = stream.current_completion_snapshot
+    assert final.choices[0].finish_reason == "length" and final.choices[0].message.content == told, final
+
+
+def errors():
+    def fails(kind, call, **expected):
+        try:
+            call()
+        except kind as e:
+            for name, value in expected.items():
+                assert getattr(e, name) == value, (name, e.body)
+            assert e.request_id
+        else:
+            raise AssertionError(f"no {kind.__name__}")
+
+    bad = openai.OpenAI(base_url=client.base_url, api_key="nobody", max_retries=0)
+    fails(openai.AuthenticationError, lambda: bad.completions.create(model="stories", prompt="x"), code="invalid_api_key")
+    fails(openai.NotFoundError, lambda: client.completions.create(model="none", prompt="x"), code="model_not_found", param="model")
+    fails(openai.BadRequestError, lambda: client.completions.create(model="stories", prompt="one day " * 600), code="context_length_exceeded")
+    fails(openai.BadRequestError, lambda: client.completions.create(model="stories", prompt="x", echo=True), param="echo")
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    fails(openai.BadRequestError, lambda: client.chat.completions.create(model="stories", messages=[{"role": "user", "content": "x"}], tools=tools), param="tools")
+    fails(openai.NotFoundError, lambda: client.models.retrieve("none"))
+
+
+for check in (models, completions, chat, errors):
+    check()
+    print(check.__name__, "ok")
