@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	stdjson "encoding/json"
 	"errors"
 	"io"
 	"iter"
@@ -11,7 +12,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"atoll/api"
 	"atoll/client"
+	"atoll/internal/core"
 	"atoll/internal/llm/quant"
 	"atoll/internal/llm/weights"
 	"atoll/internal/openaiwire"
@@ -247,6 +250,65 @@ func TestOpenAIContradicted(t *testing.T) {
 	var failed openaiwire.ErrorBody
 	if err := json.Unmarshal(last, &failed); err != nil || failed.Error.Type != openaiwire.ServerError || !errors.Is(cut, openaiwire.ErrCut) {
 		t.Errorf("%s, %v, %v", last, cut, err)
+	}
+}
+
+// A service is a name with terms for those who say nothing else.
+func TestServices(t *testing.T) {
+	t.Parallel()
+	n, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""), spec("ohio-1", "erin", "US", 10_000, ""))
+	pushStories(t, c)
+	terms := api.Terms{Residency: []string{"EU"}, Params: map[string]stdjson.RawMessage{"template": []byte(`"chatml"`), "profile": []byte(`"f32"`)}}
+	if _, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "none", Terms: terms}); err == nil {
+		t.Error("a model that there is not is served")
+	}
+	if _, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "stories", Terms: api.Terms{Residency: []string{"XX"}}}); err == nil {
+		t.Error("terms are not checked")
+	}
+	s, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "stories", Terms: terms})
+	if err != nil || s.Model != "stories@1" || s.Owner != "admin" {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	const ask = `{"model":"bard","messages":[{"role":"user","content":"Hello"}],"max_tokens":5`
+	for more, want := range map[string]core.NodeID{`}`: "paris-1", `,"atoll":{"residency":["US"]}}`: "ohio-1"} {
+		var chat openaiwire.Chat
+		if res, failed := post(t, n, "/v1/chat/completions", ask+more, &chat); res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %+v", res.Status, failed)
+		}
+		leases, err := client.Collect(c.Leases(t.Context(), mustTask(t, chat.ID)))
+		if err != nil || len(leases) != 1 || leases[0].Node != want {
+			t.Errorf("%s: %+v, %v, want %s", more, leases, err, want)
+		}
+	}
+	models, err := client.Collect(c.Models(t.Context()))
+	if err != nil || len(models) != 2 || models[0].ID+models[1].ID != "stories@1bard" && models[0].ID+models[1].ID != "bardstories@1" {
+		t.Errorf("%+v, %v", models, err)
+	}
+	if _, err := c.CreateAccount(t.Context(), "mallory", core.Credit, ""); err != nil {
+		t.Fatal(err)
+	}
+	key, err := c.CreateKey(t.Context(), "mallory", "requester")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mallory, err := client.New(client.Config{URL: n.Hub.URL, Key: key.Secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mallory.Close()
+	for _, name := range []string{"bard", "stories"} {
+		if _, err := mallory.PutService(t.Context(), name, api.ServiceSpec{Model: "stories"}); err == nil {
+			t.Errorf("%s is taken over by a stranger", name)
+		}
+	}
+	if err := mallory.DeleteService(t.Context(), "bard"); err == nil {
+		t.Error("a stranger ends a service")
+	}
+	if err := c.DeleteService(t.Context(), "bard"); err != nil {
+		t.Error(err)
+	}
+	if res, failed := post(t, n, "/v1/chat/completions", ask+"}", nil); res.StatusCode != http.StatusNotFound || *failed.Code != "model_not_found" {
+		t.Errorf("%s, %+v", res.Status, failed)
 	}
 }
 

@@ -130,7 +130,7 @@ func private(ts *testscript.TestScript, neg bool, args []string) {
 // that show something know --json.
 func TestVerbsAreComplete(t *testing.T) {
 	t.Parallel()
-	silent := []string{"use", "add", "remove", "result", "run", "join", "up", "hub", "revoke", "completion", "help"}
+	silent := []string{"use", "add", "remove", "result", "run", "join", "up", "hub", "revoke", "stop", "completion", "help"}
 	for _, c := range cli.Verbs() {
 		if c.Short == "" || strings.HasSuffix(c.Short, ".") {
 			t.Errorf("%s: short help %q", c.Path, c.Short)

@@ -17,7 +17,7 @@
 // told), node (who they are), inbound (they speak), report (they deliver), judge
 // (verdicts), settle (checkpoints and payouts), log, sweep (time passes), load
 // (restart), view (what the API shows), preview (results that still grow), admin (accounts, keys, nodes), data
-// (bytes), intake and quota (what a submission brings to the disk), models, callbacks, audit.
+// (bytes), intake and quota (what a submission brings to the disk), models, services, callbacks, audit.
 package control
 
 import (
@@ -30,6 +30,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"atoll/api"
 	"atoll/internal/blob"
 	"atoll/internal/core"
 	"atoll/internal/engine"
@@ -120,6 +121,7 @@ type Control struct {
 	accounts  map[core.AccountID]*ledger.Account
 	models    map[string]*modelRow // by name@version
 	latest    map[string]int
+	services  map[string]*api.Service
 	waiting   []*task  // tasks with parts that wait for a node, in order of arrival
 	payouts   []payout // granted, waiting for a checkpoint; by log index
 	published store.Checkpoint
@@ -195,7 +197,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 	c := &Control{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
 		tasks: map[core.TaskID]*task{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
-		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{},
+		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{}, services: map[string]*api.Service{},
 		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), reading: newReaders(), quota: newQuota(cmp.Or(cfg.Quota, DefaultQuota)),
 	}
 	var err error

@@ -31,7 +31,7 @@ func (c *Control) load(ctx context.Context) error {
 	if err := c.cfg.Log.open(ctx, c.store, c.published); err != nil {
 		return err
 	}
-	if err := errors.Join(c.loadAccounts(ctx), c.loadNodes(ctx), c.loadModels(ctx), c.loadUsage(ctx)); err != nil {
+	if err := errors.Join(c.loadAccounts(ctx), c.loadNodes(ctx), c.loadModels(ctx), c.loadServices(ctx), c.loadUsage(ctx)); err != nil {
 		return err
 	}
 	rows, err := c.store.OpenTasks(ctx)

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -28,7 +29,9 @@ type modelRow struct {
 	CreatedMs    int64          `json:"created"`
 }
 
-func (m *modelRow) id() string { return m.Name + "@" + strconv.Itoa(m.Version) }
+func (m *modelRow) id() string { return modelID(m.Name, m.Version) }
+
+func modelID(name string, version int) string { return name + "@" + strconv.Itoa(version) }
 
 func (m *modelRow) view() api.Model {
 	return api.Model{
@@ -65,12 +68,15 @@ func (c *Control) RegisterModel(ctx context.Context, v request.Viewer, up reques
 		version := c.latest[up.Name]
 		if had := c.models[up.Name+"@"+strconv.Itoa(version)]; had != nil {
 			if had.Owner != v.Account && !v.Admin {
-				return core.Errorf(core.Forbidden, "model %s belongs to %s", up.Name, had.Owner).At("name").WithHint("choose another name")
+				return taken("model", up.Name, had.Owner)
 			}
 			if had.Digest == up.Digest && had.Engine == up.Engine {
 				out = had.view()
 				return nil
 			}
+		}
+		if s := c.services[up.Name]; s != nil && s.Owner != v.Account && !v.Admin {
+			return taken("service", up.Name, s.Owner)
 		}
 		m := &modelRow{Name: up.Name, Version: version + 1, Engine: up.Engine, Digest: up.Digest, Size: size, Owner: v.Account,
 			Description: core.Clip(up.Description, 500), Reproducible: facts.Reproducible, Floats: facts.Floats,
@@ -107,7 +113,8 @@ func (c *Control) loadModels(ctx context.Context) error {
 	return err
 }
 
-// Models lists all versions of all models.
+// Models lists all versions of all models, and the names under which they are
+// served.
 func (c *Control) Models(context.Context) ([]api.Model, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -115,17 +122,31 @@ func (c *Control) Models(context.Context) ([]api.Model, error) {
 	for _, m := range c.models {
 		out = append(out, m.view())
 	}
+	for _, s := range c.services {
+		out = append(out, c.servedView(s))
+	}
 	slices.SortFunc(out, func(a, b api.Model) int {
-		if n := strings.Compare(a.Name, b.Name); n != 0 {
-			return n
-		}
-		return a.Version - b.Version
+		return cmp.Or(strings.Compare(a.Name, b.Name), a.Version-b.Version, strings.Compare(b.ID, a.ID))
 	})
 	return out, nil
 }
 
-// Model finds a model by name@version, or the latest by name.
+// servedView shows a service among the models: as its model, under its own name.
+func (c *Control) servedView(s *api.Service) api.Model {
+	m := c.models[s.Model].view()
+	m.ID, m.OwnedBy, m.Created = s.Name, s.Owner, s.CreatedAt.Unix()
+	return m
+}
+
+// Model finds a model by the name under which it is served, by name@version, or the
+// latest by name.
 func (c *Control) Model(_ context.Context, id string) (api.Model, error) {
+	c.mu.Lock()
+	if s := c.services[id]; s != nil {
+		defer c.mu.Unlock()
+		return c.servedView(s), nil
+	}
+	c.mu.Unlock()
 	m, err := c.findModel(id)
 	if err != nil {
 		return api.Model{}, err

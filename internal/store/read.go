@@ -264,7 +264,7 @@ func (s *Store) UploadedBytes(ctx context.Context, a core.AccountID) (n int64, e
 // Docs reads all documents of nodes, keys, tokens or models.
 func Docs[T any](ctx context.Context, s *Store, table string) ([]*T, error) {
 	switch table {
-	case "nodes", "keys", "tokens", "models":
+	case "nodes", "keys", "tokens", "models", "services":
 		return docs[T](ctx, s.read, `SELECT doc FROM `+table)
 	}
 	return nil, fmt.Errorf("store: no documents in %q", table)

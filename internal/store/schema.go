@@ -60,6 +60,7 @@ var migrations = []string{
 	uploads,
 	callbackAccounts,
 	keeping,
+	services,
 }
 
 // uploads are the bytes that an account has brought itself, and may therefore
@@ -97,6 +98,11 @@ UPDATE tasks SET unpruned = json_extract(CAST(doc AS TEXT), '$.ended') WHERE ope
 CREATE INDEX tasks_unpruned ON tasks (unpruned) WHERE unpruned IS NOT NULL;
 `
 
+// services are names of the OpenAI API.
+const services = `
+CREATE TABLE services (name TEXT PRIMARY KEY, doc BLOB NOT NULL) WITHOUT ROWID;
+`
+
 // statements of the writer, prepared once.
 const (
 	sqlBegin           = `BEGIN IMMEDIATE`
@@ -122,5 +128,7 @@ const (
 	sqlPutUpload       = `INSERT INTO uploads (account, digest, size, at) VALUES (?,?,?,?) ON CONFLICT DO NOTHING`
 	sqlPutTaskBlob     = `INSERT INTO task_blobs (task, digest) VALUES (?,?) ON CONFLICT DO NOTHING`
 	sqlPutUsage        = `INSERT INTO usage (account, bytes) VALUES (?,?) ON CONFLICT DO UPDATE SET bytes=excluded.bytes`
+	sqlPutService      = `INSERT INTO services (name, doc) VALUES (?,?) ON CONFLICT DO UPDATE SET doc=excluded.doc`
+	sqlDeleteService   = `DELETE FROM services WHERE name=?`
 	sqlPutMeta         = `INSERT INTO meta (k, v) VALUES (?,?) ON CONFLICT DO UPDATE SET v=excluded.v`
 )

@@ -172,6 +172,12 @@ func (tx *Tx) PutModel(name string, version int, doc any) {
 	tx.exec(sqlPutModel, name, version, tx.doc(doc))
 }
 
+// PutService stores a service under its name.
+func (tx *Tx) PutService(name string, doc any) { tx.exec(sqlPutService, name, tx.doc(doc)) }
+
+// DeleteService removes a service.
+func (tx *Tx) DeleteService(name string) { tx.exec(sqlDeleteService, name) }
+
 // PutMeta stores a single value under a name.
 func (tx *Tx) PutMeta(k string, v []byte) { tx.exec(sqlPutMeta, k, v) }
 

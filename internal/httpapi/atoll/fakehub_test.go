@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +43,7 @@ type fakeHub struct {
 	results  map[core.LeaseID][]byte
 	joined   []identity.JoinRequest
 	panics   bool
+	services map[string]api.Service
 }
 
 type fakeTask struct {
@@ -60,7 +63,7 @@ func newFakeHub() *fakeHub {
 			"bob-key":   {Account: "bob", Scopes: []string{"requester", "read"}, KeyID: "k-bob"},
 			"node-key":  {Account: "ann", Node: "paris-1", Scopes: []string{"node"}, KeyID: "k-node"},
 		},
-		tasks: map[core.TaskID]*fakeTask{}, seen: map[string]atoll.Submission{}, seenID: map[string]core.TaskID{}, blobs: map[core.Digest][]byte{},
+		services: map[string]api.Service{}, tasks: map[core.TaskID]*fakeTask{}, seen: map[string]atoll.Submission{}, seenID: map[string]core.TaskID{}, blobs: map[core.Digest][]byte{},
 		accounts: map[core.AccountID]core.Money{"root": 100 * core.Credit, "ann": 100 * core.Credit, "bob": core.Credit},
 		credited: map[string]bool{}, results: map[core.LeaseID][]byte{}, leaseIn: []byte("lease input"),
 		nodes: []api.Node{{ID: "paris-1", Owner: "ann", State: "up"}, {ID: "rome-1", Owner: "bob", State: "up"}},
@@ -571,4 +574,37 @@ func (h *instantHub) Wait(_ context.Context, v atoll.Viewer, id core.TaskID) (ap
 		ID: id, Account: v.Account, State: "succeeded", Reason: "all parts are verified", Model: "m@1", CreatedAt: now, EndedAt: &now,
 		Parts: api.PartCounts{Total: 1, Succeeded: 1}, Cost: api.Cost{Max: core.Credit, Paid: 30_000, Refunded: 970_000},
 	}, nil
+}
+
+func (h *fakeHub) PutService(_ context.Context, v atoll.Viewer, name string, spec api.ServiceSpec) (api.Service, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := api.Service{Name: name, Owner: v.Account, ServiceSpec: spec}
+	h.services[name] = s
+	return s, nil
+}
+
+func (h *fakeHub) DeleteService(_ context.Context, _ atoll.Viewer, name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.services[name]; !ok {
+		return missing("service", name)
+	}
+	delete(h.services, name)
+	return nil
+}
+
+func (h *fakeHub) Service(_ context.Context, name string) (api.Service, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s, ok := h.services[name]; ok {
+		return s, nil
+	}
+	return api.Service{}, missing("service", name)
+}
+
+func (h *fakeHub) Services(context.Context) ([]api.Service, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.SortedFunc(maps.Values(h.services), func(a, b api.Service) int { return strings.Compare(a.Name, b.Name) }), nil
 }

@@ -55,6 +55,10 @@ type Hub interface {
 	RegisterModel(ctx context.Context, v Viewer, m ModelUpload) (api.Model, error)
 	Models(ctx context.Context) ([]api.Model, error)
 	Model(ctx context.Context, id string) (api.Model, error)
+	PutService(ctx context.Context, v Viewer, name string, spec api.ServiceSpec) (api.Service, error)
+	DeleteService(ctx context.Context, v Viewer, name string) error
+	Service(ctx context.Context, name string) (api.Service, error)
+	Services(ctx context.Context) ([]api.Service, error)
 
 	Accounts(ctx context.Context, v Viewer) ([]api.Account, error)
 	CreateAccount(ctx context.Context, id core.AccountID, credit core.Money, memo string) (api.Account, error)

@@ -53,6 +53,7 @@ func New(cfg Config) (http.Handler, error) {
 	s.addTasks()
 	s.addMarket()
 	s.addModels()
+	s.addServices()
 	s.addAccounts()
 	s.addNodes()
 	s.addReceipts()

@@ -1,7 +1,6 @@
 package openai
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 
@@ -58,18 +57,7 @@ func refuseOthers(extra map[string]jsontext.Value) error {
 // own is the field "atoll" of a request: how its task is to be done, as in
 // POST /v1/submit-task.
 type own struct {
-	Resources    *api.Resources    `json:"resources,omitempty"`
-	Placement    *api.Placement    `json:"placement,omitempty"`
-	Residency    []string          `json:"residency,omitempty"`
-	SLA          *api.SLA          `json:"sla,omitempty"`
-	Timeout      *api.Timeout      `json:"timeout,omitempty"`
-	Retry        *api.Retry        `json:"retry,omitempty"`
-	Disconnect   *api.Disconnect   `json:"disconnect,omitempty"`
-	Verification *api.Verification `json:"verification,omitempty"`
-	Budget       *api.Budget       `json:"budget,omitempty"`
-	Callback     *api.Callback     `json:"callback,omitempty"`
-	// Params are the engine's, such as profile and template of the engine llm.
-	Params map[string]json.RawMessage `json:"params,omitempty"`
+	api.Terms
 	// Keep lets the task go on when the client hangs up.
 	Keep bool `json:"keep,omitempty"`
 }

@@ -18,6 +18,8 @@ import (
 // Hub is what this API needs of the hub; internal/control implements it. Errors
 // carry a core.Kind.
 type Hub interface {
+	// Service finds what is served under a name; core.NotFound if that is none.
+	Service(ctx context.Context, name string) (api.Service, error)
 	Submit(ctx context.Context, s request.Submission) (api.SubmitReply, error)
 	// Preview returns what is known of a task's result after its first from bytes,
 	// and a channel that is closed when that may have changed; nil if it will not.

@@ -108,12 +108,7 @@ func (w *work) spec() (*api.TaskSpec, error) {
 		}
 		input = append(append(input, b...), '\n')
 	}
-	o := w.own
-	spec := &api.TaskSpec{
-		Model: w.model, Params: o.Params, Input: []api.DataPointer{{URI: "data:;base64," + base64.StdEncoding.EncodeToString(input)}},
-		Resources: o.Resources, Placement: o.Placement, Residency: o.Residency, SLA: o.SLA, Timeout: o.Timeout, Retry: o.Retry,
-		Disconnect: o.Disconnect, Verification: o.Verification, Budget: o.Budget, Callback: o.Callback,
-	}
+	spec := w.own.Spec(w.model, api.DataPointer{URI: "data:;base64," + base64.StdEncoding.EncodeToString(input)})
 	if spec.Timeout == nil {
 		spec.Timeout = &api.Timeout{Execution: executionTime}
 	}
@@ -140,6 +135,12 @@ func within(outer string, err error) error {
 func (s *server) submit(x *atoll.Exchange, w *work, body []byte) (api.Task, error) {
 	key, err := x.IdempotencyKey()
 	if err != nil {
+		return api.Task{}, err
+	}
+	switch service, err := s.hub.Service(x.R.Context(), w.model); {
+	case err == nil:
+		w.model, w.own.Terms = service.Model, w.own.Or(service.Terms)
+	case core.KindOf(err) != core.NotFound:
 		return api.Task{}, err
 	}
 	spec, err := w.spec()
