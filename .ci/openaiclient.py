@@ -1,5 +1,6 @@
 """OpenAI's Python client drives a hub: ATOLL_URL, ATOLL_API_KEY, model "stories"."""
 
+import json
 import os
 
 import openai
@@ -44,6 +45,10 @@ def chat():
         told = "".join(event.delta for event in stream if event.type == "content.delta")
         final = stream.current_completion_snapshot
     assert final.choices[0].finish_reason == "length" and final.choices[0].message.content == told, final
+    schema = {"type": "object", "properties": {"animal": {"enum": ["cat", "dog"]}}, "required": ["animal"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "animal", "schema": schema, "strict": True}}
+    held = client.chat.completions.create(model="stories", messages=ask["messages"], max_tokens=40, response_format=form, extra_body=chatml)
+    assert json.loads(held.choices[0].message.content)["animal"] in ("cat", "dog"), held
 
 
 def errors():

@@ -19,7 +19,6 @@ import (
 	fastjson "github.com/go-json-experiment/json"
 
 	"atoll/api"
-	"atoll/internal/openaiwire"
 )
 
 // call is one request to make.
@@ -207,9 +206,9 @@ func refusal(res *http.Response) error {
 	const most = 64 << 10
 	body, _ := io.ReadAll(io.LimitReader(res.Body, most)) // what there is will do
 	p := new(api.Problem)
-	var other openaiwire.ErrorBody
+	var other openAIError
 	if json.Unmarshal(body, &other) == nil && other.Error.Message != "" {
-		p = openAIProblem(&other.Error)
+		p = other.problem()
 	} else if json.Unmarshal(body, p) != nil || p.Title == "" && p.Detail == "" {
 		text := string(bytes.ToValidUTF8(body[:min(len(body), 200)], []byte("?")))
 		p = &api.Problem{Type: "about:blank", Title: http.StatusText(res.StatusCode), Detail: "the hub's address answered " + res.Status + ": " + text}

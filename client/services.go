@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"iter"
 	"net/http"
 	"net/url"
 
 	"atoll/api"
-	"atoll/internal/openaiwire"
 )
 
 func servicePath(name string) string { return "/v1/services/" + url.PathEscape(name) }
@@ -38,42 +38,26 @@ func (c *Client) DeleteService(ctx context.Context, name string) error {
 	return c.ask(ctx, call{method: http.MethodDelete, path: servicePath(name)}, nil)
 }
 
-// Stream asks a path of the OpenAI API for a streamed answer, with the given body,
-// and yields the JSON of each event as it comes. What is yielded is valid until the
-// next.
-func (c *Client) Stream(ctx context.Context, path string, body []byte) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		res, err := c.open(ctx, call{method: http.MethodPost, path: path, body: body, accept: "text/event-stream"})
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer res.Body.Close()
-		for event, err := range openaiwire.Events(res.Body) {
-			if err == nil {
-				err = failedEvent(event)
-			}
-			if !yield(event, err) || err != nil {
-				return
-			}
-		}
+// Post sends JSON to any path of the hub, such as one of the OpenAI API, and returns
+// the answer to be read and closed, as it comes. Nothing is sent twice.
+func (c *Client) Post(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
+	res, err := c.open(ctx, call{method: http.MethodPost, path: path, body: body})
+	if err != nil {
+		return nil, err
 	}
+	return res.Body, nil
 }
 
-// failedEvent is the error that an event tells, if it does.
-func failedEvent(event []byte) error {
-	var e openaiwire.ErrorBody
-	if json.Unmarshal(event, &e) != nil || e.Error.Message == "" {
-		return nil
-	}
-	return openAIProblem(&e.Error)
+// openAIError is how the OpenAI API tells errors.
+type openAIError struct {
+	Error struct {
+		Message string `json:"message"`
+		Type    string `json:"type"`
+		Param   string `json:"param"`
+	} `json:"error"`
 }
 
-// openAIProblem is an error of the OpenAI API as the hub's own API would tell it.
-func openAIProblem(e *openaiwire.Error) *api.Problem {
-	p := &api.Problem{Type: "about:blank", Title: e.Type, Detail: e.Message}
-	if e.Param != nil {
-		p.Field = *e.Param
-	}
-	return p
+// problem is the error as the hub's own API would tell it.
+func (e *openAIError) problem() *api.Problem {
+	return &api.Problem{Type: "about:blank", Title: e.Error.Type, Detail: e.Error.Message, Field: e.Error.Param}
 }

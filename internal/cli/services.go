@@ -209,11 +209,17 @@ func ask(ctx context.Context, c *client.Client, path, name string) (a asked, err
 		return a, err
 	}
 	began := time.Now()
-	for event, err := range c.Stream(ctx, path, body) {
+	stream, err := c.Post(ctx, path, body)
+	if err != nil {
+		return a, err
+	}
+	defer stream.Close()
+	for event, err := range openaiwire.Events(stream) {
 		if err != nil {
 			return a, err
 		}
 		var t struct {
+			openaiwire.ErrorBody
 			ID      core.TaskID `json:"id"`
 			Choices []struct {
 				Text  string `json:"text"`
@@ -225,6 +231,9 @@ func ask(ctx context.Context, c *client.Client, path, name string) (a asked, err
 		}
 		if err := json.Unmarshal(event, &t); err != nil {
 			return a, fmt.Errorf("not an event of the OpenAI API: %w", err)
+		}
+		if t.Error.Message != "" {
+			return a, &t.Error
 		}
 		a.task, a.whole = t.ID, time.Since(began)
 		if a.first == 0 {

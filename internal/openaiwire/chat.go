@@ -13,7 +13,24 @@ type ChatRequest struct {
 	Logprobs            *bool     `json:"logprobs,omitzero"`
 	TopLogprobs         *int      `json:"top_logprobs,omitzero"` // 0 to 20; needs Logprobs
 
+	ResponseFormat *ResponseFormat `json:"response_format,omitzero"`
+
 	Extra map[string]jsontext.Value `json:",embed"` //nolint:staticcheck // it knows the options of encoding/json alone
+}
+
+// ResponseFormat says what form the answer is to have. Type is text, json_object or
+// json_schema.
+type ResponseFormat struct {
+	Type       string      `json:"type"`
+	JSONSchema *JSONSchema `json:"json_schema,omitzero"`
+}
+
+// JSONSchema is the schema of an answer.
+type JSONSchema struct {
+	Name        string         `json:"name"`
+	Description string         `json:"description,omitzero"`
+	Schema      jsontext.Value `json:"schema,omitzero"`
+	Strict      *bool          `json:"strict,omitzero"` // here they all are
 }
 
 // Message is one turn of a conversation.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"atoll/api"
 	"atoll/internal/httpapi/atoll"
 	"atoll/internal/openaiwire"
@@ -57,10 +59,28 @@ func (s *server) readChat(body []byte) (*work, error) {
 		return nil, invalid("top_logprobs", "want 0 to 20")
 	}
 	var err error
+	if l.Schema, err = schemaOf(r.ResponseFormat); err != nil {
+		return nil, err
+	}
 	if l.Messages, err = readMessages(r.Messages); err != nil {
 		return nil, err
 	}
 	return s.newWork(&r.Request, r.Extra, []line{l})
+}
+
+// schemaOf returns the JSON schema that a format asks for; nil for any text.
+func schemaOf(f *openaiwire.ResponseFormat) (jsontext.Value, error) {
+	switch {
+	case f == nil || f.Type == "text":
+		return nil, nil
+	case f.Type == "json_object":
+		return jsontext.Value(`{"type":"object"}`), nil
+	case f.Type != "json_schema":
+		return nil, invalid("response_format.type", "%.40q is not one of text, json_object and json_schema", f.Type)
+	case f.JSONSchema == nil || f.JSONSchema.Schema.Kind() != '{':
+		return nil, invalid("response_format.json_schema.schema", "want a JSON schema")
+	}
+	return f.JSONSchema.Schema, nil
 }
 
 func readMessages(list []openaiwire.Message) ([]message, error) {

@@ -25,7 +25,6 @@ var neutral = map[string][]string{
 	"functions":           {"[]"},
 	"tool_choice":         {`"none"`, `"auto"`},
 	"parallel_tool_calls": {"true", "false"},
-	"response_format":     {`{"type":"text"}`},
 	"modalities":          {`["text"]`},
 	"echo":                {"false"},
 	"suffix":              {`""`},

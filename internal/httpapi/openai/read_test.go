@@ -84,7 +84,8 @@ func TestReadRefuses(t *testing.T) {
 	for body, field := range map[string]string{
 		chat(`,"frequency_penalty":0.5`):                  "frequency_penalty",
 		chat(`,"tools":[{"type":"function"}]`):            "tools",
-		chat(`,"response_format":{"type":"json_object"}`): "response_format",
+		chat(`,"response_format":{"type":"xml"}`):         "response_format.type",
+		chat(`,"response_format":{"type":"json_schema"}`): "response_format.json_schema.schema",
 		chat(`,"whatever":1`):                             "whatever",
 		chat(`,"n":0`):                                    "n",
 		chat(`,"n":129`):                                  "n",

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"atoll/api"
 	"atoll/internal/core"
@@ -30,6 +31,8 @@ type line struct {
 	Seed        int64     `json:"seed"`
 	Stop        []string  `json:"stop,omitzero"`
 	Logprobs    *int      `json:"logprobs,omitzero"`
+	// Schema is a JSON schema that the answer is to be of.
+	Schema jsontext.Value `json:"schema,omitzero"`
 }
 
 type message struct {
