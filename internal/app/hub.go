@@ -47,13 +47,14 @@ type HubConfig struct {
 	NATS      *ExternalNATS
 	Conns     conns.Config // limits of the API's connections
 	// Private lets data pointers and callbacks go to private and loopback addresses.
-	Private bool
-	Reserve int64 // bytes of the disk that stay free; 0: none
-	Quota   int64 // bytes kept for an account; 0: control.DefaultQuota
-	Log     *slog.Logger
-	Tracer  trace.Tracer
-	Traced  bool // spans go somewhere
-	NoSync  bool // for tests
+	Private   bool
+	Reserve   int64         // bytes of the disk that stay free; 0: none
+	Retention time.Duration // of ended tasks' data and unused uploads; 0: for ever
+	Quota     int64         // bytes kept for an account; 0: control.DefaultQuota
+	Log       *slog.Logger
+	Tracer    trace.Tracer
+	Traced    bool // spans go somewhere
+	NoSync    bool // for tests
 }
 
 // ExternalNATS is a NATS that somebody else runs.
@@ -146,7 +147,7 @@ func (h *Hub) openControl(ctx context.Context, registry *prometheus.Registry) er
 		return err
 	}
 	cc := control.Config{
-		HubID: id, Path: h.path("atoll.db"), Key: h.key, Log: log, Blobs: blobs, Quota: h.cfg.Quota, Fetch: fetcher, Send: h.link, Admit: h.admit, Grant: grant,
+		HubID: id, Path: h.path("atoll.db"), Key: h.key, Log: log, Blobs: blobs, Quota: h.cfg.Quota, Retention: h.cfg.Retention, Fetch: fetcher, Send: h.link, Admit: h.admit, Grant: grant,
 		Models: inspectModel, Pieces: pieces, Tracer: h.cfg.Tracer, Traced: h.cfg.Traced, Logger: h.cfg.Log, NoSync: h.cfg.NoSync, Metrics: control.NewMetrics(registry),
 	}
 	if h.ca != nil {

@@ -57,7 +57,7 @@ func traced(ctx context.Context, service string, f func(*telemetry.Telemetry) er
 
 func hubConfig(c cli.HubConfig, t *telemetry.Telemetry) HubConfig {
 	out := HubConfig{
-		Dir: c.Dir, Listen: c.Listen, Advertise: c.Advertise, NATSPort: c.NATSPort, Private: c.Private, Reserve: c.Reserve, Quota: c.Quota,
+		Dir: c.Dir, Listen: c.Listen, Advertise: c.Advertise, NATSPort: c.NATSPort, Private: c.Private, Reserve: c.Reserve, Quota: c.Quota, Retention: c.Retention,
 		Conns: conns.Config{Total: c.Conns, PerAddress: c.PerPeer}, Log: c.Log, Tracer: t.Tracer, Traced: t.Exporting,
 	}
 	if c.NATS != nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"atoll/internal/cli/quickstart"
 	"atoll/internal/core"
@@ -30,12 +31,13 @@ type HubConfig struct {
 	Advertise string // URL for nodes and clients; empty: the address listened on
 	NATSPort  int    // of the embedded NATS; 0: a free one
 	NATS      *NATSConfig
-	Private   bool   // data pointers and callbacks may go to private addresses
-	Reserve   int64  // bytes of the disk that stay free
-	Quota     int64  // bytes kept for each account
-	Conns     int    // to the API at once; 0: the default
-	PerPeer   int    // of them from one address; 0: the default
-	ReadyFile string // written when the API answers; empty: none
+	Private   bool          // data pointers and callbacks may go to private addresses
+	Reserve   int64         // bytes of the disk that stay free
+	Retention time.Duration // of ended tasks' data and unused uploads; 0: for ever
+	Quota     int64         // bytes kept for each account
+	Conns     int           // to the API at once; 0: the default
+	PerPeer   int           // of them from one address; 0: the default
+	ReadyFile string        // written when the API answers; empty: none
 	Log       *slog.Logger
 	OnReady   func(Ready) error // called once, when the API answers
 }

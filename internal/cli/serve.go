@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,7 @@ func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
 	fl.StringVar(&f.cfg.ReadyFile, "ready-file", "", "`FILE` to write when the API answers: JSON with url, admin_key and nodes")
 	fl.BoolVar(&f.cfg.Private, "allow-private", false, "let data pointers and callbacks go to private addresses, such as 10.0.0.0/8")
 	reserveFlag(cmd, &f.reserve)
+	fl.DurationVar(&f.cfg.Retention, "retention", 30*24*time.Hour, "`TIME` after which inputs, results and events of ended tasks and unused uploads go, at least 24h; receipts stay; 0 keeps all")
 	fl.StringVar(&f.quota, "quota", "64Gi", "`BYTES` that are kept for each account: uploads, inputs and results")
 	fl.IntVar(&f.cfg.Conns, "max-connections", 0, fmt.Sprintf("`NUMBER` of connections to the API at once (default: %d)", conns.DefaultTotal))
 	fl.IntVar(&f.cfg.PerPeer, "max-connections-per-address", 0, fmt.Sprintf("`NUMBER` of them from one address or IPv6 /64 network; raise it behind a proxy (default: %d)", conns.DefaultPerAddress))
@@ -36,6 +38,9 @@ func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
 // client context to write.
 func (f *hubFlags) config(s *session, contextName string) (HubConfig, error) {
 	cfg := f.cfg
+	if r := cfg.Retention; r != 0 && r < 24*time.Hour {
+		return cfg, usagef("--retention %s: want at least 24h, for which idempotency keys hold, or 0", r)
+	}
 	var err error
 	if cfg.Reserve, err = size("--reserve", f.reserve, 0); err != nil {
 		return cfg, err

@@ -17,7 +17,7 @@
 // told), node (who they are), inbound (they speak), report (they deliver), judge
 // (verdicts), settle (checkpoints and payouts), log, sweep (time passes), load
 // (restart), view (what the API shows), preview (results that still grow), admin (accounts, keys, nodes), data
-// (bytes), intake and quota (what a submission brings to the disk), models, services, callbacks, audit.
+// (bytes), intake, quota and prune (what comes to the disk, and goes), models, services, callbacks, audit.
 package control
 
 import (
@@ -69,18 +69,19 @@ type Config struct {
 	Grant    identity.JoinGrant                                    // what every joining node is told: URLs, keys, CA
 	IssueTLS func(core.NodeID, identity.PublicKey) ([]byte, error) // optional
 
-	Quota   int64                                         // bytes kept for an account; 0: DefaultQuota
-	Models  func(engine, path string) (ModelFacts, error) // inspects an uploaded model
-	Pieces  map[string]engine.Piece                       // by engine: those whose work can be run again in part
-	Tracer  trace.Tracer
-	Traced  bool // spans go somewhere: mark every step, not only submits
-	Logger  *slog.Logger
-	Now     func() time.Time // optional
-	Rand    func() uint32    // optional; seeds IDs
-	Inline  bool             // one thread, for simulation
-	NoSync  bool             // for tests
-	Crash   func(store.Point) bool
-	Metrics *Metrics
+	Retention time.Duration                                 // of ended tasks' data and unused uploads; 0: for ever
+	Quota     int64                                         // bytes kept for an account; 0: DefaultQuota
+	Models    func(engine, path string) (ModelFacts, error) // inspects an uploaded model
+	Pieces    map[string]engine.Piece                       // by engine: those whose work can be run again in part
+	Tracer    trace.Tracer
+	Traced    bool // spans go somewhere: mark every step, not only submits
+	Logger    *slog.Logger
+	Now       func() time.Time // optional
+	Rand      func() uint32    // optional; seeds IDs
+	Inline    bool             // one thread, for simulation
+	NoSync    bool             // for tests
+	Crash     func(store.Point) bool
+	Metrics   *Metrics
 	// WakeCallbacks, if set, is called when a callback has become due.
 	WakeCallbacks func()
 	// WebhookKeys returns what an account verifies its callbacks with.
@@ -245,6 +246,11 @@ func (c *Control) Run(ctx context.Context) error {
 	every(checkpointEvery, func(ctx context.Context) {
 		if err := c.Checkpoint(ctx); err != nil && ctx.Err() == nil {
 			c.log.Error("checkpoint", "error", err)
+		}
+	})
+	every(pruneEvery, func(ctx context.Context) {
+		if err := c.Prune(ctx); err != nil && ctx.Err() == nil {
+			c.log.Error("pruning", "error", err)
 		}
 	})
 	for range senders {

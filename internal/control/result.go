@@ -13,6 +13,9 @@ import (
 // Result writes the results of all parts in order.
 func (c *Control) Result(ctx context.Context, v request.Viewer, id core.TaskID, w io.Writer) error {
 	t, _, err := c.row(ctx, v, id)
+	if err == nil {
+		err = gone(t)
+	}
 	if err != nil {
 		return err
 	}
@@ -41,6 +44,9 @@ func (c *Control) Result(ctx context.Context, v request.Viewer, id core.TaskID, 
 // PartResult returns the result of one part, also of a task that goes on.
 func (c *Control) PartResult(ctx context.Context, v request.Viewer, id core.TaskID, part int) ([]byte, error) {
 	t, _, err := c.row(ctx, v, id)
+	if err == nil {
+		err = gone(t)
+	}
 	if err != nil {
 		return nil, err
 	}

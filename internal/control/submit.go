@@ -127,6 +127,7 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 	b.touchAccount(acc)
 	b.tx.PutTransfer(hold)
 	if key != "" {
+		t.Key = key
 		b.tx.PutIdempotency(t.Account, key, t.ID, body)
 	}
 	b.admit(t)

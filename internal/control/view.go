@@ -215,6 +215,9 @@ func (c *Control) Events(ctx context.Context, v request.Viewer, id core.TaskID, 
 	}
 	c.mu.Unlock()
 	t, _, err := c.row(ctx, v, id)
+	if err == nil {
+		err = gone(t)
+	}
 	if err != nil {
 		return nil, false, nil, err
 	}

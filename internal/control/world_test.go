@@ -31,6 +31,7 @@ import (
 // functions of the test.
 type world struct {
 	quota         int64 // of each account
+	retention     time.Duration
 	reserve, free int64 // bytes of the disk: kept free, and left
 	t             *testing.T
 	dir           string
@@ -109,7 +110,7 @@ func (w *world) open() {
 		w.t.Fatal(err)
 	}
 	w.hub, err = New(w.t.Context(), Config{
-		HubID: "hub", Path: filepath.Join(w.dir, "db"), Key: w.key, Log: log, Blobs: blobs, Quota: w.quota, Fetch: fetcher, Send: w, Admit: admitAll{},
+		HubID: "hub", Path: filepath.Join(w.dir, "db"), Key: w.key, Log: log, Blobs: blobs, Quota: w.quota, Retention: w.retention, Fetch: fetcher, Send: w, Admit: admitAll{},
 		Models: func(string, string) (ModelFacts, error) { return ModelFacts{Reproducible: true}, nil },
 		Pieces: map[string]engine.Piece{"test": pieceOf},
 		Tracer: noop.NewTracerProvider().Tracer(""), Now: func() time.Time { return w.now }, Inline: true, NoSync: true,

@@ -14,6 +14,7 @@ const (
 	Unauthorized Kind = "unauthorized"  // no or unknown credentials
 	Forbidden    Kind = "forbidden"     // known, but not allowed
 	NotFound     Kind = "not-found"     //
+	Gone         Kind = "gone"          // was here, and is kept no more
 	Conflict     Kind = "conflict"      // the state does not allow it now
 	Mismatch     Kind = "mismatch"      // an idempotency key reused with another body
 	Unsupported  Kind = "not-supported" // understood, but not built yet

@@ -82,7 +82,7 @@ type Task struct {
 	ModelDigest core.Digest `json:"model_digest"`
 	ModelSize   int64       `json:"model_size"`
 	Upstream    string      `json:"upstream,omitempty"` // what the model is called at providers' own servers
-	OneArch     bool        `json:"one_arch,omitzero"` // replicas must share a platform class
+	OneArch     bool        `json:"one_arch,omitzero"`  // replicas must share a platform class
 	InputBlob   core.Digest `json:"input_blob,omitzero"`
 	Residency   []string    `json:"residency,omitempty"` // as resolved, with versions
 	Traceparent string      `json:"trace,omitempty"`
@@ -98,6 +98,8 @@ type Task struct {
 	Refunded  core.Money  `json:"refunded,omitzero"`
 	Settled   bool        `json:"settled,omitzero"` // nothing held any more
 	Events    int64       `json:"events,omitzero"`  // how many were written
+	Key       string      `json:"key,omitempty"`    // the Idempotency-Key, forgotten with its data
+	PrunedMs  int64       `json:"pruned,omitzero"`  // since when input, results and events are gone
 	Bytes     int64       `json:"bytes,omitzero"`   // kept for it, at the charge of its account
 	NotChosen []NotChosen `json:"not_chosen,omitempty"`
 }

@@ -23,7 +23,7 @@
 //	402 insufficient    405 method-not-allowed               408 timeout
 //	409 conflict        413 too-large      415 unsupported-media-type
 //	422 mismatch        422 not-supported  429 rate-limited
-//	500 internal        503 unavailable     507 storage-full
+//	500 internal        503 unavailable     507 storage-full  410 gone
 //
 // What is understood but not built yet is 422 rather than 501: the request has to
 // change, and intermediaries and alerts take 5xx for a failure of the hub.

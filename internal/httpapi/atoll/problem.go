@@ -37,6 +37,7 @@ var kinds = map[core.Kind]struct {
 	core.Unauthorized: {http.StatusUnauthorized, "Who are you?"},
 	core.Forbidden:    {http.StatusForbidden, "Not allowed"},
 	core.NotFound:     {http.StatusNotFound, "Not found"},
+	core.Gone:         {http.StatusGone, "Kept no more"},
 	core.Conflict:     {http.StatusConflict, "Not possible in this state"},
 	core.Mismatch:     {http.StatusUnprocessableEntity, "The Idempotency-Key belongs to another request"},
 	core.Unsupported:  {http.StatusUnprocessableEntity, "Not supported yet"},
