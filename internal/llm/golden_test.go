@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"atoll/internal/llm/coral"
 	"atoll/internal/llm/tokenizer"
 	"atoll/internal/llm/weights"
 	"atoll/internal/repro"
@@ -20,6 +21,20 @@ func stories(t testing.TB, o Options) *Model {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	m, err := Load(t.Context(), f, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func ownModel(t testing.TB, o Options) *Model {
+	t.Helper()
+	file := coral.Open()
+	f, err := weights.FromGGUF(coral.Name, file, file.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
 	m, err := Load(t.Context(), f, o)
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +103,12 @@ var goldens = []struct {
 	{"testdata/stories260k/golden_temp0_n200.txt", stories, F32, "", repro.Sampling{}},
 	{"testdata/stories260k/golden_q8_temp0_n200.txt", stories, Q8, "", repro.Sampling{}},
 	{"testdata/stories260k/golden_q8_temp0.8_seed7_n200.txt", stories, Q8, "", repro.Sampling{Temperature: 0.8, TopP: 0.9, Seed: 7}},
+	{"coral/testdata/greedy.txt", ownModel, Q8, opening, repro.Sampling{}},
+	{"coral/testdata/temp0.8_seed7.txt", ownModel, Q8, opening, repro.Sampling{Temperature: 0.8, TopP: 0.9, Seed: 7}},
 }
+
+// opening is what the golden texts of our own model go on with.
+const opening = "It was a fine morning, and the whole party"
 
 func TestGolden(t *testing.T) {
 	t.Parallel()
