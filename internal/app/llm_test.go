@@ -8,7 +8,9 @@ import (
 
 	"atoll/api"
 	"atoll/client"
+	"atoll/examples/wasm"
 	"atoll/internal/core"
+	"atoll/internal/llm/coral"
 )
 
 // Three owners give the same answer to the last bit, drawn at random; one that
@@ -48,6 +50,31 @@ func TestLanguageModelByQuorum(t *testing.T) {
 		if want := map[bool]string{true: "rejected", false: "passed"}[l.Node == "bonn-1"]; l.State != want {
 			t.Errorf("%s: %s: %s, want %s", l.Node, l.State, l.Reason, want)
 		}
+	}
+}
+
+// A laptop's hub has our own model from its first start on, once, whatever is
+// registered under its name afterwards.
+func TestOwnModelIsThere(t *testing.T) {
+	t.Parallel()
+	n, c := startTest(t)
+	for range 2 {
+		if err := n.Hub.stock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	models, err := client.Collect(c.Models(t.Context()))
+	if err != nil || len(models) != 1 || models[0].ID != "coral@1" || !models[0].Reproducible {
+		t.Errorf("%+v, %v", models, err)
+	}
+	if id := push(t, c, coral.Name, "wasm", wasm.Echo); id != "coral@2" {
+		t.Errorf("another model of that name is %s", id)
+	}
+	if err := n.Hub.stock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if models, err = client.Collect(c.Models(t.Context())); err != nil || len(models) != 2 {
+		t.Errorf("%+v, %v", models, err)
 	}
 }
 

@@ -101,7 +101,7 @@ func up(ctx context.Context, c cli.UpConfig) error {
 			return err
 		}
 		if c.Nodes > 0 {
-			err = n.Hub.fund(ctx)
+			err = errors.Join(n.Hub.fund(ctx), n.Hub.stock(ctx))
 		}
 		if err == nil {
 			err = announce(n.Hub, c.Hub, nodes)
@@ -140,7 +140,7 @@ func rehearse(ctx context.Context, c quickstart.NetworkConfig) (*quickstart.Netw
 	for _, n := range c.Nodes {
 		// One part at a time and a short queue: the work spreads over all, and a
 		// node that dies holds something.
-		nodes = append(nodes, NodeSpec{Name: n.Name, Owner: n.Owner, Country: n.Country, Price: n.Price, Faults: n.Faults, Engines: []string{"text"}, Slots: 1, Queue: 4})
+		nodes = append(nodes, NodeSpec{Name: n.Name, Owner: n.Owner, Country: n.Country, Price: n.Price, Faults: n.Faults, Engines: []string{"text", "llm"}, Slots: 1, Queue: 4})
 	}
 	n, err := StartNetwork(ctx, HubConfig{Dir: c.Dir, Listen: c.Listen, Log: c.Log, Tracer: t.Tracer}, nodes)
 	if err != nil {

@@ -75,8 +75,8 @@ func (s *session) upCmd() *cobra.Command {
 		Use: "up", Short: "Start a hub and three nodes on this machine", Args: cobra.NoArgs,
 		Long: `Start everything in one process on loopback: a hub with its database and log, and
 nodes of different owners, so that a quorum can be tried. A client context with
-the admin key is written, so that the next verb just works. What was submitted
-survives a restart over the same --dir.`,
+the admin key is written, so that the next verb just works. A small language model,
+coral, is there to try. What was submitted survives a restart over the same --dir.`,
 		Example: `  atoll up
   atoll up --dir /tmp/atoll --listen 127.0.0.1:0 --nodes 5 --ready-file ready.json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
