@@ -61,6 +61,7 @@ type run struct {
 	Judged    int      `json:"verdicts_verified"`
 	Tampered  string   `json:"tampered"`
 	Nodes     []node   `json:"nodes"`
+	Story     story    `json:"story"`
 	Checks    []check  `json:"checks"`
 }
 
@@ -75,6 +76,21 @@ type node struct {
 	Paid      credits `json:"paid"`
 	State     string  `json:"state"`
 	NotChosen string  `json:"not_chosen"`
+}
+
+// story is what the language model wrote.
+type story struct {
+	Model   string  `json:"model"`
+	Text    string  `json:"text"`
+	Tokens  int     `json:"tokens"`
+	Cost    credits `json:"cost"`
+	Writer  hand    `json:"writer"`
+	Checker hand    `json:"checker"`
+}
+
+type hand struct {
+	Node  string `json:"node"`
+	Owner string `json:"owner"`
 }
 
 type check struct {
@@ -128,6 +144,13 @@ func missing(data []byte) error {
 		return err
 	}
 	errs := []error{lacks("the output", top, run{})}
+	if text, ok := top["story"]; ok {
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal(text, &object); err != nil {
+			errs = append(errs, fmt.Errorf("story: %w", err))
+		}
+		errs = append(errs, lacks("story", object, story{}))
+	}
 	for _, list := range []struct {
 		key string
 		of  any
@@ -183,7 +206,10 @@ func (r *run) problems() []string {
 	must(r.Receipts >= r.Parts*r.Agree && r.Verified == r.Receipts, "%d of %d receipts verify", r.Verified, r.Receipts)
 	must(r.Verdicts >= r.Parts*r.Agree && r.Judged == r.Verdicts, "%d of %d verdicts verify", r.Judged, r.Verdicts)
 	must(r.Tampered != "", "the tampered copy was not refused")
-	for _, name := range []string{"charged_once", "books_balance", "residency_held", "receipts_verify", "tampered_refused"} {
+	must(strings.HasPrefix(r.Story.Model, "coral@") && r.Story.Text != "" && r.Story.Tokens > 0, "the language model wrote nothing: %+v", r.Story)
+	w, c := r.Story.Writer, r.Story.Checker
+	must(w.Node != "" && c.Node != "" && w.Owner != c.Owner && r.Story.Cost.Sign() > 0, "the language model's answer was not computed again by another owner: %+v, %+v", w, c)
+	for _, name := range []string{"charged_once", "books_balance", "residency_held", "receipts_verify", "tampered_refused", "story_recomputed"} {
 		i := slices.IndexFunc(r.Checks, func(c check) bool { return c.Name == name })
 		must(i >= 0, "the check %q was not made", name)
 		must(i < 0 || r.Checks[i].OK, "the check %q failed", name)

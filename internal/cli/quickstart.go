@@ -31,7 +31,9 @@ support requests, and submit 600 fresh ones as one task in 30 parts. Each part i
 done by three owners, of whom two must agree. One node lies about a third of its
 answers, one dies in the middle, and one, the cheapest, stands outside the EU and
 must not be used. Then see what was found out, what was paid, and check every
-receipt offline. Exit code 3 if any promise was not kept.`,
+receipt offline. At last a small language model, which is part of this program,
+goes on with a sentence, and another owner computes its answer again, bit for bit.
+Exit code 3 if any promise was not kept.`,
 		Example: `  atoll quickstart
   atoll quickstart --data my-requests.csv       # a CSV or JSONL of your own, with text and label
   atoll quickstart --keep                       # and leave the network running`,

@@ -14,8 +14,9 @@ import (
 	"atoll/internal/tlog"
 )
 
-// proofs are files: what a stranger would be handed.
+// proofs are a task's files: what a stranger would be handed.
 type proofs struct {
+	task    core.TaskID
 	logs    []tlog.Key
 	results map[int][]byte // by part
 	// sample is a receipt whose result bytes are at hand.
@@ -23,18 +24,23 @@ type proofs struct {
 	bundle []byte
 }
 
-// prove downloads every receipt and verdict and checks each of them without the
-// hub; then it changes a copy.
-func (r *rehearsal) prove(ctx context.Context) error {
+// gather downloads what checking a task's receipts takes.
+func (r *rehearsal) gather(ctx context.Context, task core.TaskID) (*proofs, []api.ReceiptRef, error) {
 	root, err := r.user.TrustedRoot(ctx)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	p := proofs{results: map[int][]byte{}}
+	p := proofs{task: task, results: map[int][]byte{}}
 	if p.logs, err = receipt.ParseTrustedRoot(root); err != nil {
-		return fmt.Errorf("the hub's trusted root: %w", err)
+		return nil, nil, fmt.Errorf("the hub's trusted root: %w", err)
 	}
-	refs, err := client.Collect(r.user.Receipts(ctx, r.task.ID))
+	refs, err := client.Collect(r.user.Receipts(ctx, task))
+	return &p, refs, err
+}
+
+// prove checks every receipt and verdict without the hub; then it changes a copy.
+func (r *rehearsal) prove(ctx context.Context) error {
+	p, refs, err := r.gather(ctx, r.task.ID)
 	if err != nil {
 		return err
 	}
@@ -49,7 +55,7 @@ func (r *rehearsal) prove(ctx context.Context) error {
 		}
 	}
 	for _, ref := range refs {
-		e, err := r.proveOne(ctx, &p, ref)
+		e, err := r.proveOne(ctx, p, ref)
 		if err != nil {
 			wrong = append(wrong, fmt.Errorf("%s: %w", ref.Lease, err))
 			continue
@@ -65,7 +71,7 @@ func (r *rehearsal) prove(ctx context.Context) error {
 	}
 	r.check("residency_held", len(abroad) == 0, "no lease left the EU", listed(abroad))
 	r.check("receipts_verify", len(wrong) == 0, fmt.Sprintf("%d/%d receipts verify offline", r.out.Verified, r.out.Receipts), listed(wrong))
-	r.tamper(&p)
+	r.tamper(p)
 	return nil
 }
 
@@ -77,8 +83,8 @@ func listed(errs []error) string {
 	return ""
 }
 
-// proveOne checks one lease's receipt, and its verdict if it has one.
-func (r *rehearsal) proveOne(ctx context.Context, p *proofs, ref api.ReceiptRef) (*receipt.Execution, error) {
+// proveExecution checks one lease's receipt.
+func (r *rehearsal) proveExecution(ctx context.Context, p *proofs, ref api.ReceiptRef) (*receipt.Execution, error) {
 	bundle, err := r.user.Receipt(ctx, ref.Lease)
 	if err != nil {
 		return nil, err
@@ -87,7 +93,7 @@ func (r *rehearsal) proveOne(ctx context.Context, p *proofs, ref api.ReceiptRef)
 	if err != nil {
 		return nil, err
 	}
-	want := receipt.Want{Logs: p.logs, Key: key, Type: receipt.ExecutionType, Lease: ref.Lease, Task: r.task.ID, Result: ref.ResultDigest}
+	want := receipt.Want{Logs: p.logs, Key: key, Type: receipt.ExecutionType, Lease: ref.Lease, Task: p.task, Result: ref.ResultDigest}
 	if ref.State == "passed" { // the result is at hand: its bytes count, not what the hub says
 		data, err := r.partResult(ctx, p, ref.Part)
 		if err != nil {
@@ -99,30 +105,39 @@ func (r *rehearsal) proveOne(ctx context.Context, p *proofs, ref api.ReceiptRef)
 	if err != nil {
 		return nil, err
 	}
-	r.out.Verified++
 	if p.bundle == nil && ref.State == "passed" {
 		p.sample, p.bundle = ref, bundle
 	}
+	return report.Execution, nil
+}
+
+// proveOne checks one lease's receipt, and its verdict if it has one.
+func (r *rehearsal) proveOne(ctx context.Context, p *proofs, ref api.ReceiptRef) (*receipt.Execution, error) {
+	execution, err := r.proveExecution(ctx, p, ref)
+	if err != nil {
+		return nil, err
+	}
+	r.out.Verified++
 	if ref.Verdict == "" {
-		return report.Execution, nil
+		return execution, nil
 	}
 	verdict, err := r.user.Verdict(ctx, ref.Lease)
 	if err != nil {
 		return nil, err
 	}
 	r.out.Verdicts++
-	if _, err := receipt.Check(verdict, receipt.Want{Logs: p.logs, Type: receipt.VerdictType, Lease: ref.Lease, Task: r.task.ID, Result: ref.ResultDigest}); err != nil {
+	if _, err := receipt.Check(verdict, receipt.Want{Logs: p.logs, Type: receipt.VerdictType, Lease: ref.Lease, Task: p.task, Result: ref.ResultDigest}); err != nil {
 		return nil, fmt.Errorf("verdict: %w", err)
 	}
 	r.out.Judged++
-	return report.Execution, nil
+	return execution, nil
 }
 
 func (r *rehearsal) partResult(ctx context.Context, p *proofs, part int) ([]byte, error) {
 	if data, ok := p.results[part]; ok {
 		return data, nil
 	}
-	data, err := r.user.PartResult(ctx, r.task.ID, part)
+	data, err := r.user.PartResult(ctx, p.task, part)
 	if err == nil {
 		p.results[part] = data
 	}

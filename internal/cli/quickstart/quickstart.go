@@ -6,6 +6,7 @@
 //	work       work.go      the corpus, the model, the answers
 //	collect    collect.go   what the hub says afterwards
 //	prove      prove.go     receipts, checked without the hub; a copy, changed
+//	tell       language.go  a language model goes on with a sentence; another owner computes it again
 //	show       render.go    Result -> text: a pure function
 //
 // Nothing here knows the inside of a hub or a node: it is an ordinary client,

@@ -34,6 +34,7 @@ func (r *Result) Body(mark Marker) string {
 	b.WriteByte('\n')
 	r.table(&b)
 	b.WriteByte('\n')
+	r.story(&b)
 	r.checks(&b, mark)
 	return b.String()
 }
@@ -64,6 +65,29 @@ func (r *Result) table(b *strings.Builder) {
 	for line := range strings.Lines(cells.String()) {
 		b.WriteString(strings.TrimRight(line, " \n") + "\n")
 	}
+}
+
+// story is what the language model wrote, wrapped.
+func (r *Result) story(b *strings.Builder) {
+	s := r.Story
+	if s == nil || s.Text == "" {
+		return
+	}
+	fmt.Fprintf(b, "%s, the language model in this program, goes on (%d tokens, %.1f s):\n", s.Model, s.Tokens, s.Seconds)
+	text := s.Prompt + s.Text
+	if !s.Ended {
+		text += " …"
+	}
+	const margin, width = "  ", 78
+	line := margin
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+len(word) >= width {
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			line = margin
+		}
+		line += word + " "
+	}
+	b.WriteString(strings.TrimRight(line, " ") + "\n\n")
 }
 
 func amount(m core.Money) string {

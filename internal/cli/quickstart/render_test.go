@@ -37,11 +37,16 @@ func good() *Result {
 			{Node: "idle-1", Owner: "dave", Country: "FR", Price: 3 * cent, ReliabilityFrom: 0.5, ReliabilityTo: 0.5, NotChosen: "could have done it; others ranked better", State: "up"},
 			{Node: "ohio-1", Owner: "erin", Country: "US", Price: cent, ReliabilityFrom: 0.5, ReliabilityTo: 0.5, NotChosen: "residency EU: the node is in US", State: "up"},
 		},
+		Story: &Story{
+			Task: 78, Model: "coral@1", Prompt: "It was a fine morning, and the whole party", Tokens: 24, Seconds: 0.21, Cost: 9 * cent,
+			Text: " were soon in the park, where Mr. Weston was to be seen at a distance, and very happy to be so", Writer: Hand{"paris-1", "alice"}, Checker: Hand{"rome-1", "bob"},
+		},
 		Receipts: 90, Verified: 90, Verdicts: 90, Judged: 90, Tampered: "result digest ≠ subject", OK: true,
 		Checks: []Check{
 			{Name: "charged_once", OK: true, Text: "no part charged twice"}, {Name: "books_balance", OK: true, Text: "debits = credits"},
 			{Name: "residency_held", OK: true, Text: "no lease left the EU"}, {Name: "receipts_verify", OK: true, Text: "90/90 receipts verify offline"},
 			{Name: "tampered_refused", OK: true, Text: "tampered copy refused: result digest ≠ subject"},
+			{Name: "story_recomputed", OK: true, Text: "paris-1 drew these 24 tokens; rome-1 drew the same"},
 		},
 	}
 }
@@ -50,6 +55,8 @@ func good() *Result {
 func bad() *Result {
 	r := good()
 	r.State, r.Reason, r.PartsDone, r.Example, r.OK = "failed", "3 parts found no node in time", 27, nil, false
+	r.Story = &Story{Task: 78, Model: "coral@1", Prompt: "It was a fine morning, and the whole party"}
+	r.Checks[5] = Check{Name: "story_recomputed", Text: "a story was written and computed again", Detail: "failed: nobody was there"}
 	r.Checks[1] = Check{Name: "books_balance", Text: "debits = credits", Detail: "debits 1.00, credits 2.00"}
 	r.Checks[3] = Check{Name: "receipts_verify", Text: "80/90 receipts verify offline", Detail: "lease_x: signature does not match the statement"}
 	return r

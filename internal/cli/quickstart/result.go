@@ -36,6 +36,7 @@ type Result struct {
 	Verdicts     int         `json:"verdicts"`
 	Judged       int         `json:"verdicts_verified"`
 	Tampered     string      `json:"tampered"` // how the changed copy was refused
+	Story        *Story      `json:"story"`
 	Checks       []Check     `json:"checks"`
 	OK           bool        `json:"ok"`
 }
