@@ -56,9 +56,19 @@ type Node struct {
 	Lost        int64             `json:"lost"`
 	InFlight    int               `json:"in_flight"`
 	Earned      core.Money        `json:"earned"`
+	Pending     core.Money        `json:"pending,omitzero" doc:"granted and not yet paid; only of one's own node (GET /v1/node)"`
+	Idle        string            `json:"idle,omitempty" doc:"why it has nothing to do; only of one's own node (GET /v1/node)"`
+	Comparable  *Comparable       `json:"comparable,omitempty" doc:"only of one's own node (GET /v1/node)"`
 	PublicKey   string            `json:"public_key" doc:"PEM, ECDSA P-256: what its receipts are checked with"`
 	JoinedAt    time.Time         `json:"joined_at"`
 	SeenAt      *time.Time        `json:"seen_at,omitempty"`
+}
+
+// Comparable is what other owners ask for the same work: for the models of a node's
+// own server, or for one of its engines where it has no such server.
+type Comparable struct {
+	Nodes int        `json:"nodes" doc:"that can be had now"`
+	Price core.Money `json:"price" doc:"their median; of an even number the lower one"`
 }
 
 // NodeGPU is an accelerator of a node.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime"
@@ -16,6 +17,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"atoll/api"
 	"atoll/internal/cli"
 	"atoll/internal/cli/quickstart"
 	"atoll/internal/core"
@@ -25,6 +27,7 @@ import (
 	"atoll/internal/identity"
 	"atoll/internal/node"
 	"atoll/internal/node/agent"
+	"atoll/internal/node/discover"
 	"atoll/internal/node/measure"
 	"atoll/internal/node/sandbox"
 	"atoll/internal/telemetry"
@@ -35,7 +38,7 @@ func Run() int {
 	sandbox.MaybeWorker(wasm.Worker()) // does not return in a sandboxed child
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return cli.Run(ctx, cli.OSEnv(), cli.Runtime{Version: Version, Up: up, Hub: hub, NodeRun: nodeRun, Joined: joined, StartNetwork: rehearse})
+	return cli.Run(ctx, cli.OSEnv(), cli.Runtime{Version: Version, Up: up, Hub: hub, NodeRun: nodeRun, Joined: joined, Discover: discovered, StartNetwork: rehearse})
 }
 
 func joined(dir string) (cli.NodeAccess, error) {
@@ -189,6 +192,18 @@ func nodeRun(ctx context.Context, c cli.NodeConfig) error {
 		}
 		return errors.Join(runNode(ctx, n), closeEngines(all))
 	})
+}
+
+func discovered(ctx context.Context, log *slog.Logger) cli.Found {
+	f := discover.Look(ctx, log)
+	out := cli.Found{GPUs: []api.NodeGPU{}, Servers: []cli.FoundServer{}}
+	for _, g := range f.GPUs {
+		out.GPUs = append(out.GPUs, api.NodeGPU{Type: g.Type, Memory: g.Memory})
+	}
+	for _, s := range f.Servers {
+		out.Servers = append(out.Servers, cli.FoundServer(s))
+	}
+	return out
 }
 
 func openAIServer(c *cli.OpenAIServer) *openai.Config {

@@ -152,7 +152,9 @@ func (f *fake) reads(mux *http.ServeMux) {
 			refuse(w, 403, "the key does not have the scope node", "")
 			return
 		}
-		reply(w, paris)
+		own := paris
+		own.Pending, own.Idle, own.Comparable = 700_000, "no task waits for a node", &api.Comparable{Nodes: 3, Price: 20_000}
+		reply(w, own)
 	})
 	mux.HandleFunc("GET /v1/models", rows(api.Model{ID: "triage@1", Engine: "text", Size: 4096, OwnedBy: "acme", Reproducible: true, Digest: core.DigestOf([]byte("model")), Created: then.Unix()}))
 	mux.HandleFunc("GET /v1/accounts", func(w http.ResponseWriter, r *http.Request) {

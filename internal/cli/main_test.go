@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"atoll/api"
 	"atoll/internal/cli"
 	"atoll/internal/cli/quickstart"
 	"atoll/internal/core"
@@ -43,7 +45,7 @@ var pretend = cli.Runtime{
 		if c.Hub == "nowhere" {
 			return core.Errorf(core.Invalid, "hub URL %q: want https://host:port", c.Hub)
 		}
-		fmt.Printf("node: hub %s, token %s, country %s, price %s, labels %v, engines %v, cache %d, faults %q\n", c.Hub, c.Token, c.Country, c.Price, c.Labels, c.Engines, c.Cache, c.Faults)
+		fmt.Printf("node: hub %s, token %s, country %s, price %s, labels %v, engines %v, cache %d, faults %q, own server %v\n", c.Hub, c.Token, c.Country, c.Price, c.Labels, c.Engines, c.Cache, c.Faults, c.OpenAI)
 		if c.OnReady != nil {
 			return c.OnReady(cli.NodeReady{Node: "paris-1", Owner: "alice", HubURL: c.Hub})
 		}
@@ -54,6 +56,9 @@ var pretend = cli.Runtime{
 			return cli.NodeAccess{}, fs.ErrNotExist
 		}
 		return cli.NodeAccess{NodeReady: cli.NodeReady{Node: "paris-1", Owner: "alice", HubURL: os.Getenv("FAKE_URL")}, Key: os.Getenv("NODE_KEY")}, nil
+	},
+	Discover: func(context.Context, *slog.Logger) cli.Found {
+		return cli.Found{GPUs: []api.NodeGPU{{Type: "NVIDIA H100", Memory: 80 << 30}}, Servers: []cli.FoundServer{{Name: "Ollama", URL: "http://127.0.0.1:11434", Models: []string{"qwen2.5:7b", "phi4"}}}}
 	},
 	StartNetwork: func(context.Context, quickstart.NetworkConfig) (*quickstart.Network, error) {
 		return nil, errors.New("no network here")

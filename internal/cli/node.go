@@ -131,6 +131,7 @@ func (s *session) describeNode(n *api.Node) error {
 		"platform", n.Platform, "version", n.Version, "processor", fmt.Sprintf("%g cores", float64(n.CPUMillis)/1000), "memory", bytesOf(n.Memory), "GPUs", strings.Join(gpus, ", "),
 		"benchmark", strings.Join(bench, ", "), "sandbox", strings.Join(n.Sandbox, ", "), "reliability", share(n.Reliability),
 		"leases", fmt.Sprintf("%d passed, %d rejected, %d lost, %d out now", n.Passed, n.Rejected, n.Lost, n.InFlight), "earned", n.Earned.String(),
+		"pending", yes(n.Pending > 0, n.Pending.String()), "idle", n.Idle, "market", yes(n.Comparable != nil, suggestPrice(n)),
 		"key", core.DigestOf([]byte(n.PublicKey)).Short())
 }
 

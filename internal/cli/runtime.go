@@ -20,7 +20,9 @@ type Runtime struct {
 	NodeRun func(ctx context.Context, cfg NodeConfig) error
 	// Joined reads how the node of a directory was let in; fs.ErrNotExist if it
 	// has not joined yet.
-	Joined       func(dir string) (NodeAccess, error)
+	Joined func(dir string) (NodeAccess, error)
+	// Discover looks for GPUs and for servers of the provider's own on loopback.
+	Discover     func(ctx context.Context, log *slog.Logger) Found
 	StartNetwork func(ctx context.Context, cfg quickstart.NetworkConfig) (*quickstart.Network, error)
 }
 

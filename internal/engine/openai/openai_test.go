@@ -236,12 +236,14 @@ func TestHostileServer(t *testing.T) {
 		"counts too few":      {stream(text, stop, counted(1, 0), done), "too few for 18 bytes"},
 		"negative":            {stream(text, stop, counted(-5, 4), done), "counts -5 tokens read"},
 		"prompt of a million": {stream(text, stop, counted(1_000_000, 4), done), "counts 1000000 tokens read"},
-		"elsewhere":           {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect) }, "sends elsewhere"},
-		"wrong key":           {say(401, `{"error":{"message":"bad key sekret"}}`), "does not take this node's key"},
-		"no such model":       {say(404, `{"error":{"message":"no such model"}}`), "404: no such model"},
-		"endless text":        {flood("data: " + text + "\n\n"), "more than an answer can have"},
-		"endless line":        {flood("data: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), "broke off"},
-		"endless comments":    {flood(": nothing\n\n"), "more than an answer can have"},
+		"elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		}, "sends elsewhere"},
+		"wrong key":        {say(401, `{"error":{"message":"bad key sekret"}}`), "does not take this node's key"},
+		"no such model":    {say(404, `{"error":{"message":"no such model"}}`), "404: no such model"},
+		"endless text":     {flood("data: " + text + "\n\n"), "more than an answer can have"},
+		"endless line":     {flood("data: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), "broke off"},
+		"endless comments": {flood(": nothing\n\n"), "more than an answer can have"},
 		"endless, not events": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			flood("[")(w, r)

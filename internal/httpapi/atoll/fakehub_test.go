@@ -330,6 +330,16 @@ func (h *fakeHub) Offers(context.Context) ([]api.Offer, error) {
 	return slices.Clone(h.offers), nil
 }
 
+func (h *fakeHub) Node(ctx context.Context, id core.NodeID) (api.Node, error) {
+	rows, err := h.Nodes(ctx)
+	for _, n := range rows {
+		if n.ID == id {
+			return n, err
+		}
+	}
+	return api.Node{}, core.Errorf(core.NotFound, "no node %.80s", id)
+}
+
 func (h *fakeHub) Nodes(context.Context) ([]api.Node, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -47,6 +47,8 @@ type Hub interface {
 
 	Offers(ctx context.Context) ([]api.Offer, error)
 	Nodes(ctx context.Context) ([]api.Node, error)
+	// Node returns one with what its owner alone is told.
+	Node(ctx context.Context, id core.NodeID) (api.Node, error)
 	Drain(ctx context.Context, id core.NodeID, on bool) (api.Node, error)
 	Revoke(ctx context.Context, id core.NodeID) (api.Node, error)
 

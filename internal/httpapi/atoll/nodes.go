@@ -71,7 +71,7 @@ func (s *server) addNodes() {
 		})
 	add(s, route{method: "GET", path: "/v1/node", id: "get-own-node", tag: tag, scope: auth.Node, summary: "See oneself as the hub does", about: "With the key that a node was given when it joined: its state, its record and what it has earned. 401 once the node is revoked."},
 		func(ctx context.Context, _ *none) (*reply[api.Node], error) {
-			return replyOf(s.ownNode(ctx, callOf(ctx).p.Node))
+			return replyOf(s.hub.Node(ctx, callOf(ctx).p.Node))
 		})
 	add(s, route{method: "POST", path: "/v1/node/certificate", id: "renew-node-certificate", tag: tag, scope: auth.Node, summary: "Get the next certificate for mutual TLS", about: "Certificates are good for a month; a node that runs asks in time. 422 on a hub without a CA of its own, as on loopback."},
 		func(ctx context.Context, _ *none) (*reply[api.NodeCertificate], error) {
@@ -79,19 +79,6 @@ func (s *server) addNodes() {
 			return replyOf(api.NodeCertificate{Certificate: cert}, err)
 		})
 	s.addNodeData()
-}
-
-func (s *server) ownNode(ctx context.Context, id core.NodeID) (api.Node, error) {
-	rows, err := s.hub.Nodes(ctx)
-	if err != nil {
-		return api.Node{}, err
-	}
-	for i := range rows {
-		if rows[i].ID == id {
-			return rows[i], nil
-		}
-	}
-	return api.Node{}, core.Errorf(core.NotFound, "no node %.80s", id)
 }
 
 // addNodeData registers what nodes themselves use. Bytes are streamed.

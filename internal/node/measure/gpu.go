@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
 	"os/exec"
 	"path"
 	"slices"
@@ -35,6 +36,11 @@ func runTool(ctx context.Context, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = toolWait
 	return cmd.Output()
+}
+
+// GPUs returns this machine's accelerators.
+func GPUs(ctx context.Context, log *slog.Logger) []bus.GPU {
+	return gpus(ctx, os.DirFS("/"), runTool, log)
 }
 
 // gpus asks the vendors' tools, and the NVIDIA driver's own files where its tool

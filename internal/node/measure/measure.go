@@ -38,7 +38,7 @@ func New(ctx context.Context, log *slog.Logger) (*Machine, error) {
 	m := &Machine{
 		CPUMillis: cpuMillis(os.DirFS("/"), runtime.NumCPU()),
 		Memory:    Memory(),
-		GPUs:      gpus(ctx, os.DirFS("/"), runTool, log),
+		GPUs:      GPUs(ctx, log),
 		Arch:      runtime.GOARCH,
 		OS:        runtime.GOOS,
 		Bench: map[string]int64{
