@@ -64,7 +64,8 @@ The input may be a file, - for standard input, or a pointer (https://…,
 blob:sha256:…, data:…). With --split it is cut into parts of so many lines,
 which run on several nodes at once. With --verify quorum:3:2 each part runs with
 three owners, and two must return the same bytes; with --verify reexecute:0.1 each
-runs once, and one in ten, drawn afterwards, once more with another owner.
+runs once, and one in ten, drawn afterwards, once more with another owner; with
+reexecute:0.1:32 only 32 tokens of each answer of a language model are drawn again.
 --max-cost is held on your account when the task is accepted, and must cover the
 checks as well; what is not used comes back.`,
 		Example: `  atoll submit --model triage@1 --input requests.jsonl --split 200 --verify quorum:3:2 --max-cost 2 --watch
