@@ -254,6 +254,23 @@ func TestReexecuteAPiece(t *testing.T) {
 	}
 }
 
+// A result that another may be asked to repeat does not show while it grows.
+func TestNoPreviewOfWhatIsCompared(t *testing.T) {
+	t.Parallel()
+	w := three(t)
+	for method, want := range map[string]bool{"none": true, "quorum": false, "reexecute": false} {
+		spec := &api.TaskSpec{Model: "echo", Input: []api.DataPointer{{URI: "data:,x"}}, Verification: &api.Verification{Method: method}}
+		full := spec.WithDefaults()
+		r, err := w.hub.Submit(t.Context(), request.Submission{Account: "demo", Spec: &full, Preview: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, changed := w.hub.Preview(request.Viewer{Account: "demo"}, r.ID, 0); (changed != nil) != want {
+			t.Errorf("%s: preview %t, want %t", method, changed != nil, want)
+		}
+	}
+}
+
 // What cannot work is refused at submit, with what goes.
 func TestMethodsThatAnEngineAllows(t *testing.T) {
 	t.Parallel()

@@ -45,7 +45,7 @@ func (c *Control) Submit(ctx context.Context, s request.Submission) (api.SubmitR
 		return c.submittedBefore(ctx, &s, err)
 	}
 	t.Traceparent = traceparent(ctx, s.Traceparent)
-	if s.Preview && t.Terms.Replicas == 1 && t.Parts == 1 {
+	if s.Preview && !t.Terms.Compared() && t.Parts == 1 { // else another could copy it
 		t.preview = newPreview()
 	}
 	var row lifecycle.Task
