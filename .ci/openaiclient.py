@@ -51,6 +51,15 @@ def chat():
     assert json.loads(held.choices[0].message.content)["animal"] in ("cat", "dog"), held
 
 
+def embeddings():
+    plain = client.embeddings.create(model="stories", input=["The cat", "The dog"], encoding_format="float")
+    packed = client.embeddings.create(model="stories", input=["The cat", "The dog"])  # the client asks for base64
+    for a, b in zip(plain.data, packed.data, strict=True):  # decimals of binary32 numbers, and the numbers themselves
+        assert all(abs(x - y) < 1e-7 for x, y in zip(a.embedding, b.embedding, strict=True)), (a, b)
+    assert abs(sum(x * x for x in plain.data[0].embedding) - 1) < 1e-5
+    assert plain.usage.prompt_tokens > 0
+
+
 def errors():
     def fails(kind, call, **expected):
         try:
@@ -72,6 +81,6 @@ def errors():
     fails(openai.NotFoundError, lambda: client.models.retrieve("none"))
 
 
-for check in (models, completions, chat, errors):
+for check in (models, completions, chat, embeddings, errors):
     check()
     print(check.__name__, "ok")

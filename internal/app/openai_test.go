@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -309,6 +310,29 @@ func TestServices(t *testing.T) {
 	}
 	if res, failed := post(t, n, "/v1/chat/completions", ask+"}", nil); res.StatusCode != http.StatusNotFound || *failed.Code != "model_not_found" {
 		t.Errorf("%s, %+v", res.Status, failed)
+	}
+}
+
+func TestOpenAIEmbeddings(t *testing.T) {
+	t.Parallel()
+	n, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 40_000, ""), spec("ohio-1", "erin", "US", 10_000, ""))
+	pushStories(t, c)
+	var float, base64 openaiwire.Embeddings
+	const ask = `{"model":"stories","input":["The cat","The dog"],"atoll":{"verification":{"method":"quorum","replicas":3}}`
+	if res, failed := post(t, n, "/v1/embeddings", ask+`}`, &float); res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %+v", res.Status, failed)
+	}
+	if res, failed := post(t, n, "/v1/embeddings", ask+`,"encoding_format":"base64"}`, &base64); res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %+v", res.Status, failed)
+	}
+	for i := range float.Data {
+		a, b := float.Data[i].Embedding, base64.Data[i].Embedding
+		if len(a.Values) != 64 || a.Base64 || !b.Base64 || !slices.Equal(a.Values, b.Values) || float.Data[i].Index != i {
+			t.Errorf("%+v, %+v", a, b)
+		}
+	}
+	if len(float.Data) != 2 || slices.Equal(float.Data[0].Embedding.Values, float.Data[1].Embedding.Values) || float.Usage.PromptTokens == 0 {
+		t.Errorf("%+v", float)
 	}
 }
 

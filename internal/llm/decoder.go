@@ -12,6 +12,8 @@ type DecoderConfig struct {
 	Pages   int // of keys and values, repro.PagePositions positions each
 	Batch   int // positions computed at once, at most
 	Context int // the longest sequence, in positions; at most the model's
+	// Hidden asks for hidden states after the output's norm in place of logits.
+	Hidden bool
 }
 
 // Decoder computes with a model: positions of several sequences go through all
@@ -243,6 +245,9 @@ func (d *Decoder) finish(spans []Span) ([]float32, error) {
 	}
 	if err := repro.RMSNorm(h, h, d.m.outputNorm, g.NormEps, d.pool); err != nil {
 		return nil, fmt.Errorf("output: %w", err)
+	}
+	if d.c.Hidden {
+		return h, nil
 	}
 	in, err := d.operand(h, g.Dim)
 	if err != nil {

@@ -11,13 +11,19 @@
 // # Input and output
 //
 // As in internal/engine/completion. A conversation is put into the model's own chat
-// template. Two params are this engine's own:
+// template. Three params are this engine's own:
 //
 //	template      name of the chat template to use in place of the model's own, see
 //	              internal/llm/chat
 //	profile       q8 (default) or f32: see internal/llm.Profile
+//	mode          embed: texts are not continued, but turned into vectors
 //
-// Answers also have "tokens", the drawn tokens, those of a stop string among them:
+// With mode embed a line has an id and a prompt, and its answer is a vector of
+// length 1 (see llm.Model.Embed), in base64 of its binary32 numbers, little-endian:
+//
+//	{"id":1,"embedding":"zcxMPQ…","usage":{"prompt_tokens":4}}
+//
+// Texts that are continued also have "tokens", the drawn tokens, those of a stop string among them:
 //
 //	{"id":1,"text":", there was","finish_reason":"length","usage":{"prompt_tokens":4,"completion_tokens":3},"tokens":[44,405,291]}
 package llm

@@ -298,6 +298,13 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	if err != nil {
 		return nil, err
 	}
+	if params.embed {
+		s, err := in.profiled(ctx, params.profile)
+		if err != nil {
+			return nil, err
+		}
+		return s.embed(ctx, in, input, use)
+	}
 	lines, err := completion.Parse(input.Data, &params.Settings)
 	if err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ type taskParams struct {
 	completion.Settings
 	profile  llm.Profile
 	template string // of the chat templates' names; "" is the model's own
+	embed    bool   // texts are not continued: their vectors are asked for
 }
 
 func parseParams(params map[string]string) (p taskParams, err error) {
@@ -24,6 +25,13 @@ func parseParams(params map[string]string) (p taskParams, err error) {
 	if p.template = params["template"]; p.template != "" && !slices.Contains(chat.Names(), p.template) {
 		return p, fmt.Errorf("%w: template %.40q: want one of %v, or none for the model's own", engine.ErrInput, p.template, chat.Names())
 	}
-	p.Settings, err = completion.ParseParams(params, "profile", "template")
+	switch mode := params["mode"]; mode {
+	case "":
+	case "embed":
+		p.embed = true
+	default:
+		return p, fmt.Errorf("%w: mode %.40q: want embed, or none to continue texts", engine.ErrInput, mode)
+	}
+	p.Settings, err = completion.ParseParams(params, "profile", "template", "mode")
 	return p, err
 }

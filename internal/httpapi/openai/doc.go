@@ -3,7 +3,7 @@
 // results into answers. It decides nothing about tasks.
 //
 //	request ─> keys, limits, body          internal/httpapi/atoll: this API is mounted there
-//	        ─> fields checked              chat.go, text.go; fields.go
+//	        ─> fields checked              chat.go, text.go, embed.go; fields.go
 //	        ─> lines for the engine, task  work.go
 //	        <─ JSON                        complete.go, answer.go
 //	        <─ events                      stream.go; growing.go

@@ -61,6 +61,7 @@ func Mounts(cfg Config) ([]atoll.Mount, error) {
 	return []atoll.Mount{
 		route(http.MethodPost, "/v1/chat/completions", "openai-chat", auth.Requester, "Answer a conversation, as OpenAI's API does", s.chat),
 		route(http.MethodPost, "/v1/completions", "openai-completions", auth.Requester, "Continue a text, as OpenAI's API does", s.completions),
+		route(http.MethodPost, "/v1/embeddings", "openai-embeddings", auth.Requester, "Turn texts into vectors, as OpenAI's API does", s.embeddings),
 	}, nil
 }
 

@@ -56,7 +56,7 @@ func TestRead(t *testing.T) {
 			continue
 		}
 		for i := range w.lines {
-			got := mustMarshal(t, &w.lines[i])
+			got := mustMarshal(t, w.lines[i])
 			if want := tt.want[i]; got != want {
 				t.Errorf("line %d:\ngot  %s\nwant %s", i, got, want)
 			}
@@ -145,4 +145,29 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestReadEmbeddings(t *testing.T) {
+	t.Parallel()
+	w, form, err := readEmbeddings([]byte(`{"model":"m","input":["a","b"],"encoding_format":"base64","user":"x","atoll":{"params":{"profile":"f32"}}}`))
+	if err != nil || form != "base64" || len(w.lines) != 2 || mustMarshal(t, w.lines[1]) != `{"id":1,"prompt":"b"}` {
+		t.Fatalf("%+v, %q, %v", w, form, err)
+	}
+	if p := w.own.Params; string(p["mode"]) != `"embed"` || string(p["profile"]) != `"f32"` {
+		t.Errorf("%s", p)
+	}
+	for body, field := range map[string]string{
+		`{"input":"x"}`:                                   "model",
+		`{"model":"m"}`:                                   "input",
+		`{"model":"m","input":[]}`:                        "input",
+		`{"model":"m","input":[1,2]}`:                     "input",
+		`{"model":"m","input":"x","dimensions":8}`:        "dimensions",
+		`{"model":"m","input":"x","encoding_format":"x"}`: "encoding_format",
+		`{"model":"m","input":"x","whatever":1}`:          "whatever",
+	} {
+		_, _, err := readEmbeddings([]byte(body))
+		if e, ok := err.(*core.Error); !ok || e.Kind != core.Invalid || e.Field != field { //nolint:errorlint // it is not wrapped here
+			t.Errorf("%s: %+v, want a refusal of %s", body, err, field)
+		}
+	}
 }

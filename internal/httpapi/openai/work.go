@@ -44,8 +44,8 @@ type message struct {
 // work is what a request asks for: lines for one part of a task.
 type work struct {
 	model  string
-	lines  []line
-	each   int // answers to each prompt
+	lines  []any // *line or *embedLine
+	each   int   // answers to each prompt
 	own    *own
 	stream bool
 	usage  bool // of a stream is told
@@ -95,7 +95,7 @@ func (w *work) choices(prompts []line) error {
 		for i := range w.each {
 			c := l
 			c.ID, c.Seed = len(w.lines), (l.Seed+int64(i))&(1<<63-1)
-			w.lines = append(w.lines, c)
+			w.lines = append(w.lines, &c)
 		}
 	}
 	return nil
@@ -104,8 +104,8 @@ func (w *work) choices(prompts []line) error {
 // spec is the task that does the work.
 func (w *work) spec() (*api.TaskSpec, error) {
 	var input []byte
-	for i := range w.lines {
-		b, err := json.Marshal(&w.lines[i])
+	for _, l := range w.lines {
+		b, err := json.Marshal(l)
 		if err != nil {
 			return nil, err
 		}
