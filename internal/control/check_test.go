@@ -467,10 +467,11 @@ func (w *world) shown(id core.TaskID, lease core.LeaseID) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	result, _ := w.hub.PartResult(ctx, v, id, 0) // refusals are wanted here
+	var result strings.Builder
+	_ = w.hub.PartResult(ctx, v, id, 0, &result) // refusals are wanted here
 	bundle, _ := w.hub.Receipt(ctx, v, lease)
 	verdict, _ := w.hub.Verdict(ctx, v, lease)
-	return string(text) + string(result) + string(bundle) + string(verdict)
+	return string(text) + result.String() + string(bundle) + string(verdict)
 }
 
 func containsAny(text string, words []string) bool {

@@ -111,7 +111,7 @@ type Control struct {
 	// sealing leases costs a signature. nil in Inline mode.
 	outbound chan func()
 	signer   *receipt.Signer
-	reading  readers
+	readers  *readers
 	quota    *quota
 
 	// mu guards all below: jobs hold it while they run, readers of soft state
@@ -201,7 +201,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
 		tasks: map[core.TaskID]*task{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
 		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{}, services: map[string]*api.Service{},
-		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), reading: newReaders(), quota: newQuota(cmp.Or(cfg.Quota, DefaultQuota)),
+		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), readers: newReaders(), quota: newQuota(cmp.Or(cfg.Quota, DefaultQuota)),
 	}
 	var err error
 	if c.signer, err = receipt.NewSigner(cfg.Key.Signer()); err != nil {

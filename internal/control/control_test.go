@@ -48,9 +48,9 @@ func TestQuorumPaysWhoAgrees(t *testing.T) {
 	if task.State != "succeeded" || task.Cost.Pending != 70_000 || task.Cost.Paid != 0 {
 		t.Fatalf("before the checkpoint: %+v", task)
 	}
-	out, err := w.hub.PartResult(t.Context(), request.Viewer{Account: "demo"}, r.ID, 0)
-	if err != nil || string(out) != "right" {
-		t.Fatalf("result %q, %v", out, err)
+	var out strings.Builder
+	if err := w.hub.PartResult(t.Context(), request.Viewer{Account: "demo"}, r.ID, 0, &out); err != nil || out.String() != "right" {
+		t.Fatalf("result %q, %v", out.String(), err)
 	}
 	w.settle()
 	task = w.task(r.ID)

@@ -16,31 +16,6 @@ const (
 	maxResult = 1 << 30
 )
 
-// read returns what a data pointer of an account points to.
-func (c *Control) read(ctx context.Context, a core.AccountID, p fetch.Pointer, limit int64) ([]byte, error) {
-	switch p.Kind {
-	case fetch.Inline:
-		if int64(len(p.Data)) > limit {
-			return nil, core.Errorf(core.TooLarge, "the input is larger than %d bytes", int64(maxInput))
-		}
-		return p.Data, nil
-	case fetch.Blob:
-		size, err := c.uploaded(ctx, a, p.Digest)
-		if err != nil {
-			return nil, err
-		}
-		if size > limit {
-			return nil, core.Errorf(core.TooLarge, "the input is larger than %d bytes", int64(maxInput))
-		}
-		return c.readBlob(p.Digest, 0, -1)
-	default:
-		if c.cfg.Fetch == nil {
-			return nil, core.Errorf(core.Unsupported, "this hub fetches nothing").WithHint("send the data inline or upload it with POST /v1/blobs")
-		}
-		return c.cfg.Fetch.Get(ctx, p, limit)
-	}
-}
-
 // copyBlob writes size bytes from off on.
 func (c *Control) copyBlob(w io.Writer, d core.Digest, off, size int64) error {
 	f, _, err := c.cfg.Blobs.Open(d)
@@ -90,7 +65,7 @@ func (c *Control) modelBytes(ctx context.Context, t *task, model string) (core.D
 		}
 		return p.Digest, size, t.intake.use(c, p.Digest, size)
 	}
-	data, err := c.read(ctx, t.Account, p, maxInput)
+	data, err := c.read(ctx, t.intake.reading, p, maxInput)
 	if err != nil {
 		return core.Digest{}, 0, err
 	}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -225,36 +226,48 @@ func TestUnconfirmedWorkMakesNoRecord(t *testing.T) {
 	}
 }
 
-// Inputs that one account has read slowly do not hold up another's.
+// Inputs that one account has read slowly do not hold up another's, and all
+// together take no more memory than there is for them.
 func TestReadingIsSharedFairly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	greedy := &request.Submission{Account: "greedy", Spec: &api.TaskSpec{Input: []api.DataPointer{{URI: "https://slow.example/x"}}}}
-	var done []func()
+	var all []*reading
 	for range maxReading {
-		leave, err := w.hub.startReading(t.Context(), greedy)
-		if err != nil {
+		x := w.hub.readers.begin("greedy")
+		if err := x.enter(); err != nil {
 			t.Fatal(err)
 		}
-		done = append(done, leave)
+		all = append(all, x)
 	}
-	if _, err := w.hub.startReading(t.Context(), greedy); core.KindOf(err) != core.Unavailable {
+	if err := w.hub.readers.begin("greedy").enter(); core.KindOf(err) != core.Unavailable {
 		t.Errorf("one more: %v", err)
 	}
-	if _, err := w.submit("", func(s *api.TaskSpec) {
-		s.Input = []api.DataPointer{{URI: "blob:" + w.model.Digest.String()}}
-	}); err != nil {
+	stored := func(s *api.TaskSpec) { s.Input = []api.DataPointer{{URI: "blob:" + w.model.Digest.String()}} }
+	if _, err := w.submit("", stored); err != nil {
 		t.Errorf("another account: %v", err)
 	}
-	for _, leave := range done {
-		leave()
+	if err := all[0].take(t.Context(), readingBytes-10); err != nil {
+		t.Fatal(err)
 	}
-	if leave, err := w.hub.startReading(t.Context(), greedy); err != nil {
+	fetched := &buffer{ctx: t.Context(), x: all[1]}
+	if _, err := fetched.Write(make([]byte, 10)); err != nil {
 		t.Error(err)
-	} else {
-		leave()
 	}
-	if len(w.hub.reading.of) != 0 {
-		t.Errorf("%v are left", w.hub.reading.of)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	fetched.ctx = ctx // who waits no longer
+	if _, err := fetched.Write(make([]byte, 1)); core.KindOf(err) != core.Unavailable {
+		t.Errorf("a byte too many: %v", err)
+	}
+	for _, x := range all {
+		x.end()
+	}
+	if x := w.hub.readers.begin("greedy"); x.enter() != nil || x.take(t.Context(), readingBytes) != nil {
+		t.Error("not all was given back")
+	} else {
+		x.end()
+	}
+	if _, err := w.submit("", stored); err != nil || len(w.hub.readers.of) != 0 {
+		t.Errorf("%v, %v are left", err, w.hub.readers.of)
 	}
 }

@@ -8,17 +8,21 @@ import (
 	"atoll/internal/store"
 )
 
-// intake is what a submission brings to the disk: room claimed from its account's
-// quota, and content that is pinned until the task that needs it is stored. So
-// content cannot go between being looked at and being referred to.
+// intake is what a submission brings: what is read for it, room claimed from its
+// account's quota of the disk, and content that is pinned until the task that
+// needs it is stored. So content cannot go between being looked at and being
+// referred to.
 type intake struct {
-	claim *claim
-	pins  []func()
-	blobs []core.Digest  // to be kept with the task
-	used  []store.Upload // of the account itself
+	reading *reading
+	claim   *claim
+	pins    []func()
+	blobs   []core.Digest  // to be kept with the task
+	used    []store.Upload // of the account itself
 }
 
-func (c *Control) newIntake(a core.AccountID) *intake { return &intake{claim: c.quota.claim(a)} }
+func (c *Control) newIntake(a core.AccountID) *intake {
+	return &intake{reading: c.readers.begin(a), claim: c.quota.claim(a)}
+}
 
 // store claims room for data and puts them into the blob store.
 func (in *intake) store(ctx context.Context, c *Control, data []byte) (core.Digest, error) {
@@ -46,6 +50,7 @@ func (in *intake) use(c *Control, d core.Digest, size int64) error {
 
 // release ends the submission, whatever has become of it.
 func (in *intake) release() {
+	in.reading.end()
 	in.claim.release()
 	for _, unpin := range in.pins {
 		unpin()

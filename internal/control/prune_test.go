@@ -1,6 +1,7 @@
 package control
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func TestPruning(t *testing.T) {
 		w.join("b-1", "bob", "FR", 10_000)
 		must(t, func() error { return w.hub.Prune(t.Context()) })
 
-		if _, err := w.hub.PartResult(t.Context(), v, old.ID, 0); core.KindOf(err) != core.Gone {
+		if err := w.hub.PartResult(t.Context(), v, old.ID, 0, io.Discard); core.KindOf(err) != core.Gone {
 			t.Errorf("crash %d: result: %v", crash, err)
 		}
 		if _, _, _, err := w.hub.Events(t.Context(), v, old.ID, 0); core.KindOf(err) != core.Gone {
@@ -62,7 +63,7 @@ func TestPruning(t *testing.T) {
 		if again, err := w.submit("once", inline(100_000)); err != nil || again.ID == old.ID {
 			t.Errorf("crash %d: the key is still known: %v", crash, err)
 		}
-		if _, err := w.hub.PartResult(t.Context(), v, young.ID, 0); core.KindOf(err) == core.Gone {
+		if err := w.hub.PartResult(t.Context(), v, young.ID, 0, io.Discard); core.KindOf(err) == core.Gone {
 			t.Errorf("crash %d: a young task was pruned", crash)
 		}
 		w.audit()

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"io"
 
@@ -41,28 +40,26 @@ func (c *Control) Result(ctx context.Context, v request.Viewer, id core.TaskID, 
 	return nil
 }
 
-// PartResult returns the result of one part, also of a task that goes on.
-func (c *Control) PartResult(ctx context.Context, v request.Viewer, id core.TaskID, part int) ([]byte, error) {
+// PartResult writes the result of one part, also of a task that goes on.
+func (c *Control) PartResult(ctx context.Context, v request.Viewer, id core.TaskID, part int, w io.Writer) error {
 	t, _, err := c.row(ctx, v, id)
 	if err == nil {
 		err = gone(t)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if part < 0 || part >= t.Parts {
-		return nil, core.Errorf(core.NotFound, "the task has parts 0 to %d", t.Parts-1)
+		return core.Errorf(core.NotFound, "the task has parts 0 to %d", t.Parts-1)
 	}
 	parts, err := c.store.Parts(ctx, id, part, 1)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if p := parts[0]; p.State != lifecycle.PartSucceeded {
-		return nil, core.Errorf(core.Conflict, "the part is %s: %s", p.State, p.Reason)
+		return core.Errorf(core.Conflict, "the part is %s: %s", p.State, p.Reason)
 	}
-	var out bytes.Buffer
-	err = c.writeResult(ctx, &out, id, parts[0])
-	return out.Bytes(), err
+	return c.writeResult(ctx, w, id, parts[0])
 }
 
 var emptyDigest = core.DigestOf(nil)

@@ -165,14 +165,7 @@ func (c *Control) prepare(ctx context.Context, s *request.Submission, in *intake
 			return nil, at(err, "callback.url")
 		}
 	}
-	if slices.ContainsFunc(spec.Input, func(in api.DataPointer) bool { return !strings.HasPrefix(in.URI, "data:") }) {
-		done, err := c.startReading(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		defer done()
-	}
-	input, pinned, err := c.pinInput(ctx, s)
+	input, pinned, err := c.pinInput(ctx, s, in.reading)
 	if err != nil {
 		return nil, err
 	}
@@ -231,14 +224,14 @@ func thin(spec *api.TaskSpec, pinned []core.Digest) *api.TaskSpec {
 
 // pinInput fetches every data pointer once and joins them. Their digests are
 // what nodes are held to: a URL that changes later frames nobody.
-func (c *Control) pinInput(ctx context.Context, s *request.Submission) (joined []byte, digests []core.Digest, err error) {
+func (c *Control) pinInput(ctx context.Context, s *request.Submission, x *reading) (joined []byte, digests []core.Digest, err error) {
 	for i, in := range s.Spec.Input {
 		field := fmt.Sprintf("input[%d]", i)
 		p, err := fetch.ParsePointer(in.URI, in.Digest)
 		if err != nil {
 			return nil, nil, at(err, field+".uri")
 		}
-		data, err := c.read(ctx, s.Account, p, maxInput-int64(len(joined)))
+		data, err := c.read(ctx, x, p, maxInput-int64(len(joined)))
 		if err != nil {
 			return nil, nil, at(err, field)
 		}

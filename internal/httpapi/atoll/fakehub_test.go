@@ -274,17 +274,18 @@ func (h *fakeHub) Result(_ context.Context, v atoll.Viewer, id core.TaskID, w io
 	return nil
 }
 
-func (h *fakeHub) PartResult(_ context.Context, v atoll.Viewer, id core.TaskID, part int) ([]byte, error) {
+func (h *fakeHub) PartResult(_ context.Context, v atoll.Viewer, id core.TaskID, part int, w io.Writer) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t, err := h.find(v, id)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if part >= len(t.parts) {
-		return nil, missing("part", part)
+		return missing("part", part)
 	}
-	return t.parts[part], nil
+	_, err = w.Write(t.parts[part])
+	return err
 }
 
 func (h *fakeHub) Cancel(_ context.Context, v atoll.Viewer, id core.TaskID) (api.Task, error) {

@@ -34,7 +34,7 @@ type Hub interface {
 	Events(ctx context.Context, v Viewer, id core.TaskID, after int64) (ev []api.Event, last bool, changed <-chan struct{}, err error)
 	// Result writes the parts' results in order; each part's bytes as they are.
 	Result(ctx context.Context, v Viewer, id core.TaskID, w io.Writer) error
-	PartResult(ctx context.Context, v Viewer, id core.TaskID, part int) ([]byte, error)
+	PartResult(ctx context.Context, v Viewer, id core.TaskID, part int, w io.Writer) error
 	Cancel(ctx context.Context, v Viewer, id core.TaskID) (api.Task, error)
 
 	Receipts(ctx context.Context, v Viewer, id core.TaskID, p Page) ([]api.ReceiptRef, string, error)

@@ -277,7 +277,7 @@ func TestResult(t *testing.T) {
 		t.Errorf("%s %q", res.Status, data)
 	}
 	res, data = b.do("GET", path+"?part=1", "ann-key", "")
-	if string(data) != "two\n" || res.ContentLength != 4 {
+	if string(data) != "two\n" || res.StatusCode != http.StatusOK {
 		t.Errorf("%s %q", res.Status, data)
 	}
 	task.parts = [][]byte{nil}

@@ -1,7 +1,6 @@
 package atoll
 
 import (
-	"bytes"
 	"context"
 	"net/http"
 	"net/url"
@@ -105,16 +104,7 @@ func (s *server) result(w http.ResponseWriter, r *http.Request, p *auth.Principa
 		s.streamTo(w, r, func(st *Stream) error { return s.hub.Result(r.Context(), viewerOf(p), id, st) })
 		return
 	}
-	data, err := s.hub.PartResult(r.Context(), viewerOf(p), id, part)
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-	s.streamTo(w, r, func(st *Stream) error {
-		_, err := bytes.NewReader(data).WriteTo(st)
-		return err
-	})
+	s.streamTo(w, r, func(st *Stream) error { return s.hub.PartResult(r.Context(), viewerOf(p), id, part, st) })
 }
 
 // partOf reads ?part=N.

@@ -3,6 +3,7 @@ package openai
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -26,7 +27,7 @@ type Hub interface {
 	Preview(v request.Viewer, id core.TaskID, from int) (more []byte, changed <-chan struct{})
 	// Wait returns when the task has ended or ctx is done, with its state then.
 	Wait(ctx context.Context, v request.Viewer, id core.TaskID) (api.Task, error)
-	PartResult(ctx context.Context, v request.Viewer, id core.TaskID, part int) ([]byte, error)
+	PartResult(ctx context.Context, v request.Viewer, id core.TaskID, part int, w io.Writer) error
 	Cancel(ctx context.Context, v request.Viewer, id core.TaskID) (api.Task, error)
 }
 

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -177,7 +178,9 @@ func (s *server) await(x *atoll.Exchange, w *work, id core.TaskID) ([]byte, erro
 	if t.State != "succeeded" {
 		return nil, ended(&t)
 	}
-	return s.hub.PartResult(ctx, x.Viewer(), id, 0)
+	var result bytes.Buffer
+	err = s.hub.PartResult(ctx, x.Viewer(), id, 0, &result)
+	return result.Bytes(), err
 }
 
 func (s *server) abandon(ctx context.Context, x *atoll.Exchange, id core.TaskID) {
