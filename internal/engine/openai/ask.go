@@ -77,15 +77,14 @@ func request(model string, l *completion.Line) (path string, body []byte, err er
 	}
 	r := openaiwire.Request{
 		Model: model, Stream: true, StreamOptions: &openaiwire.StreamOptions{IncludeUsage: true},
-		MaxTokens: &maxTokens, Temperature: &temperature, Seed: &seed, Stop: openaiwire.Strings(l.Stop), TopK: l.TopK,
+		MaxTokens: &maxTokens, Temperature: &temperature, Seed: &seed, Stop: openaiwire.Strings(l.Stop),
 	}
-	if l.TopP != nil {
-		p := decimal(*l.TopP)
-		r.TopP = &p
-	}
-	if l.MinP != nil {
-		p := decimal(*l.MinP)
-		r.MinP = &p
+	if temperature > 0 { // said in full: servers cut by defaults of their own (llama.cpp, Ollama), or by the model's (vLLM)
+		topK, topP, minP := completion.Value(l.TopK, 0), decimal(completion.Value(l.TopP, 1)), decimal(completion.Value(l.MinP, 0))
+		if topP == 0 { // which keeps all here, and nothing but the first token there
+			topP = 1
+		}
+		r.TopK, r.TopP, r.MinP = &topK, &topP, &minP
 	}
 	if l.Prompt != nil {
 		body, err = json.Marshal(&openaiwire.TextRequest{Request: r, Prompt: openaiwire.Prompt{*l.Prompt}, Logprobs: l.Logprobs})

@@ -14,6 +14,11 @@
 // the server tells their bytes alone. The engine is not Reproducible: kernels, batches
 // and drivers change bits, so its work is not compared by digest.
 //
+// A request that draws says top_k, top_p and min_p even where the task does not:
+// servers have defaults of their own, or the model's, and would draw otherwise than
+// was asked. What the API has no field for, such as Ollama's repeat_penalty, stays as
+// the provider has set it; internal/verify/logprobs tells where that shows.
+//
 // # Whose fault it is
 //
 //	400, 413, 422                 the input's: engine.ErrInput, engine.ErrTooLarge

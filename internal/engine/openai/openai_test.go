@@ -153,6 +153,23 @@ func TestLogprobs(t *testing.T) {
 	}
 }
 
+// Servers have defaults of their own by which they cut what is drawn from: all is said.
+func TestRequestSaysAll(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		`{"prompt":"x"}`: `{"model":"parrot","stream":true,"stream_options":{"include_usage":true},"max_tokens":128,"temperature":0,"seed":0,"prompt":"x"}`,
+		`{"prompt":"x","temperature":0.7,"top_p":0,"max_tokens":9,"seed":3,"stop":"a"}`:                               `{"model":"parrot","stream":true,"stream_options":{"include_usage":true},"max_tokens":9,"temperature":0.7,"top_p":1,"seed":3,"stop":"a","top_k":0,"min_p":0,"prompt":"x"}`,
+		`{"messages":[{"role":"user","content":"x"}],"temperature":1,"top_k":5,"top_p":0.9,"min_p":0.1,"logprobs":0}`: `{"model":"parrot","stream":true,"stream_options":{"include_usage":true},"max_tokens":128,"temperature":1,"top_p":0.9,"seed":0,"top_k":5,"min_p":0.1,"messages":[{"role":"user","content":"x"}],"logprobs":true,"top_logprobs":0}`,
+	} {
+		var got []byte
+		e := newEngine(t, func(w http.ResponseWriter, r *http.Request) { got, _ = io.ReadAll(r.Body); w.WriteHeader(500) }, openai.Config{})
+		_, _, _ = run(t, e, line) // refused; what was sent is the question
+		if string(got) != want {
+			t.Errorf("%s\nsent %s\nwant %s", line, got, want)
+		}
+	}
+}
+
 // Only what the provider has agreed to is offered, under the name that it chose.
 func TestOffered(t *testing.T) {
 	t.Parallel()
