@@ -1,6 +1,6 @@
 """Trains the model: a Llama of a million weights, in JAX, on a CPU.
 
-    python train.py work --steps 1500
+    python train.py work --steps 2100
 
 Reads what text.py wrote; writes work/state.npz every few minutes and at the end.
 Started again it goes on from there, on the same batches: they are drawn from
@@ -164,7 +164,7 @@ def main(args):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=pathlib.Path)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2100)
     parser.add_argument("--rows", type=int, default=8, help="windows in a batch")
     parser.add_argument("--peak", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--every", type=int, default=200, help="steps between lines and checkpoints")
