@@ -73,7 +73,7 @@ func (r *Result) story(b *strings.Builder) {
 	if s == nil || s.Text == "" {
 		return
 	}
-	fmt.Fprintf(b, "%s, the language model in this program, goes on (%d tokens, %.1f s):\n", s.Model, s.Tokens, s.Seconds)
+	fmt.Fprintf(b, "%s, the language model in this program, goes on (%d tokens, %.2f s):\n", s.Model, s.Tokens, s.Seconds)
 	text := s.Prompt + s.Text
 	if !s.Ended {
 		text += " …"
