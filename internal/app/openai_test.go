@@ -2,8 +2,10 @@ package app
 
 import (
 	"bytes"
+	"context"
 	stdjson "encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json"
+	"golang.org/x/sync/errgroup"
 
 	"atoll/api"
 	"atoll/client"
@@ -310,6 +313,97 @@ func TestServices(t *testing.T) {
 	}
 	if res, failed := post(t, n, "/v1/chat/completions", ask+"}", nil); res.StatusCode != http.StatusNotFound || *failed.Code != "model_not_found" {
 		t.Errorf("%s, %+v", res.Status, failed)
+	}
+}
+
+// Many clients at once, some of whom ask the impossible or go away in the middle:
+// each of the others has its own answer.
+func TestOpenAIManyClients(t *testing.T) {
+	t.Parallel()
+	n, c := startTest(t, spec("paris-1", "alice", "FR", 100, ""), spec("rome-1", "bob", "IT", 100, ""))
+	pushStories(t, c)
+	const clients = 1000
+	var g errgroup.Group
+	texts := make([]string, clients)
+	for i := range clients {
+		body := fmt.Sprintf(`{"model":"stories","prompt":"Once upon a time","max_tokens":12,"seed":%d,"stream":true,"atoll":{"budget":{"max_cost":"0.01"}}}`, i%4)
+		g.Go(func() error {
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			ask := body
+			if i%10 == 9 {
+				ask = `{"model":"stories","prompt":"` + strings.Repeat("long ", 3000) + `","atoll":{"budget":{"max_cost":"0.01"}}}`
+			}
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.Hub.URL+"/v1/completions", strings.NewReader(ask))
+			if err != nil {
+				return err
+			}
+			req.Header.Set("Authorization", "Bearer "+n.Hub.AdminKey)
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return err
+			}
+			defer res.Body.Close()
+			if want := map[bool]int{true: http.StatusBadRequest, false: http.StatusOK}[i%10 == 9]; res.StatusCode != want {
+				return fmt.Errorf("client %d: %s, want %d", i, res.Status, want)
+			}
+			if i%10 >= 8 { // 9 has had its answer, 8 does not want it
+				return nil
+			}
+			for event, err := range openaiwire.Events(res.Body) {
+				if err != nil {
+					return fmt.Errorf("client %d: %w", i, err)
+				}
+				var chunk openaiwire.Text
+				if err := json.Unmarshal(event, &chunk); err != nil || len(chunk.Choices) != 1 {
+					return fmt.Errorf("client %d: %s: %w", i, event, err)
+				}
+				texts[i] += chunk.Choices[0].Text
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	bySeed := map[int]string{}
+	for i, text := range texts {
+		if i%10 >= 8 {
+			continue
+		}
+		if want, ok := bySeed[i%4]; ok && text != want {
+			t.Errorf("client %d has %q, another one with its seed %q", i, text, want)
+		}
+		bySeed[i%4] = text
+	}
+	if len(bySeed) != 4 || bySeed[0] == bySeed[1] {
+		t.Errorf("%v", bySeed)
+	}
+}
+
+// What is too much is refused in OpenAI's form.
+func TestOpenAIBounds(t *testing.T) {
+	t.Parallel()
+	n, _ := startTest(t, spec("paris-1", "alice", "FR", 100, ""))
+	deep := strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000)
+	for name, tt := range map[string]struct {
+		body string
+		want int
+	}{
+		"a huge body":  {`{"model":"m","prompt":"` + strings.Repeat("x", 9<<20) + `"}`, http.StatusRequestEntityTooLarge},
+		"deep JSON":    {`{"model":"m","prompt":"x","metadata":` + deep + `}`, http.StatusBadRequest},
+		"no JSON":      {`model=m`, http.StatusBadRequest},
+		"half of it":   {`{"model":"m","prompt":"x`, http.StatusBadRequest},
+		"twice":        {`{"model":"m","model":"n","prompt":"x"}`, http.StatusBadRequest},
+		"no UTF-8":     {"{\"model\":\"m\",\"prompt\":\"\xff\"}", http.StatusBadRequest},
+		"many answers": {`{"model":"m","prompt":"x","n":1000000}`, http.StatusBadRequest},
+	} {
+		for _, path := range []string{"/v1/completions", "/v1/chat/completions", "/v1/embeddings"} {
+			res, e := post(t, n, path, tt.body, nil)
+			if res.StatusCode != tt.want || e.Type != openaiwire.InvalidRequest || e.Message == "" || e.Code == nil {
+				t.Errorf("%s to %s: %s, %+v", name, path, res.Status, e)
+			}
+		}
 	}
 }
 

@@ -15,11 +15,11 @@
 //
 // Files: submit (a task comes in), place (parts find nodes), say (what nodes are
 // told), node (who they are), inbound (they speak), report (they deliver), judge
-// (verdicts), check (results that are run again), piece (or only a piece of them),
-// settle (checkpoints and payouts), log, sweep (time passes), load (restart), view
-// (what the API shows), preview (results that still grow), admin (accounts, keys,
-// nodes), data (bytes), intake, quota and prune (what comes to the disk, and
-// goes), models, services, callbacks, audit.
+// (verdicts), check (results that are run again), piece (or only a piece of
+// them), settle (checkpoints and payouts), log, sweep (time passes), load
+// (restart), view (what the API shows), preview (results that still grow), admin
+// (accounts, keys, nodes), data (bytes), intake, quota and prune (what comes to
+// the disk, and goes), models, services, callbacks, audit.
 package control
 
 import (
