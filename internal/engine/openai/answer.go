@@ -17,6 +17,7 @@ import (
 // answer is what comes of one line.
 type answer struct {
 	line *completion.Line
+	told func(more string) // hears the text as it comes
 
 	text     []byte
 	thought  int // bytes of a reasoning model's thoughts, which are metered, but no answer
@@ -24,8 +25,6 @@ type answer struct {
 	usage    *openaiwire.Usage
 	logprobs []logprob
 }
-
-func newAnswer(l *completion.Line) *answer { return &answer{line: l} }
 
 func (a *answer) maxTokens() int {
 	return completion.Value(a.line.MaxTokens, completion.DefaultTokens)
@@ -99,7 +98,9 @@ func (a *answer) add(data []byte) error {
 		if c.Index != 0 || a.finish != "" && c.Text+c.Delta.Content+c.Message.Content != "" {
 			return errors.New("the server answered more than it was asked")
 		}
-		a.text = append(a.text, c.Text+c.Delta.Content+c.Message.Content...)
+		more := c.Text + c.Delta.Content + c.Message.Content
+		a.text = append(a.text, more...)
+		a.told(more)
 		for _, s := range []said{c.Delta, c.Message} {
 			a.thought += len(s.Reasoning) + len(s.Thinking)
 		}
@@ -127,12 +128,7 @@ func (a *answer) complete() error {
 
 // append writes the answer's line.
 func (a *answer) append(b []byte, id jsontext.Value) []byte {
-	b = append(b, '{')
-	if id != nil {
-		b = append(append(append(b, `"id":`...), id...), ',')
-	}
-	b = append(b, `"text":`...)
-	b, _ = jsontext.AppendQuote(b, a.text) // was read as JSON, so it is UTF-8
+	b = completion.AppendText(completion.AppendHead(b, id), a.text) // was read as JSON, so it is UTF-8
 	b = fmt.Appendf(b, `,"finish_reason":%q,"usage":{"prompt_tokens":%d,"completion_tokens":%d}`, a.finish, a.usage.PromptTokens, a.usage.CompletionTokens)
 	if a.line.Logprobs != nil {
 		b = append(b, `,"logprobs":[`...)

@@ -35,7 +35,7 @@ func (a again) Unwrap() error { return a.error }
 
 // answer has one line answered. Errors that are engine.ErrInput or ErrTooLarge are
 // the line's fault, all others the server's.
-func (e *Engine) answer(ctx context.Context, model string, l *completion.Line) (*answer, error) {
+func (e *Engine) answer(ctx context.Context, model string, l *completion.Line, told func(more string)) (*answer, error) {
 	path, body, err := request(model, l)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (e *Engine) answer(ctx context.Context, model string, l *completion.Line) (
 	}
 	defer func() { <-e.slots }()
 	for pause, try := pauseMin, 1; ; try++ {
-		a, err := e.ask(ctx, path, body, l)
+		a, err := e.ask(ctx, path, body, &answer{line: l, told: told})
 		a2, retry := errors.AsType[again](err)
 		if !retry || try == tries || a2.after > pauseMax {
 			return a, err
@@ -110,8 +110,8 @@ func decimal(f float32) float64 {
 
 var errSilent = errors.New("silent")
 
-// ask sends a request once.
-func (e *Engine) ask(ctx context.Context, path string, body []byte, l *completion.Line) (*answer, error) {
+// ask sends a request once and fills a, which it returns.
+func (e *Engine) ask(ctx context.Context, path string, body []byte, a *answer) (*answer, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	silence := time.AfterFunc(e.cfg.First, func() { stop(errSilent) })
@@ -127,7 +127,6 @@ func (e *Engine) ask(ctx context.Context, path string, body []byte, l *completio
 	if res.StatusCode != http.StatusOK {
 		return nil, refused(res)
 	}
-	a := newAnswer(l)
 	err = a.read(&watched{Reader: res.Body, most: a.mostBytes(), alive: func() { silence.Reset(e.cfg.Idle) }}, res.Header.Get("Content-Type"))
 	if err != nil && errors.Is(context.Cause(ctx), errSilent) {
 		err = fmt.Errorf("the server fell silent for %s in the middle of an answer", e.cfg.Idle)

@@ -190,7 +190,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	if err != nil {
 		return nil, err
 	}
-	answers, err := in.all(ctx, lines)
+	answers, err := in.all(ctx, lines, completion.NewProgress(input.Progress, len(lines)))
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +212,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 
 // all has lines answered, as many at a time as the server is lent for. The first
 // failure of any ends the others: nothing of them would be delivered.
-func (in *instance) all(ctx context.Context, lines []completion.Line) ([]*answer, error) {
+func (in *instance) all(ctx context.Context, lines []completion.Line, told *completion.Progress) ([]*answer, error) {
 	answers := make([]*answer, len(lines))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(in.e.cfg.Concurrency)
@@ -220,15 +220,18 @@ func (in *instance) all(ctx context.Context, lines []completion.Line) ([]*answer
 	var failure error
 	for i := range lines {
 		g.Go(func() error {
-			a, err := in.e.answer(ctx, in.model, &lines[i])
-			if err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				if failure == nil {
-					failure = fmt.Errorf("line %d: %w", lines[i].Number, err)
-				}
+			l := &lines[i]
+			a, err := in.e.answer(ctx, in.model, l, func(more string) { told.Text(i, l.ID, more) })
+			if err == nil {
+				told.End(i, a.append(nil, l.ID))
+				answers[i] = a
+				return nil
 			}
-			answers[i] = a
+			mu.Lock()
+			defer mu.Unlock()
+			if failure == nil {
+				failure = fmt.Errorf("line %d: %w", l.Number, err)
+			}
 			return err
 		})
 	}

@@ -153,6 +153,23 @@ func TestLogprobs(t *testing.T) {
 	}
 }
 
+// What is told while an answer comes is the beginning of the result, in its order.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	in, err := load(t, newEngine(t, echo, openai.Config{}), "parrot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	out, _, err := in.Run(t.Context(), engine.Input{
+		Data:     []byte(`{"id":"é","prompt":"a \"b\" c"}` + "\n" + `{"messages":[{"role":"user","content":"d é"}]}`),
+		Progress: func(more []byte) { told = append(told, string(more)) },
+	})
+	if err != nil || strings.Join(told, "") != string(out.Data) || len(told) < 4 {
+		t.Errorf("told %q of %s, %v", told, out.Data, err)
+	}
+}
+
 // Servers have defaults of their own by which they cut what is drawn from: all is said.
 func TestRequestSaysAll(t *testing.T) {
 	t.Parallel()
