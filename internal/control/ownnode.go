@@ -32,7 +32,7 @@ func (c *Control) Node(_ context.Context, id core.NodeID) (api.Node, error) {
 		}
 	}
 	out.Idle = c.idle(n)
-	out.Comparable = comparable(n.offer, c.offers)
+	out.Comparable = likeOf(n.offer, c.offers)
 	return out, nil
 }
 
@@ -74,9 +74,9 @@ func (c *Control) idle(n *node) string {
 	return fmt.Sprintf("%s; for %d of them: %s", english.Plural(waiting, "task waits", "tasks wait"), most, first)
 }
 
-// comparable is the median price of other owners' nodes that do the same work: that
+// likeOf is the median price of other owners' nodes that do the same work: that
 // have one of the models of its own server, or, where it has none, an engine in common.
-func comparable(o *market.Offer, offers []*market.Offer) *api.Comparable {
+func likeOf(o *market.Offer, offers []*market.Offer) *api.Comparable {
 	mine, theirs := o.Engines, func(x *market.Offer) []string { return x.Engines }
 	if len(o.Upstreams) > 0 {
 		mine, theirs = o.Upstreams, func(x *market.Offer) []string { return x.Upstreams }

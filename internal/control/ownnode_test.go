@@ -27,7 +27,7 @@ func TestComparable(t *testing.T) {
 		"nobody does the same":     {at("own", 5, true, "text openai", "owl"), nil},
 		"oneself is no comparison": {at("d", 5, true, "openai", "phi"), &api.Comparable{Nodes: 2, Price: 2}},
 	} {
-		got := comparable(c.o, all)
+		got := likeOf(c.o, all)
 		if (got == nil) != (c.want == nil) || got != nil && *got != *c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}

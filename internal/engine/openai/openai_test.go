@@ -402,7 +402,10 @@ func TestWatch(t *testing.T) {
 		func(w http.ResponseWriter) { fmt.Fprint(w, `{"object":"list","data":[{"id":"owl"}]}`) },
 		func(w http.ResponseWriter) { fmt.Fprint(w, `{"object":"list","data":[{"id":"owl"}]}`) },
 		func(w http.ResponseWriter) { fmt.Fprint(w, `{"object":"list","data":[{"id":"parrot"},{"id":"owl"}]}`) },
-		func(w http.ResponseWriter) { w.WriteHeader(500); fmt.Fprint(w, `{"error":"no GPU"}`) },
+		func(w http.ResponseWriter) {
+			w.WriteHeader(500)
+			fmt.Fprint(w, `{"error":"no GPU`+strings.Repeat(", none", 200)+`"}`)
+		},
 		func(w http.ResponseWriter) { fmt.Fprint(w, `{"object":"list","data":null}`) },
 		func(w http.ResponseWriter) { fmt.Fprint(w, `{"status":"ok"}`) },
 	}
@@ -421,7 +424,7 @@ func TestWatch(t *testing.T) {
 		{"[owl]", "does not have the model parrot"}, {"[bird owl]", ""}, {"[]", "500: no GPU"}, {"[]", "does not have the model"}, {"[]", "does not answer with a list"},
 	} {
 		h := <-told
-		if fmt.Sprint(h.Models) != want.models || !strings.Contains(h.Trouble, want.trouble) || want.trouble == "" && h.Trouble != "" {
+		if fmt.Sprint(h.Models) != want.models || len(h.Trouble) > openai.MaxTrouble || !strings.Contains(h.Trouble, want.trouble) || want.trouble == "" && h.Trouble != "" {
 			t.Errorf("told %+v, want %+v", h, want)
 		}
 	}

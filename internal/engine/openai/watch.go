@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"atoll/internal/core"
 	"atoll/internal/engine"
 	"atoll/internal/openaiwire"
 )
@@ -18,6 +19,8 @@ import (
 const (
 	checkTime  = 3 * time.Second // for one look
 	maxListing = 1 << 20         // bytes
+	// MaxTrouble bounds what is told of a server's trouble, in bytes.
+	MaxTrouble = 200
 	// MaxModels is how many models of a server are offered at most.
 	MaxModels = 64
 )
@@ -29,6 +32,7 @@ func (e *Engine) Watch(ctx context.Context, tell func(engine.Hosted)) {
 	var last engine.Hosted
 	for first := true; ; first = false {
 		h := e.look(ctx)
+		h.Trouble = core.Clip(h.Trouble, MaxTrouble)
 		if ctx.Err() != nil {
 			return
 		}
