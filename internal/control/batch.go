@@ -172,7 +172,7 @@ func (b *batch) announce() {
 			t.waiters, t.told = nil, true
 			c.endPreview(t)
 			if t.Settled {
-				delete(c.tasks, t.ID)
+				c.letGo(t)
 			}
 		}
 		if t.changed != nil {

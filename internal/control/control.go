@@ -117,7 +117,8 @@ type Control struct {
 	// mu guards all below: jobs hold it while they run, readers of soft state
 	// (offers, nodes, waiters) hold it briefly.
 	mu        sync.Mutex
-	tasks     map[core.TaskID]*task // not ended, or not settled
+	tasks     map[core.TaskID]*task  // not ended, or not settled
+	parts     map[core.AccountID]int // of these tasks
 	leases    map[core.LeaseID]*leaseRef
 	nodes     map[core.NodeID]*node
 	offers    []*market.Offer // of all nodes, by ID
@@ -125,11 +126,10 @@ type Control struct {
 	models    map[string]*modelRow // by name@version
 	latest    map[string]int
 	services  map[string]*api.Service
-	waiting   []*task  // tasks with parts that wait for a node, in order of arrival
+	waiting   waitlist
 	payouts   []payout // granted, waiting for a checkpoint; by log index
 	published store.Checkpoint
 	boot      time.Time
-	contended bool  // some waiting task is full
 	excusedMs int64 // when the hub last woke from standing still
 	sweptMs   int64 // when time was last looked at
 	lookedMs  int64 // when waiting parts were last held against the market
@@ -153,10 +153,8 @@ type task struct {
 	paramsID core.Digest
 	callback string
 	escrow   ledger.Escrow
-	queue    []*part // waiting parts, in order
-	full     bool    // waits for nodes that fit and have no room now
-	parked   bool    // no node fits, however much room it has
-	owing    int     // payouts not yet made
+	wait     wait
+	owing    int // payouts not yet made
 	timedOut bool
 	failure  string // of the last part that failed
 	waiters  []chan lifecycle.Task
@@ -184,6 +182,19 @@ type leaseRef struct {
 	refused bool // a report of it was refused, and the requester told so
 }
 
+// hold keeps a task in memory until letGo.
+func (c *Control) hold(t *task) {
+	c.tasks[t.ID] = t
+	c.parts[t.Account] += t.Parts
+}
+
+func (c *Control) letGo(t *task) {
+	delete(c.tasks, t.ID)
+	if c.parts[t.Account] -= t.Parts; c.parts[t.Account] == 0 {
+		delete(c.parts, t.Account)
+	}
+}
+
 func (r *leaseRef) lease() *lifecycle.Lease { return r.part.Lease(r.id) }
 
 // New opens the database and reads what is open. Run must follow, unless Inline.
@@ -199,7 +210,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 	}
 	c := &Control{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
-		tasks: map[core.TaskID]*task{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
+		tasks: map[core.TaskID]*task{}, parts: map[core.AccountID]int{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
 		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{}, services: map[string]*api.Service{},
 		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), readers: newReaders(), quota: newQuota(cmp.Or(cfg.Quota, DefaultQuota)),
 	}

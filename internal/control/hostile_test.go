@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -270,4 +271,29 @@ func TestReadingIsSharedFairly(t *testing.T) {
 	if _, err := w.submit("", stored); err != nil || len(w.hub.readers.of) != 0 {
 		t.Errorf("%v, %v are left", err, w.hub.readers.of)
 	}
+}
+
+// Tasks of very many parts fill neither memory nor the hub's time: they are
+// counted, and wait and end together.
+func TestManyParts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	many := func(s *api.TaskSpec) {
+		s.Input = []api.DataPointer{{URI: "data:text/plain;base64," + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x\n", maxParts)))}}
+		s.Split, s.Timeout = &api.Split{Lines: 1}, &api.Timeout{Queue: api.Duration(time.Second)}
+	}
+	var last api.SubmitReply
+	for range maxOpenParts / maxParts {
+		last = w.mustSubmit(many)
+	}
+	if _, err := w.submit("", many); core.KindOf(err) != core.Throttled {
+		t.Fatalf("more than %d parts: %v", maxOpenParts, err)
+	}
+	w.pass(2 * time.Second)
+	if task := w.task(last.ID); task.State != "expired" {
+		t.Fatalf("%s: %s", task.State, task.Reason)
+	}
+	w.settle()
+	w.mustSubmit(many)
+	w.audit()
 }

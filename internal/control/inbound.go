@@ -92,7 +92,7 @@ func (c *Control) heartbeat(id core.NodeID, m *bus.Heartbeat) {
 	wasOpen = wasOpen && slices.Equal(n.said.Upstreams, m.Offer.Upstreams) // its own server has come up, or has other models
 	n.bootID, n.seenMs, n.said, n.draining = m.Boot, now, m.Offer, m.Draining
 	n.refresh(true)
-	appeared := !wasOpen && n.offer.Up && !n.offer.Draining && len(c.waiting) > 0
+	appeared := !wasOpen && n.offer.Up && !n.offer.Draining && len(c.waiting.tasks) > 0
 	var again []*leaseRef
 	if reboot {
 		again = sortedRefs(n.leases)
@@ -102,7 +102,7 @@ func (c *Control) heartbeat(id core.NodeID, m *bus.Heartbeat) {
 		c.enqueue(func(b *batch) {
 			if appeared {
 				b.freed = true
-				b.c.unpark(len(b.c.waiting))
+				b.c.waiting.unpark(len(b.c.waiting.tasks))
 			}
 			for _, r := range again {
 				if l := r.lease(); l.Live() {

@@ -35,14 +35,14 @@ func (b *batch) advanceWith(t *task, p *part, last bool) {
 	switch o := j.Outcome.(type) {
 	case verify.Lacking:
 		if p.State != lifecycle.PartWaiting {
-			p.State, p.SinceMs, p.Reason = lifecycle.PartWaiting, b.now, "needs another lease"
-			b.touchPart(t, p)
+			b.setPart(t, p, lifecycle.PartWaiting, "needs another lease")
 		}
 		b.enqueuePart(t, p)
 		b.freed = true
 		return
 	case verify.Agreed:
-		p.State, p.Result, p.Reason = lifecycle.PartSucceeded, o.Result, o.Note
+		b.setPart(t, p, lifecycle.PartSucceeded, o.Note)
+		p.Result = o.Result
 		if o.Note != "" {
 			t.Short++
 		}
@@ -51,7 +51,7 @@ func (b *batch) advanceWith(t *task, p *part, last bool) {
 			b.event(t, "part.succeeded", &p.Part, nil, "%d of %d", t.Succeeded+t.Failed, t.Parts)
 		}
 	case verify.Failed:
-		p.State, p.Reason = lifecycle.PartFailed, o.Why
+		b.setPart(t, p, lifecycle.PartFailed, o.Why)
 		t.Failed++
 		t.failure = o.Why
 		t.timedOut = t.timedOut || p.TimedOut
@@ -60,7 +60,6 @@ func (b *batch) advanceWith(t *task, p *part, last bool) {
 		b.restate(t)
 		return
 	}
-	b.touchPart(t, p)
 	if t.Succeeded+t.Failed == t.Parts {
 		state, why := t.End(t.timedOut, t.failure)
 		b.end(t, state, why)
@@ -165,10 +164,9 @@ func (b *batch) end(t *task, s lifecycle.TaskState, why string) {
 				}
 			}
 		}
-		p.State, p.Reason = lifecycle.PartCancelled, why
-		b.touchPart(t, p)
+		b.setPart(t, p, lifecycle.PartCancelled, why)
 	}
-	t.queue = nil
+	t.wait.queue = nil
 	t.EndedMs = b.now
 	b.setState(t, s, why)
 	b.ended = append(b.ended, t)

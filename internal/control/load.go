@@ -112,7 +112,7 @@ func (c *Control) loadTask(ctx context.Context, row *lifecycle.Task) error {
 	if err != nil {
 		return err
 	}
-	c.tasks[t.ID] = t
+	c.hold(t)
 	for _, row := range parts {
 		p := &part{Part: *row}
 		t.parts = append(t.parts, p)
@@ -120,8 +120,8 @@ func (c *Control) loadTask(ctx context.Context, row *lifecycle.Task) error {
 			return err
 		}
 	}
-	if len(t.queue) > 0 {
-		c.waiting = append(c.waiting, t)
+	if len(t.wait.queue) > 0 {
+		c.waiting.add(t)
 	}
 	return nil
 }
@@ -159,7 +159,8 @@ func (c *Control) loadPart(ctx context.Context, t *task, p *part) error {
 	}
 	if p.State == lifecycle.PartWaiting {
 		p.queued = true
-		t.queue = append(t.queue, p)
+		t.wait.queue = append(t.wait.queue, p)
+		t.wait.parts, t.wait.why = t.wait.parts+1, p.Reason
 	}
 	return nil
 }

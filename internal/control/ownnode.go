@@ -50,8 +50,8 @@ func (c *Control) idle(n *node) string {
 		return "it is draining, so it gets nothing new"
 	}
 	waiting, reasons := 0, map[string]int{}
-	for _, t := range c.waiting[:min(len(c.waiting), maxIdleLook)] {
-		if len(t.queue) == 0 || t.Ended() {
+	for _, t := range c.waiting.tasks[:min(len(c.waiting.tasks), maxIdleLook)] {
+		if len(t.wait.queue) == 0 || t.Ended() {
 			continue
 		}
 		waiting++

@@ -16,15 +16,15 @@ import (
 // enqueuePart puts a part that needs leases into its task's queue, and the task
 // into the hub's.
 func (b *batch) enqueuePart(t *task, p *part) {
-	t.parked = false
+	t.wait.parked = false
 	if p.queued {
 		return
 	}
 	p.queued = true
-	if len(t.queue) == 0 {
-		b.c.waiting = append(b.c.waiting, t)
+	if len(t.wait.queue) == 0 {
+		b.c.waiting.add(t)
 	}
-	t.queue = append(t.queue, p)
+	t.wait.queue = append(t.wait.queue, p)
 }
 
 // maxFruitless bounds how many tasks one batch looks at without placing
@@ -33,55 +33,32 @@ func (b *batch) enqueuePart(t *task, p *part) {
 const maxFruitless = 64
 
 // placeWaiting gives waiting tasks, oldest first, the capacity that came free.
-// Parked ones are passed by.
 func (b *batch) placeWaiting() {
 	b.freed = false
-	c := b.c
-	for fruitless, n := 0, len(c.waiting); n > 0 && fruitless < maxFruitless && c.anyFree(); n-- {
-		t := c.waiting[0]
-		c.waiting = c.waiting[1:]
-		if len(t.queue) == 0 {
-			continue
-		}
-		if t.parked {
-			c.waiting = append(c.waiting, t)
-			continue
-		}
-		before := len(t.queue)
-		t.queue = b.placeParts(t)
-		if len(t.queue) == before {
+	if !b.c.anyFree() {
+		return
+	}
+	fruitless := 0
+	b.c.waiting.turn(func(t *task) (enough bool) {
+		before := len(t.wait.queue)
+		b.placeParts(t)
+		if len(t.wait.queue) == before {
 			fruitless++
 		}
-		if len(t.queue) > 0 {
-			c.waiting = append(c.waiting, t)
-		}
-	}
-}
-
-// unpark lets the market be asked again for up to n parked tasks, oldest first.
-func (c *Control) unpark(n int) {
-	for _, t := range c.waiting {
-		if n == 0 {
-			return
-		}
-		if t.parked {
-			t.parked = false
-			n--
-		}
-	}
+		return fruitless == maxFruitless || !b.c.anyFree()
+	})
 }
 
 // placeTask tries a task that has just come in. It stands in line only if others
 // wait for the very capacity that it could take, not behind impossible ones.
 func (b *batch) placeTask(t *task) {
-	c := b.c
-	last := len(c.waiting) - 1
-	if len(t.queue) == 0 || c.contended && last > 0 {
+	w := &b.c.waiting
+	if w.contended && len(w.tasks) > 1 {
 		b.freed = true
 		return
 	}
-	if t.queue = b.placeParts(t); len(t.queue) == 0 {
-		c.waiting = c.waiting[:last] // where it has just been put
+	if b.placeParts(t); len(t.wait.queue) == 0 {
+		w.leave() // it has just been put there
 	}
 }
 
@@ -94,28 +71,31 @@ func (c *Control) anyFree() bool {
 	return false
 }
 
-// placeParts places as many of a task's waiting parts as it can, in order, and
-// returns those that still wait. The first part that finds nothing ends the
-// round: its reasons are the others' too, except for replicas already out.
-func (b *batch) placeParts(t *task) (rest []*part) {
-	short := 0
-	for i, p := range t.queue {
+// placeParts places as many of a task's waiting parts as it can, in order. Three
+// that find nothing end the round: their reasons are the others' too, but for
+// replicas that are already out.
+func (b *batch) placeParts(t *task) {
+	var rest []*part
+	for i, p := range t.wait.queue {
+		if len(rest) == 3 {
+			rest = append(rest, t.wait.queue[i:]...)
+			break
+		}
 		p.queued = false
 		if p.Ended() || t.Ended() {
 			continue
 		}
 		lacks, _ := verify.Judge(&t.Terms, &p.Part, false).Outcome.(verify.Lacking)
-		if lacks.Leases > 0 && !b.placePart(t, p, lacks.Leases) {
+		switch {
+		case lacks.Leases == 0:
+			b.setPart(t, p, lifecycle.PartRunning, "")
+		case !b.placePart(t, p, lacks.Leases):
 			p.queued = true
 			rest = append(rest, p)
-			if short++; short >= 3 {
-				rest = append(rest, t.queue[i+1:]...)
-				break
-			}
 		}
 	}
+	t.wait.queue = rest
 	b.restate(t)
-	return rest
 }
 
 // placePart leases a part to up to need nodes and reports whether that is all
@@ -142,19 +122,12 @@ func (b *batch) placePart(t *task, p *part, need int) bool {
 	if len(choice.Offers) < need {
 		// Full nodes come free, which is told; whether one fits at all is asked
 		// again when a node appears, and now and then.
-		t.full, t.parked = choice.Busy, !choice.Busy
-		c.contended = c.contended || choice.Busy
-		if p.State != lifecycle.PartWaiting {
-			p.State, p.SinceMs = lifecycle.PartWaiting, b.now
-		}
-		if why := b.c.waitReason(t, choice.Busy); p.Reason != why {
-			p.Reason = why
-			b.touchPart(t, p)
-		}
+		t.wait.full, t.wait.parked = choice.Busy, !choice.Busy
+		c.waiting.contended = c.waiting.contended || choice.Busy
+		b.setPart(t, p, lifecycle.PartWaiting, c.waitReason(t, choice.Busy))
 		return false
 	}
-	p.State, p.Reason = lifecycle.PartRunning, ""
-	b.touchPart(t, p)
+	b.setPart(t, p, lifecycle.PartRunning, "")
 	return true
 }
 
@@ -252,26 +225,4 @@ func (b *batch) release(r *leaseRef) {
 		b.freed = true
 	}
 	delete(b.c.leases, r.id)
-}
-
-// restate derives a task's state from its parts.
-func (b *batch) restate(t *task) {
-	if t.Ended() {
-		return
-	}
-	waiting := 0
-	var why string
-	for _, p := range t.queue {
-		if !p.Ended() && p.State == lifecycle.PartWaiting {
-			waiting++
-			why = p.Reason
-		}
-	}
-	out := t.Parts - t.Succeeded - t.Failed - waiting
-	switch {
-	case out > 0:
-		b.setState(t, lifecycle.Running, "leases are out")
-	case waiting > 0 && why != "":
-		b.setState(t, lifecycle.Placing, why)
-	}
 }

@@ -27,6 +27,7 @@ import (
 // Limits of one task.
 const (
 	maxParts      = 20_000
+	maxOpenParts  = 100_000 // of one account: each is about 1 KB of the hub's memory
 	maxInput      = 1 << 30
 	inputInSQL    = 64 << 10 // larger inputs go to the blob store
 	maxParamBytes = 64 << 10
@@ -109,6 +110,9 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 	if acc == nil {
 		return core.Errorf(core.NotFound, "account %s does not exist", t.Account)
 	}
+	if n := c.parts[t.Account]; n+t.Parts > maxOpenParts {
+		return core.Errorf(core.Throttled, "%d parts of this account's tasks have not ended; with the %d of this one they would be more than %d", n, t.Parts, maxOpenParts).WithHint("wait for some to end, or cancel tasks: atoll task list")
+	}
 	t.ID = core.TaskID(c.ids.Next())
 	t.CreatedMs = b.now
 	if due := t.DueMs(); due <= b.now {
@@ -131,11 +135,12 @@ func (b *batch) accept(t *task, key string, body core.Digest) error {
 		b.tx.PutIdempotency(t.Account, key, t.ID, body)
 	}
 	b.admit(t)
-	c.tasks[t.ID] = t
+	c.hold(t)
 	c.stats.submitted++
 	t.isNew = true
 	t.State, t.Reason = lifecycle.Queued, "accepted"
 	b.event(t, "task.queued", nil, nil, "%s, up to %s held", english.Plural(t.Parts, "part", ""), t.Terms.MaxCost)
+	t.wait.parts = len(t.parts)
 	for _, p := range t.parts {
 		p.SinceMs = b.now
 		b.touchPart(t, p)

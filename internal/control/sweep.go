@@ -32,14 +32,13 @@ func (c *Control) Sweep() {
 	now := c.now().UnixMilli()
 	c.mu.Lock()
 	c.excuse(now)
-	c.waiting = slices.DeleteFunc(c.waiting, func(t *task) bool { return len(t.queue) == 0 })
-	c.contended = slices.ContainsFunc(c.waiting, func(t *task) bool { return t.full })
+	c.waiting.tidy()
 	due := c.overdue(now)
 	// A price or a label may have changed since the last look.
-	again := len(c.waiting) > 0 && now-c.lookedMs >= lookAgainMs && c.anyFree()
+	again := len(c.waiting.tasks) > 0 && now-c.lookedMs >= lookAgainMs && c.anyFree()
 	if again {
 		c.lookedMs = now
-		c.unpark(maxFruitless)
+		c.waiting.unpark(maxFruitless)
 	}
 	c.mu.Unlock()
 	switch {
@@ -87,7 +86,7 @@ func (c *Control) overdue(now int64) bool {
 
 // oldestWait is how long the longest-waiting part has waited for a node.
 func (t *task) oldestWait(now int64) (ms int64) {
-	for _, p := range t.queue {
+	for _, p := range t.wait.queue {
 		if p.State == lifecycle.PartWaiting {
 			ms = max(ms, now-p.SinceMs)
 		}
@@ -123,7 +122,7 @@ func (b *batch) sweep() {
 // expireWaiting ends the waiting of parts that found no node in time. A part
 // whose replicas agree already makes do with them.
 func (b *batch) expireWaiting(t *task) {
-	for _, p := range slices.Clone(t.queue) {
+	for _, p := range slices.Clone(t.wait.queue) {
 		if p.State != lifecycle.PartWaiting || b.now-p.SinceMs <= t.Terms.QueueMs || p.Live() > 0 || t.Ended() {
 			continue
 		}
