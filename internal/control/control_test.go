@@ -414,3 +414,23 @@ func TestLargeInputAndResultOfManyParts(t *testing.T) {
 	w.settle()
 	w.audit()
 }
+
+// A task may want nodes to be given up sooner than the hub calls them down: its
+// part waits for another rather than go to the silent one again.
+func TestSilentNodeIsNotOfferedItsPartAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	silent := w.join("a-1", "alice", "FR", 10_000)
+	w.mustSubmit(func(s *api.TaskSpec) { s.Disconnect = &api.Disconnect{LostAfter: api.Duration(time.Second)} })
+	first := w.leases(silent.id)
+	w.pass(1500 * time.Millisecond)
+	for _, l := range w.leases(silent.id) {
+		if l.ID != first[0].ID { // said again it may be
+			t.Errorf("the silent node was offered part %d again", l.Part)
+		}
+	}
+	other := w.join("b-1", "bob", "FR", 400_000)
+	if got := w.leases(other.id); len(got) != 1 {
+		t.Errorf("the other node was offered %d leases, want 1", len(got))
+	}
+}

@@ -146,6 +146,7 @@ func (b *batch) check(r *leaseRef) {
 		r.sentMs = b.now
 		b.offers[n.doc.ID] = append(b.offers[n.doc.ID], r)
 	case lifecycle.NodeLost:
+		n.offer.Up = false // until it is heard again: it may be lost before it counts as down
 		b.lose(r, fmt.Sprintf("%s has been silent for %.1f s", n.doc.ID, float64(b.now-max(n.seenMs, l.OfferedMs))/1000))
 	case lifecycle.TooSlow:
 		b.lose(r, fmt.Sprintf("%s did not report within the execution timeout of %s", n.doc.ID, time.Duration(r.task.Terms.ExecutionMs)*time.Millisecond))
