@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize/english"
 
@@ -47,6 +49,25 @@ func (s *session) printStanding(n *api.Node) {
 	fmt.Fprintf(s.err, "earned %s, pending %s%s\n", n.Earned, n.Pending, yes(n.Idle != "", "; idle: "+clean(n.Idle)))
 	if suggestion := suggestPrice(n); suggestion != "" {
 		fmt.Fprintln(s.err, suggestion)
+	}
+}
+
+// heardWithin is how long a node that has just joined may take to be heard of.
+const heardWithin = 5 * time.Second
+
+// heardOf asks for the node of a directory until the hub has heard what it offers.
+func (s *session) heardOf(ctx context.Context, dir string) (n api.Node, err error) {
+	ctx, cancel := context.WithTimeout(ctx, heardWithin)
+	defer cancel()
+	for {
+		if n, err = s.ownNode(ctx, dir); err != nil || n.State == "up" {
+			return n, err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return n, nil
+		}
 	}
 }
 

@@ -192,7 +192,7 @@ OWNER) you see all your nodes and your statement.`,
 						return err
 					}
 				}
-				if n, err := s.ownNode(cmd.Context(), cfg.Dir); err == nil {
+				if n, err := s.heardOf(cmd.Context(), cfg.Dir); err == nil {
 					s.printStanding(&n)
 				} else {
 					cfg.Log.Warn("how this node stands in the market is not known yet", "error", err)

@@ -136,7 +136,7 @@ func (a *answer) append(b []byte, id jsontext.Value) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = a.logprobs[i].append(b)
+			b = a.logprobs[i].append(b, *a.line.Logprobs)
 		}
 		b = append(b, ']')
 	}

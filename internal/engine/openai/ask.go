@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -86,17 +87,22 @@ func request(model string, l *completion.Line) (path string, body []byte, err er
 		}
 		r.TopK, r.TopP, r.MinP = &topK, &topP, &minP
 	}
+	var best *int
+	if l.Logprobs != nil { // llama.cpp takes 0 for none at all; what is told too much is left out
+		n := max(*l.Logprobs, 1)
+		best = &n
+	}
 	if l.Prompt != nil {
-		body, err = json.Marshal(&openaiwire.TextRequest{Request: r, Prompt: openaiwire.Prompt{*l.Prompt}, Logprobs: l.Logprobs})
+		body, err = json.Marshal(&openaiwire.TextRequest{Request: r, Prompt: openaiwire.Prompt{*l.Prompt}, Logprobs: best})
 		return "/completions", body, err
 	}
 	c := openaiwire.ChatRequest{Request: r}
 	if err := json.Unmarshal(l.Messages, &c.Messages, json.RejectUnknownMembers(true)); err != nil || len(c.Messages) == 0 {
 		return "", nil, fmt.Errorf(`%w: messages: want objects with "role" and "content"`, engine.ErrInput)
 	}
-	if l.Logprobs != nil {
+	if best != nil {
 		yes := true
-		c.Logprobs, c.TopLogprobs = &yes, l.Logprobs
+		c.Logprobs, c.TopLogprobs = &yes, best
 	}
 	body, err = json.Marshal(&c)
 	return "/chat/completions", body, err
@@ -152,6 +158,9 @@ func (e *Engine) do(ctx context.Context, method, path string, body []byte) (*htt
 	res, err := e.http.Do(req)
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the server cannot be reached: %w", err)

@@ -60,12 +60,12 @@ func (l *logprobs) appendTo(list []logprob) []logprob {
 	return list
 }
 
-// append writes a token as internal/engine/completion has it.
-func (l *logprob) append(b []byte) []byte {
+// append writes a token as internal/engine/completion has it, with so many of the best.
+func (l *logprob) append(b []byte, best int) []byte {
 	b = strconv.AppendFloat(append(b, `{"logprob":`...), l.Logprob, 'g', -1, 64)
 	b = l.appendBytes(append(b, `,"bytes":`...))
 	b = append(b, `,"top":[`...)
-	for i := range l.top {
+	for i := range min(len(l.top), best) {
 		if i > 0 {
 			b = append(b, ',')
 		}

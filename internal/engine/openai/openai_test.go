@@ -145,10 +145,11 @@ func TestConformance(t *testing.T) {
 func TestLogprobs(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, echo, openai.Config{})
-	out, use, err := run(t, e, `{"prompt":"a b","logprobs":2}`+"\n"+`{"messages":[{"role":"user","content":"a"}],"logprobs":1}`)
+	out, use, err := run(t, e, `{"prompt":"a b","logprobs":2}`+"\n"+`{"messages":[{"role":"user","content":"a"}],"logprobs":1}`+"\n"+`{"prompt":"a","logprobs":0}`)
 	want := `{"text":"b a ","finish_reason":"stop","usage":{"prompt_tokens":2,"completion_tokens":2},"logprobs":[{"logprob":-0.5,"bytes":"YiA=","top":[[-1,-1,"YQ=="],[-1,-2,"Yg=="]]},{"logprob":-0.5,"bytes":"YSA=","top":[[-1,-1,"YQ=="],[-1,-2,"Yg=="]]}]}` + "\n" +
-		`{"text":"a ","finish_reason":"stop","usage":{"prompt_tokens":1,"completion_tokens":1},"logprobs":[{"logprob":-0.5,"bytes":"YSA=","top":[[7,-1,"/w=="]]}]}` + "\n"
-	if err != nil || out != want || use.TokensIn != 3 || use.TokensOut != 3 {
+		`{"text":"a ","finish_reason":"stop","usage":{"prompt_tokens":1,"completion_tokens":1},"logprobs":[{"logprob":-0.5,"bytes":"YSA=","top":[[7,-1,"/w=="]]}]}` + "\n" +
+		`{"text":"a ","finish_reason":"stop","usage":{"prompt_tokens":1,"completion_tokens":1},"logprobs":[{"logprob":-0.5,"bytes":"YSA=","top":[]}]}` + "\n"
+	if err != nil || out != want || use.TokensIn != 4 || use.TokensOut != 4 {
 		t.Errorf("%s, %+v, %v\nwant %s", out, use, err, want)
 	}
 }
@@ -176,7 +177,7 @@ func TestRequestSaysAll(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"prompt":"x"}`: `{"model":"parrot","stream":true,"stream_options":{"include_usage":true},"max_tokens":128,"temperature":0,"seed":0,"prompt":"x"}`,
 		`{"prompt":"x","temperature":0.7,"top_p":0,"max_tokens":9,"seed":3,"stop":"a"}`:                               `{"model":"parrot","stream":true,"stream_options":{"include_usage":true},"max_tokens":9,"temperature":0.7,"top_p":1,"seed":3,"stop":"a","top_k":0,"min_p":0,"prompt":"x"}`,
-		`{"messages":[{"role":"user","content":"x"}],"temperature":1,"top_k":5,"top_p":0.9,"min_p":0.1,"logprobs":0}`: `{"model":"parrot","stream":true,"stream_options":{"include_usage":true},"max_tokens":128,"temperature":1,"top_p":0.9,"seed":0,"top_k":5,"min_p":0.1,"messages":[{"role":"user","content":"x"}],"logprobs":true,"top_logprobs":0}`,
+		`{"messages":[{"role":"user","content":"x"}],"temperature":1,"top_k":5,"top_p":0.9,"min_p":0.1,"logprobs":0}`: `{"model":"parrot","stream":true,"stream_options":{"include_usage":true},"max_tokens":128,"temperature":1,"top_p":0.9,"seed":0,"top_k":5,"min_p":0.1,"messages":[{"role":"user","content":"x"}],"logprobs":true,"top_logprobs":1}`,
 	} {
 		var got []byte
 		e := newEngine(t, func(w http.ResponseWriter, r *http.Request) { got, _ = io.ReadAll(r.Body); w.WriteHeader(500) }, openai.Config{})
