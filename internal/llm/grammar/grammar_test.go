@@ -305,7 +305,7 @@ func TestHostileForms(t *testing.T) {
 			t.Errorf("%s: %v", schema, err)
 		}
 	}
-	for _, pattern := range []string{`(a?){1000}(a*)*b`, `((a*)*)*`, `(.*.*.*.*){30}x`} {
+	for _, pattern := range []string{`(a?){1000}(a*)*b`, `((a*)*)*`, `(.*.*.*.*){30}x`, strings.Repeat(`\pL`, 1365)} {
 		g, err := FromRegex(pattern)
 		if err != nil {
 			continue // too large is an answer too
@@ -326,6 +326,23 @@ func TestHostileForms(t *testing.T) {
 			t.Errorf("%s: %d states are kept", pattern, len(m.stateOf))
 		}
 	}
+}
+
+// Classes of characters that are short to write do not take memory before they are
+// refused, however many patterns they are spread over.
+func TestClassesAreBounded(t *testing.T) {
+	t.Parallel()
+	c := &schemaCompiler{room: maxCode}
+	for i := range 64 {
+		_, err := regex(strings.Repeat(`\pL`, 50), runes, &c.room)
+		if err != nil {
+			if i == 0 {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Error("64 patterns with 50 classes of all letters each are made into nodes")
 }
 
 func FuzzSchema(f *testing.F) {

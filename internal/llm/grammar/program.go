@@ -28,6 +28,8 @@ const (
 // maxCode bounds a program. Counted repetition multiplies code.
 const maxCode = 1 << 16
 
+var errCode = fmt.Errorf("%w: it is too large: over %d steps when repetition is written out", ErrForm, maxCode)
+
 // A node is a part of a form. emit appends its code; control falls through its
 // end.
 type node interface{ emit(b *builder) }
@@ -63,7 +65,7 @@ type builder struct {
 
 func (b *builder) add(o op) int32 {
 	if len(b.code) >= maxCode {
-		b.err = fmt.Errorf("%w: it is too large: over %d steps when repetition is written out", ErrForm, maxCode)
+		b.err = errCode
 		return 0
 	}
 	b.code = append(b.code, o)

@@ -12,7 +12,8 @@ const maxPattern = 4096
 
 // FromRegex compiles a regular expression, which the whole answer is to match.
 func FromRegex(pattern string) (*Grammar, error) {
-	n, err := regex(pattern, runes)
+	room := maxCode
+	n, err := regex(pattern, runes, &room)
 	if err != nil {
 		return nil, err
 	}
@@ -22,7 +23,9 @@ func FromRegex(pattern string) (*Grammar, error) {
 // runesFunc returns what a range of characters looks like in the answer.
 type runesFunc func(lo, hi rune) node
 
-func regex(pattern string, f runesFunc) (node, error) {
+// regex takes of room what ranges of characters the pattern has: a class that is
+// written in three bytes, such as \pL, has hundreds, and each is a step or more.
+func regex(pattern string, f runesFunc, room *int) (node, error) {
 	if len(pattern) > maxPattern {
 		return nil, fmt.Errorf("%w: a pattern of %d bytes, at most %d", ErrForm, len(pattern), maxPattern)
 	}
@@ -30,7 +33,22 @@ func regex(pattern string, f runesFunc) (node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrForm, err)
 	}
-	return fromSyntax(unanchored(re), f)
+	re = unanchored(re)
+	if *room -= ranges(re); *room < 0 {
+		return nil, errCode
+	}
+	return fromSyntax(re, f)
+}
+
+// ranges counts those of all classes, without repetition.
+func ranges(re *syntax.Regexp) (n int) {
+	if re.Op == syntax.OpCharClass {
+		n = len(re.Rune) / 2
+	}
+	for _, sub := range re.Sub {
+		n += ranges(sub)
+	}
+	return n
 }
 
 // unanchored removes ^ and $ from the ends, where they say nothing.

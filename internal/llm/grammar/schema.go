@@ -26,7 +26,7 @@ func FromSchema(schema []byte) (*Grammar, error) {
 	if !jsontext.Value(schema).IsValid() {
 		return nil, fmt.Errorf("%w: the schema is not JSON", ErrForm)
 	}
-	c := &schemaCompiler{root: schema, refs: map[string]call{}}
+	c := &schemaCompiler{root: schema, refs: map[string]call{}, room: maxCode}
 	if _, err := c.ref("#"); err != nil {
 		return nil, err
 	}
@@ -38,6 +38,7 @@ type schemaCompiler struct {
 	root  jsontext.Value
 	rules []node
 	refs  map[string]call // by JSON pointer
+	room  int             // for ranges of characters in patterns
 }
 
 // rule adds a rule that is filled in by what fill returns, which may call it.

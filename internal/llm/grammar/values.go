@@ -116,7 +116,7 @@ func (c *schemaCompiler) text(k *keywords) (node, error) {
 	if err := k.read("pattern", &pattern); err != nil {
 		return nil, err
 	}
-	n, err := regex(pattern, stringRunes)
+	n, err := regex(pattern, stringRunes, &c.room)
 	if err != nil {
 		return nil, k.errorf("pattern: %w", err)
 	}
