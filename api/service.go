@@ -80,7 +80,11 @@ type Service struct {
 	ServiceSpec
 }
 
-// Validate checks the terms as those of a task.
+// Validate checks the terms as those of a task. A service has no callback: it
+// would tell its owner of other accounts' tasks.
 func (s *ServiceSpec) Validate() error {
+	if s.Callback != nil {
+		return invalid("callback", "a service has none: each request may bring its own, in \"atoll\"")
+	}
 	return s.Spec(s.Model, DataPointer{URI: "data:,"}).Validate()
 }

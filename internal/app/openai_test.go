@@ -269,6 +269,9 @@ func TestServices(t *testing.T) {
 	if _, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "stories", Terms: api.Terms{Residency: []string{"XX"}}}); err == nil {
 		t.Error("terms are not checked")
 	}
+	if _, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "stories", Terms: api.Terms{Callback: &api.Callback{URL: "https://example.com/"}}}); err == nil || !strings.Contains(err.Error(), "callback") {
+		t.Errorf("a service hears of other accounts' tasks: %v", err)
+	}
 	s, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "stories", Terms: terms})
 	if err != nil || s.Model != "stories@1" || s.Owner != "admin" {
 		t.Fatalf("%+v, %v", s, err)

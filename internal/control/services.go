@@ -11,6 +11,10 @@ import (
 	"atoll/internal/store"
 )
 
+// maxServices is how many services an account may have: each is a name taken, and a
+// row that all lists of models show.
+const maxServices = 100
+
 // PutService gives a model a name in the OpenAI API, with terms for the requests
 // that go to it, or changes them. The model's version is the one that is meant now.
 func (c *Control) PutService(ctx context.Context, v request.Viewer, name string, spec api.ServiceSpec) (api.Service, error) {
@@ -34,6 +38,9 @@ func (c *Control) PutService(ctx context.Context, v request.Viewer, name string,
 		if had := c.services[name]; had != nil && had.Owner != v.Account && !v.Admin {
 			return taken("service", name, had.Owner)
 		}
+		if c.services[name] == nil && !v.Admin && c.servicesOf(v.Account) >= maxServices {
+			return core.Errorf(core.Throttled, "account %s has %d services, which is as many as it may have", v.Account, maxServices).WithHint("end one first: atoll serve stop")
+		}
 		if n := c.latest[name]; n > 0 {
 			if m := c.models[modelID(name, n)]; m.Owner != v.Account && !v.Admin {
 				return taken("model", name, m.Owner)
@@ -45,6 +52,15 @@ func (c *Control) PutService(ctx context.Context, v request.Viewer, name string,
 		return nil
 	})
 	return *s, err
+}
+
+func (c *Control) servicesOf(a core.AccountID) (n int) {
+	for _, s := range c.services {
+		if s.Owner == a {
+			n++
+		}
+	}
+	return n
 }
 
 func taken(what, name string, owner core.AccountID) error {
