@@ -18,6 +18,7 @@ import (
 type answer struct {
 	line *completion.Line
 	told func(more string) // hears the text as it comes
+	key  string            // not to be told
 
 	text     []byte
 	thought  int // bytes of a reasoning model's thoughts, which are metered, but no answer
@@ -84,10 +85,10 @@ func (a *answer) read(r *watched, contentType string) error {
 func (a *answer) add(data []byte) error {
 	var ev event
 	if err := json.Unmarshal(data, &ev); err != nil {
-		return fmt.Errorf("the server's answer is not that of the OpenAI API: %.80q", data)
+		return fmt.Errorf("the server's answer is not that of the OpenAI API: %.80q", hide(data, a.key))
 	}
 	if ev.Error != nil && ev.Error.Kind() != 'n' {
-		said, _ := errorWords(ev.Error)
+		said, _ := errorWords(hide(ev.Error, a.key))
 		return fmt.Errorf("the server gave up in the middle: %s", said)
 	}
 	if ev.Usage != nil {

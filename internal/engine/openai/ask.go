@@ -48,7 +48,7 @@ func (e *Engine) answer(ctx context.Context, model string, l *completion.Line, t
 	}
 	defer func() { <-e.slots }()
 	for pause, try := pauseMin, 1; ; try++ {
-		a, err := e.ask(ctx, path, body, &answer{line: l, told: told})
+		a, err := e.ask(ctx, path, body, &answer{line: l, told: told, key: e.cfg.Key})
 		a2, retry := errors.AsType[again](err)
 		if !retry || try == tries || a2.after > pauseMax {
 			return a, err
@@ -131,7 +131,7 @@ func (e *Engine) ask(ctx context.Context, path string, body []byte, a *answer) (
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return nil, refused(res)
+		return nil, refused(res, e.cfg.Key)
 	}
 	err = a.read(&watched{Reader: res.Body, most: a.mostBytes(), alive: func() { silence.Reset(e.cfg.Idle) }}, res.Header.Get("Content-Type"))
 	if err != nil && errors.Is(context.Cause(ctx), errSilent) {

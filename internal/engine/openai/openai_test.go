@@ -275,6 +275,9 @@ func TestHostileServer(t *testing.T) {
 			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
 		}, "sends elsewhere"},
 		"wrong key":        {say(401, `{"error":{"message":"bad key sekret"}}`), "does not take this node's key"},
+		"repeats the key":  {say(500, `{"error":{"message":"boom for Bearer sekret"}}`), "boom for Bearer …"},
+		"… in the middle":  {stream(text, `{"error":{"message":"boom for sekret"}}`), "boom for …"},
+		"… not in JSON":    {stream("sekret: boom"), "…: boom"},
 		"no such model":    {say(404, `{"error":{"message":"no such model"}}`), "404: no such model"},
 		"endless text":     {flood("data: " + text + "\n\n"), "more than an answer can have"},
 		"endless line":     {flood("data: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), "broke off"},

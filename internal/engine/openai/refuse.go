@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -22,10 +23,19 @@ const (
 	maxWords   = 300      // bytes repeated of it
 )
 
-// refused says what a status other than 200 means.
-func refused(res *http.Response) error {
+// hide takes the key out of what a server says: some repeat what they were sent,
+// and errors go to the hub and to requesters.
+func hide(said []byte, key string) []byte {
+	if key == "" {
+		return said
+	}
+	return bytes.ReplaceAll(said, []byte(key), []byte("…"))
+}
+
+// refused says what a status other than 200 means, without the key.
+func refused(res *http.Response, key string) error {
 	body, _ := io.ReadAll(io.LimitReader(res.Body, maxRefusal)) // as much of it as there is
-	said, code := words(body)
+	said, code := words(hide(body, key))
 	err := fmt.Errorf("the server answered %d: %s", res.StatusCode, cmp.Or(said, "without a reason"))
 	switch c := res.StatusCode; {
 	case c == http.StatusRequestEntityTooLarge, c == http.StatusBadRequest && code == "context_length_exceeded":

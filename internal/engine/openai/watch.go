@@ -89,7 +89,7 @@ func (e *Engine) List(ctx context.Context) ([]string, error) {
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return nil, refused(res)
+		return nil, refused(res, e.cfg.Key)
 	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxListing))
 	if err != nil {
