@@ -20,6 +20,7 @@ import (
 	"atoll/internal/cli"
 	"atoll/internal/cli/quickstart"
 	"atoll/internal/core"
+	"atoll/internal/llm/llmtest"
 	"atoll/internal/node/sandbox"
 )
 
@@ -82,11 +83,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("TZ", "UTC")
-			stories, err := filepath.Abs("../llm/testdata/stories260k")
-			if err != nil {
+			if err := llmtest.WriteCheckpoint(env.WorkDir); err != nil {
 				return err
 			}
-			env.Setenv("STORIES", stories)
 			return f.receipts(env.WorkDir)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -65,7 +65,7 @@ func TestAnswersDependOnNothingElse(t *testing.T) {
 	for _, p := range []Profile{Q8, F32} {
 		t.Run(string(p), func(t *testing.T) {
 			t.Parallel()
-			m := stories(t, Options{Profile: p})
+			m := ownModel(t, Options{Profile: p})
 			list := requests(m, 24)
 			want := make([][]int32, len(list))
 			for i, r := range list {
@@ -104,7 +104,7 @@ func TestAnswersDependOnNothingElse(t *testing.T) {
 
 func TestScopesShareNothing(t *testing.T) {
 	t.Parallel()
-	m := stories(t, Options{})
+	m := ownModel(t, Options{})
 	b := serve(t, m, 1, BatcherConfig{})
 	r := Request{Scope: "a", Prompt: make([]int32, 100), MaxTokens: 1, Logprobs: -1}
 	for i := range r.Prompt {
@@ -123,7 +123,7 @@ func TestScopesShareNothing(t *testing.T) {
 
 func TestBadRequests(t *testing.T) {
 	t.Parallel()
-	m := stories(t, Options{})
+	m := ownModel(t, Options{})
 	b := serve(t, m, 1, BatcherConfig{})
 	good := Request{Prompt: []int32{1}, MaxTokens: 1}
 	for name, edit := range map[string]func(*Request){
@@ -149,7 +149,7 @@ func TestBadRequests(t *testing.T) {
 // Who hangs up, and who reads slowly, does not disturb the others.
 func TestHangingUp(t *testing.T) {
 	t.Parallel()
-	m := stories(t, Options{})
+	m := ownModel(t, Options{})
 	b := serve(t, m, 1, BatcherConfig{Pages: 16, Active: 2, Batch: 4})
 	r := Request{Prompt: []int32{1}, MaxTokens: 400, Logprobs: -1}
 	want, _, err := collect(b, r)
@@ -175,17 +175,17 @@ func TestHangingUp(t *testing.T) {
 
 func TestText(t *testing.T) {
 	t.Parallel()
-	m := stories(t, Options{})
+	m := ownModel(t, Options{})
 	ids := m.Tokens.Encode("Tim saw a big red ball. He ran.", tokenizer.Options{})
 	for _, tt := range []struct {
 		stops []string
 		want  string
 		stop  bool
 	}{
-		{nil, " Tim saw a big red ball. He ran.", false},
-		{[]string{"red"}, " Tim saw a big ", true},
-		{[]string{"ran.x", "red ball?"}, " Tim saw a big red ball. He ran.", false},
-		{[]string{"He", "ball"}, " Tim saw a big red ", true},
+		{nil, "Tim saw a big red ball. He ran.", false},
+		{[]string{"red"}, "Tim saw a big ", true},
+		{[]string{"ran.x", "red ball?"}, "Tim saw a big red ball. He ran.", false},
+		{[]string{"He", "ball"}, "Tim saw a big red ", true},
 	} {
 		x := NewText(m.Tokens, tt.stops)
 		var got strings.Builder

@@ -14,7 +14,7 @@ import (
 // where texts are. A text over several batches has all its positions in it.
 func TestEmbed(t *testing.T) {
 	t.Parallel()
-	m := stories(t, Options{})
+	m := ownModel(t, Options{})
 	embed := func(text string, threads int) []float32 {
 		v, err := m.Embed(t.Context(), newPool(t, threads), m.Tokens.Encode(text, tokenizer.Options{Whole: true}))
 		if err != nil {
@@ -47,7 +47,7 @@ func dot(a, b []float32) (sum float64) {
 
 func TestEmbedRefuses(t *testing.T) {
 	t.Parallel()
-	m := stories(t, Options{})
+	m := ownModel(t, Options{})
 	for want, tokens := range map[core.Kind][]int32{core.TooLarge: make([]int32, m.Config.Context+1), core.Invalid: {99999}} {
 		if _, err := m.Embed(t.Context(), newPool(t, 1), tokens); core.KindOf(err) != want {
 			t.Errorf("%d tokens: %v, want %s", len(tokens), err, want)

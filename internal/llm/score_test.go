@@ -13,7 +13,7 @@ import (
 // was said to be when it was drawn, however the text is cut into batches.
 func TestScoreOfOwnAnswer(t *testing.T) {
 	t.Parallel()
-	m := stories(t, Options{Profile: F32})
+	m := ownModel(t, Options{Profile: F32})
 	prompt := m.Tokens.Encode("Once upon a time", tokenizer.Options{Whole: true})
 	b := serve(t, m, 1, BatcherConfig{})
 	var answer []int32
@@ -39,7 +39,7 @@ func TestScoreOfOwnAnswer(t *testing.T) {
 
 func TestScoreRefuses(t *testing.T) {
 	t.Parallel()
-	m := stories(t, Options{})
+	m := ownModel(t, Options{})
 	one := []int32{1}
 	for name, c := range map[string]struct {
 		prompt, answer []int32

@@ -3,12 +3,12 @@ package tokenizer_test
 import (
 	"bytes"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 
 	"golang.org/x/text/unicode/norm"
 
+	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/tokenizer"
 )
 
@@ -41,11 +41,7 @@ func FuzzFromHF(f *testing.F) {
 }
 
 func FuzzFromLlama2c(f *testing.F) {
-	b, err := os.ReadFile(storiesDir + "tok512.bin")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b, 512)
+	f.Add(llmtest.Tokens(), llmtest.CheckpointVocab)
 	f.Fuzz(func(t *testing.T, b []byte, n int) {
 		v, err := tokenizer.FromLlama2c(bytes.NewReader(b), n)
 		through(t, v, err)

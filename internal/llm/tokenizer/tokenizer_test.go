@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,27 +14,28 @@ import (
 	"pgregory.net/rapid"
 
 	"atoll/internal/llm/gguf"
+	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/tokenizer"
 )
 
-const storiesDir = "../testdata/stories260k/"
-
-func stories(t testing.TB) *tokenizer.Tokenizer {
+// llama2c is a made-up vocabulary in llama2.c's format.
+func llama2c(t testing.TB) *tokenizer.Tokenizer {
 	t.Helper()
-	b, err := os.ReadFile(storiesDir + "tok512.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := tokenizer.FromLlama2c(bytes.NewReader(b), 512)
+	return fromLlama2c(t, llmtest.Tokens(), llmtest.CheckpointVocab)
+}
+
+func fromLlama2c(t testing.TB, b []byte, n int) *tokenizer.Tokenizer {
+	t.Helper()
+	v, err := tokenizer.FromLlama2c(bytes.NewReader(b), n)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return newTokenizer(t, v)
 }
 
-func TestStories(t *testing.T) {
+func TestLlama2c(t *testing.T) {
 	t.Parallel()
-	tok := stories(t)
+	tok := llama2c(t)
 	v := tok.Vocab()
 	for id, want := range map[int32]tokenizer.Kind{0: tokenizer.Unknown, 1: tokenizer.Control, 2: tokenizer.Control, 3: tokenizer.Byte, 258: tokenizer.Byte, 259: tokenizer.Normal} {
 		if v.Tokens[id].Kind != want {
@@ -43,22 +45,34 @@ func TestStories(t *testing.T) {
 	if v.Tokens[1].Text != "<s>" || v.Tokens[13].Text != "<0x0A>" || string(tok.Bytes(13)) != "\n" {
 		t.Errorf("tokens %q and %q", v.Tokens[1].Text, v.Tokens[13].Text)
 	}
-	// What run.c encodes "Once upon a time" as, BOS first.
+	// BOS, " Once", " upon", " a", " time".
+	got := tok.Encode("Once upon a time", tokenizer.Options{Whole: true})
+	if want := []int32{1, 274, 278, 279, 283}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if !tok.Stops(1) || !tok.Stops(2) || tok.Stops(3) {
+		t.Errorf("answers end at %v", v.Stop)
+	}
+}
+
+// The published model's texts are cut as run.c cuts them.
+func TestStories(t *testing.T) {
+	t.Parallel()
+	dir := llmtest.Stories(t)
+	b, err1 := os.ReadFile(filepath.Join(dir, "tok512.bin"))
+	golden, err2 := os.ReadFile(filepath.Join(dir, "golden_temp0_n200.txt"))
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	tok := fromLlama2c(t, b, 512)
 	got := tok.Encode("Once upon a time", tokenizer.Options{Whole: true})
 	if want := []int32{1, 403, 407, 261, 378}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
-	}
-	golden, err := os.ReadFile(storiesDir + "golden_temp0_n200.txt")
-	if err != nil {
-		t.Fatal(err)
 	}
 	text := strings.TrimSuffix(string(golden), "\n")
 	ids := tok.Encode(text, tokenizer.Options{})
 	if back := tok.Decode(ids); back != text || len(ids) > len(text)/2 {
 		t.Errorf("%d tokens of %d bytes, and back %q", len(ids), len(text), back)
-	}
-	if !tok.Stops(1) || !tok.Stops(2) || tok.Stops(3) {
-		t.Errorf("answers end at %v", v.Stop)
 	}
 }
 
@@ -274,7 +288,7 @@ func TestBadVocabularies(t *testing.T) {
 			t.Errorf("%s: %v, want ErrVocab", name, err)
 		}
 	}
-	spm := stories(t).Vocab()
+	spm := llama2c(t).Vocab()
 	broken := *spm
 	broken.Tokens = slices.Clone(spm.Tokens)
 	broken.Tokens[20].Text = "<0xZZ>"
@@ -285,18 +299,16 @@ func TestBadVocabularies(t *testing.T) {
 
 func TestBadLlama2c(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile(storiesDir + "tok512.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
+	const n = llmtest.CheckpointVocab
+	b := llmtest.Tokens()
 	huge := bytes.Clone(b)
 	copy(huge[8:], []byte{0xFF, 0xFF, 0xFF, 0x7F})
 	for name, c := range map[string]struct {
 		b []byte
 		n int
 	}{
-		"empty": {nil, 512}, "cut in a token": {b[:len(b)-1], 512}, "cut between": {b[:4], 512}, "too few tokens": {b, 513}, "too many": {b, 511},
-		"no room for bytes": {b, 100}, "below 0": {b, -5}, "a long token": {huge, 512}, "a NaN": {append(append(bytes.Clone(b[:4]), 0, 0, 0xC0, 0x7F), b[8:]...), 512},
+		"empty": {nil, n}, "cut in a token": {b[:len(b)-1], n}, "cut between": {b[:4], n}, "too few tokens": {b, n + 1}, "too many": {b, n - 1},
+		"no room for bytes": {b, 100}, "below 0": {b, -5}, "a long token": {huge, n}, "a NaN": {append(append(bytes.Clone(b[:4]), 0, 0, 0xC0, 0x7F), b[8:]...), n},
 	} {
 		if _, err := tokenizer.FromLlama2c(bytes.NewReader(c.b), c.n); !errors.Is(err, tokenizer.ErrVocab) {
 			t.Errorf("%s: %v, want ErrVocab", name, err)

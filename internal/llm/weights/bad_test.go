@@ -17,6 +17,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/llm/gguf"
+	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/quant"
 	"atoll/internal/llm/weights"
 )
@@ -299,7 +300,8 @@ func TestOtherConfigs(t *testing.T) {
 
 func TestBadLlama2c(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile(stories)
+	bin, tok := llmtest.Checkpoint(t)
+	b, err := os.ReadFile(bin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,14 +318,14 @@ func TestBadLlama2c(t *testing.T) {
 		{"empty", "too few", nil, weights.Options{}},
 		{"a text", "too few", []byte("hello"), weights.Options{}},
 		{"a longer text", "no GGUF file", []byte(strings.Repeat("hello ", 100)), weights.Options{}},
-		{"cut", "calls for", b[:len(b)-1], weights.Options{Tokenizer: tokBin}},
-		{"longer", "calls for", append(bytes.Clone(b), 0), weights.Options{Tokenizer: tokBin}},
-		{"another width", "calls for", header(0, 128), weights.Options{Tokenizer: tokBin}},
-		{"a matrix that is not there", "calls for", header(5, -512), weights.Options{Tokenizer: tokBin}},
-		{"heads 0", "heads", header(3, 0), weights.Options{Tokenizer: tokBin}},
-		{"context below 0", "context", header(6, -1), weights.Options{Tokenizer: tokBin}},
+		{"cut", "calls for", b[:len(b)-1], weights.Options{Tokenizer: tok}},
+		{"longer", "calls for", append(bytes.Clone(b), 0), weights.Options{Tokenizer: tok}},
+		{"another width", "calls for", header(0, 128), weights.Options{Tokenizer: tok}},
+		{"a matrix that is not there", "calls for", header(5, -llmtest.CheckpointVocab), weights.Options{Tokenizer: tok}},
+		{"heads 0", "heads", header(3, 0), weights.Options{Tokenizer: tok}},
+		{"context below 0", "context", header(6, -1), weights.Options{Tokenizer: tok}},
 		{"no tokenizer", "--tokenizer", b, weights.Options{}},
-		{"the model as its tokenizer", "tok.bin", b, weights.Options{Tokenizer: stories}},
+		{"the model as its tokenizer", "model.bin", b, weights.Options{Tokenizer: bin}},
 	} {
 		path := filepath.Join(t.TempDir(), "model.bin")
 		if err := os.WriteFile(path, c.file, 0o600); err != nil {
@@ -341,17 +343,18 @@ func TestOpenOther(t *testing.T) {
 	t.Parallel()
 	_, err := weights.Open("testdata/none.gguf", weights.Options{})
 	refused(t, "nothing there", "testdata/none.gguf", err, core.NotFound, "no such file")
-	_, err = weights.Open(stories, weights.Options{Tokenizer: "testdata/none.bin"})
+	bin, tok := llmtest.Checkpoint(t)
+	_, err = weights.Open(bin, weights.Options{Tokenizer: "testdata/none.bin"})
 	refused(t, "no tokenizer there", "testdata/none.bin", err, core.NotFound, "no such file")
 	for _, path := range []string{"testdata/llama", "testdata/llama-q8.gguf"} {
-		_, err = weights.Open(path, weights.Options{Tokenizer: tokBin})
+		_, err = weights.Open(path, weights.Options{Tokenizer: tok})
 		refused(t, "a tokenizer too many", path, err, core.Invalid, "brings its own")
 	}
 	var e *core.Error
 	if !errors.As(err, &e) || e.Hint == "" {
 		t.Errorf("%v says nothing of what to do", err)
 	}
-	err = open(t, stories).Export(context.Background(), io.Discard, quant.Q4_0)
+	err = open(t, llama2c).Export(context.Background(), io.Discard, quant.Q4_0)
 	if core.KindOf(err) != core.Invalid {
 		t.Errorf("export as Q4_0: %v", err)
 	}

@@ -10,7 +10,7 @@ import (
 
 // Open a model, read a row of a matrix, encode a text.
 func Example() {
-	m, err := weights.Open("../testdata/stories260k/stories260K.bin", weights.Options{Tokenizer: "../testdata/stories260k/tok512.bin"})
+	m, err := weights.Open("../coral/coral.gguf", weights.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func Example() {
 	ids := tok.Encode("Once upon a time", tokenizer.Options{Whole: true})
 	fmt.Println(ids, tok.Decode(ids))
 	// Output:
-	// llama 5 layers of 64 interleaved
-	// blk.3.attn_q.weight F32 64 × 64 -0.015864834
-	// [1 403 407 261 378] Once upon a time
+	// llama 4 layers of 128 interleaved
+	// blk.3.attn_q.weight Q8_0 128 × 128 -0.24190903
+	// [47 1019 866 259 578] Once upon a time
 }

@@ -10,20 +10,19 @@ import (
 	"reflect"
 	"testing"
 
+	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/quant"
 	"atoll/internal/llm/weights"
 )
 
-const (
-	stories = "../testdata/stories260k/stories260K.bin"
-	tokBin  = "../testdata/stories260k/tok512.bin"
-)
+// llama2c stands for the path of a made-up checkpoint of llama2.c.
+const llama2c = "llama2.c"
 
 func open(t testing.TB, path string) *weights.Model {
 	t.Helper()
 	var o weights.Options
-	if path == stories {
-		o.Tokenizer = tokBin
+	if path == llama2c {
+		path, o.Tokenizer = llmtest.Checkpoint(t)
 	}
 	m, err := weights.Open(path, o)
 	if err != nil {
@@ -58,7 +57,7 @@ func fromBytes(t testing.TB, b []byte) *weights.Model {
 func TestConfigs(t *testing.T) {
 	t.Parallel()
 	story := weights.Config{
-		Arch: weights.Llama, Layers: 5, Dim: 64, FFN: 172, Heads: 8, KVHeads: 4, HeadDim: 8, Vocab: 512, Context: 512, NormEps: 1e-5,
+		Arch: weights.Llama, Layers: 5, Dim: 64, FFN: 172, Heads: 8, KVHeads: 4, HeadDim: 8, Vocab: llmtest.CheckpointVocab, Context: 512, NormEps: 1e-5,
 		TiedEmbeddings: true, RoPE: weights.RoPE{Style: weights.Interleaved, Dim: 8, Base: 10000},
 	}
 	llama := weights.Config{
@@ -72,7 +71,7 @@ func TestConfigs(t *testing.T) {
 	inGGUF := llama
 	inGGUF.RoPE.Style = weights.Interleaved
 	for path, want := range map[string]weights.Config{
-		stories: story, "testdata/llama": llama, "testdata/llama-bf16.gguf": inGGUF, "testdata/llama-q8.gguf": inGGUF,
+		llama2c: story, "testdata/llama": llama, "testdata/llama-bf16.gguf": inGGUF, "testdata/llama-q8.gguf": inGGUF,
 		"testdata/qwen3": qwen, "testdata/qwen3-f16.gguf": qwen, "testdata/qwen3-q8.gguf": qwen,
 	} {
 		if got := open(t, path).Config; !reflect.DeepEqual(got, want) {
@@ -91,8 +90,8 @@ func TestCanonicalFiles(t *testing.T) {
 		digest string
 		paths  []string
 	}{
-		{quant.F32, "c9f17ea35d050f049653a8563116b9153f23d0ed72f8a0193feeab0731fa9339", []string{stories}},
-		{quant.Q8_0, "8acceca6e7dbceeb6c82bc8e26f0e66b148c02357ef82786ad99ab67f9f7e350", []string{stories}},
+		{quant.F32, "f0b8ce0d1bda21b9c2941a14794b394c88a078f090aff7e426f9ffb822133ebf", []string{llama2c}},
+		{quant.Q8_0, "7279e99ec3a509e82676977c4260239049008391124578de41fb62dacc568add", []string{llama2c}},
 		{quant.F32, "f2283b3b47a141f568d845d4fe4830f4d0af9c10c51c22252fc9b16b04edc994", []string{"testdata/llama", "testdata/llama-bf16.gguf"}},
 		{quant.Q8_0, "72b8f1f8439f299349e4739350c163bc611b3a45bc6105cee4ce713f0c3e47b5", []string{"testdata/llama", "testdata/llama-bf16.gguf", "testdata/llama-q8.gguf"}},
 		{quant.F32, "dd87796379d01f2055f0eb890bee088d4e75dc40bd8593a519d3089e56c3cccc", []string{"testdata/qwen3", "testdata/qwen3-f16.gguf"}},
@@ -160,7 +159,7 @@ func rows(t testing.TB, m *weights.Model, id weights.ID) [][]float32 {
 
 func TestTiedOutputIsTheEmbedding(t *testing.T) {
 	t.Parallel()
-	m := open(t, stories)
+	m := open(t, llama2c)
 	out, err := m.Tensor(weights.ID{Part: weights.Output})
 	if err != nil || out.ID.Part != weights.TokenEmbedding {
 		t.Errorf("%+v, %v", out, err)
@@ -209,7 +208,7 @@ func TestReadQ8(t *testing.T) {
 
 func TestReadsOutOfRange(t *testing.T) {
 	t.Parallel()
-	x, err := open(t, stories).Tensor(weights.ID{Part: weights.AttnQ})
+	x, err := open(t, llama2c).Tensor(weights.ID{Part: weights.AttnQ})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,12 +264,12 @@ func (w *watch) ReadAt(p []byte, at int64) (int, error) {
 
 func TestVerify(t *testing.T) {
 	t.Parallel()
-	if err := open(t, stories).Verify(context.Background()); err != nil {
+	if err := open(t, llama2c).Verify(context.Background()); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := open(t, stories).Verify(ctx); err == nil {
+	if err := open(t, llama2c).Verify(ctx); err == nil {
 		t.Error("a cancelled check went on")
 	}
 }

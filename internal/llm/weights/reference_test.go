@@ -3,9 +3,11 @@ package weights_test
 import (
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/quant"
 	"atoll/internal/llm/tokenizer"
 	"atoll/internal/llm/weights"
@@ -157,16 +159,30 @@ func tell(t *testing.T, m *weights.Model, steps int) string {
 // tells.
 func TestStory(t *testing.T) {
 	t.Parallel()
-	b, err := os.ReadFile("../testdata/stories260k/golden_temp0_n200.txt")
+	dir := llmtest.Stories(t)
+	b, err := os.ReadFile(filepath.Join(dir, "golden_temp0_n200.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := strings.TrimRight(string(b), "\n")
-	m := open(t, stories)
+	m, err := weights.Open(filepath.Join(dir, "stories260K.bin"), weights.Options{Tokenizer: filepath.Join(dir, "tok512.bin")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
 	for name, m := range map[string]*weights.Model{"the checkpoint": m, "its GGUF file": fromBytes(t, export(t, m, quant.F32))} {
 		if got := tell(t, m, 200); got != want {
 			t.Errorf("%s tells\n%q, want\n%q", name, got, want)
 		}
+	}
+}
+
+// The same of a made-up checkpoint: both are one model.
+func TestCheckpointIsItsExport(t *testing.T) {
+	t.Parallel()
+	m := open(t, llama2c)
+	if a, b := tell(t, m, 40), tell(t, fromBytes(t, export(t, m, quant.F32)), 40); a != b || a == "" {
+		t.Errorf("the checkpoint tells %q, its GGUF file %q", a, b)
 	}
 }
 
