@@ -12,7 +12,7 @@ with socket.socket() as s:
 
 params = xllamacpp.CommonParams()
 params.model.path = sys.argv[1]
-params.model_alias = {"stories"}
+params.model_alias = {"coral"}
 params.hostnames = ["127.0.0.1"]
 params.port = port
 params.n_ctx = 512

@@ -11,6 +11,8 @@ import (
 	"atoll/examples/wasm"
 	"atoll/internal/core"
 	"atoll/internal/llm/coral"
+	"atoll/internal/llm/llmtest"
+	"atoll/internal/llm/quant"
 )
 
 // Three owners give the same answer to the last bit, drawn at random; one that
@@ -19,7 +21,7 @@ func TestLanguageModelByQuorum(t *testing.T) {
 	t.Parallel()
 	_, c := startTest(t,
 		spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 40_000, ""), spec("bonn-1", "carol", "DE", 20_000, "lie=1"))
-	file := stories(t)
+	file := llmtest.CoralFile(t, quant.Q8_0)
 	blob, err := c.PutFile(t.Context(), bytes.NewReader(file), int64(len(file)))
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +29,7 @@ func TestLanguageModelByQuorum(t *testing.T) {
 	if _, err := c.RegisterModel(t.Context(), client.NewModel{Name: "cut", Engine: "llm", Digest: mustPut(t, c, file[:len(file)/2])}); err == nil {
 		t.Error("half a model was registered")
 	}
-	model, err := c.RegisterModel(t.Context(), client.NewModel{Name: "stories", Engine: "llm", Digest: blob.Digest})
+	model, err := c.RegisterModel(t.Context(), client.NewModel{Name: "storyteller", Engine: "llm", Digest: blob.Digest})
 	if err != nil || !model.Reproducible {
 		t.Fatalf("%+v, %v", model, err)
 	}

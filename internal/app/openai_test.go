@@ -19,31 +19,15 @@ import (
 	"atoll/api"
 	"atoll/client"
 	"atoll/internal/core"
+	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/quant"
-	"atoll/internal/llm/weights"
 	"atoll/internal/openaiwire"
 )
 
-// stories is the file of a small language model, in Q8_0.
-func stories(t *testing.T) []byte {
+// pushCoral registers our own small language model.
+func pushCoral(t *testing.T, c *client.Client) {
 	t.Helper()
-	const dir = "../llm/testdata/stories260k/"
-	m, err := weights.Open(dir+"stories260K.bin", weights.Options{Tokenizer: dir + "tok512.bin"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
-	var file bytes.Buffer
-	if err := m.Export(t.Context(), &file, quant.Q8_0); err != nil {
-		t.Fatal(err)
-	}
-	return file.Bytes()
-}
-
-// pushStories registers it.
-func pushStories(t *testing.T, c *client.Client) {
-	t.Helper()
-	push(t, c, "stories", "llm", stories(t))
+	push(t, c, "storyteller", "llm", llmtest.CoralFile(t, quant.Q8_0))
 }
 
 // post sends a request as an OpenAI client does and reads the answer into out, if
@@ -81,15 +65,15 @@ func post(t *testing.T, n *Network, path, body string, out any) (*http.Response,
 func TestOpenAICompletions(t *testing.T) {
 	t.Parallel()
 	n, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 40_000, ""), spec("ohio-1", "erin", "US", 10_000, ""))
-	pushStories(t, c)
+	pushCoral(t, c)
 
 	var text openaiwire.Text
-	res, failed := post(t, n, "/v1/completions", `{"model":"stories","prompt":"Once upon a time","max_tokens":30,"temperature":0,"user":"x","logprobs":2,"atoll":{"residency":["EU"]}}`, &text)
+	res, failed := post(t, n, "/v1/completions", `{"model":"storyteller","prompt":"Once upon a time","max_tokens":30,"temperature":0,"user":"x","logprobs":2,"atoll":{"residency":["EU"]}}`, &text)
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %+v", res.Status, failed)
 	}
-	const golden = ", there was a little girl named Lily. She loved to play outside in the park."
-	if len(text.Choices) != 1 || !strings.HasPrefix(text.Choices[0].Text, golden[:40]) || *text.Choices[0].FinishReason != "length" || text.Usage.CompletionTokens != 30 || text.Model != "stories@1" {
+	const golden = " of the world, and the other, and the sight of the future"
+	if len(text.Choices) != 1 || !strings.HasPrefix(text.Choices[0].Text, golden) || *text.Choices[0].FinishReason != "length" || text.Usage.CompletionTokens != 30 || text.Model != "storyteller@1" {
 		t.Errorf("%+v", text)
 	}
 	if l := text.Choices[0].Logprobs; l == nil || strings.Join(l.Tokens, "") != text.Choices[0].Text || len(l.TopLogprobs[0]) != 2 {
@@ -105,7 +89,7 @@ func TestOpenAICompletions(t *testing.T) {
 
 	var chats [2]openaiwire.Chat
 	for i := range chats {
-		res, failed = post(t, n, "/v1/chat/completions", `{"model":"stories@1","messages":[{"role":"user","content":[{"type":"text","text":"Tell me"}]}],"max_completion_tokens":12,"seed":7,"n":2,"logprobs":true,"atoll":{"params":{"template":"chatml"}}}`, &chats[i])
+		res, failed = post(t, n, "/v1/chat/completions", `{"model":"storyteller@1","messages":[{"role":"user","content":[{"type":"text","text":"Tell me"}]}],"max_completion_tokens":12,"seed":7,"n":2,"logprobs":true,"atoll":{"params":{"template":"chatml"}}}`, &chats[i])
 		if res.StatusCode != http.StatusOK {
 			t.Fatalf("%s: %+v", res.Status, failed)
 		}
@@ -123,9 +107,9 @@ func TestOpenAICompletions(t *testing.T) {
 func TestOpenAIStream(t *testing.T) {
 	t.Parallel()
 	n, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 40_000, ""), spec("ohio-1", "erin", "US", 10_000, ""))
-	pushStories(t, c)
+	pushCoral(t, c)
 	for name, own := range map[string]string{"one lease": `{}`, "a quorum": `{"verification":{"method":"quorum","replicas":3}}`} {
-		body := `{"model":"stories","prompt":"Once upon a time","max_tokens":200,"seed":3,"n":2,"logprobs":1,"atoll":` + own
+		body := `{"model":"storyteller","prompt":"Once upon a time","max_tokens":200,"seed":3,"n":2,"logprobs":1,"atoll":` + own
 		var whole openaiwire.Text
 		if res, failed := post(t, n, "/v1/completions", body+`}`, &whole); res.StatusCode != http.StatusOK {
 			t.Fatalf("%s: %+v", res.Status, failed)
@@ -184,14 +168,14 @@ func textOf(t *testing.T, next func() ([]byte, error, bool), done func(text stri
 	return text, id
 }
 
-const story = `{"model":"stories","prompt":"Once upon a time","max_tokens":40,"temperature":0,"stream":true,"atoll":{"disconnect":{"lost_after":"1s"}}}`
+const story = `{"model":"storyteller","prompt":"Once upon a time","max_tokens":40,"temperature":0,"stream":true,"atoll":{"disconnect":{"lost_after":"1s"}}}`
 
 // The node that has begun an answer dies. Another one computes the same again, and
 // the stream goes on as if nothing had been.
 func TestOpenAIStreamOutlivesItsNode(t *testing.T) {
 	t.Parallel()
 	n, c := startTest(t, spec("paris-1", "alice", "FR", 10_000, "delay=1h"), spec("rome-1", "bob", "IT", 40_000, ""))
-	pushStories(t, c)
+	pushCoral(t, c)
 	next, stop := iter.Pull2(stream(t, n, "/v1/completions", story))
 	defer stop()
 	begun, id := textOf(t, next, func(text string) bool { return text != "" })
@@ -219,7 +203,7 @@ func TestOpenAIStreamOutlivesItsNode(t *testing.T) {
 func TestOpenAIHangUp(t *testing.T) {
 	t.Parallel()
 	n, c := startTest(t, spec("paris-1", "alice", "FR", 10_000, "delay=1h"))
-	pushStories(t, c)
+	pushCoral(t, c)
 	next, stop := iter.Pull2(stream(t, n, "/v1/completions", story))
 	_, id := textOf(t, next, func(text string) bool { return text != "" })
 	stop()
@@ -241,7 +225,7 @@ func TestOpenAIHangUp(t *testing.T) {
 func TestOpenAIContradicted(t *testing.T) {
 	t.Parallel()
 	n, c := startTest(t, spec("paris-1", "alice", "FR", 10_000, "lie=1,delay=2s"))
-	pushStories(t, c)
+	pushCoral(t, c)
 	var last []byte
 	var cut error
 	for event, err := range stream(t, n, "/v1/completions", story) {
@@ -261,19 +245,19 @@ func TestOpenAIContradicted(t *testing.T) {
 func TestServices(t *testing.T) {
 	t.Parallel()
 	n, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""), spec("ohio-1", "erin", "US", 10_000, ""))
-	pushStories(t, c)
+	pushCoral(t, c)
 	terms := api.Terms{Residency: []string{"EU"}, Params: map[string]stdjson.RawMessage{"template": []byte(`"chatml"`), "profile": []byte(`"f32"`)}}
 	if _, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "none", Terms: terms}); err == nil {
 		t.Error("a model that there is not is served")
 	}
-	if _, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "stories", Terms: api.Terms{Residency: []string{"XX"}}}); err == nil {
+	if _, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "storyteller", Terms: api.Terms{Residency: []string{"XX"}}}); err == nil {
 		t.Error("terms are not checked")
 	}
-	if _, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "stories", Terms: api.Terms{Callback: &api.Callback{URL: "https://example.com/"}}}); err == nil || !strings.Contains(err.Error(), "callback") {
+	if _, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "storyteller", Terms: api.Terms{Callback: &api.Callback{URL: "https://example.com/"}}}); err == nil || !strings.Contains(err.Error(), "callback") {
 		t.Errorf("a service hears of other accounts' tasks: %v", err)
 	}
-	s, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "stories", Terms: terms})
-	if err != nil || s.Model != "stories@1" || s.Owner != "admin" {
+	s, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "storyteller", Terms: terms})
+	if err != nil || s.Model != "storyteller@1" || s.Owner != "admin" {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	const ask = `{"model":"bard","messages":[{"role":"user","content":"Hello"}],"max_tokens":5`
@@ -288,7 +272,7 @@ func TestServices(t *testing.T) {
 		}
 	}
 	models, err := client.Collect(c.Models(t.Context()))
-	if err != nil || len(models) != 2 || models[0].ID+models[1].ID != "stories@1bard" && models[0].ID+models[1].ID != "bardstories@1" {
+	if err != nil || len(models) != 2 || models[0].ID+models[1].ID != "storyteller@1bard" && models[0].ID+models[1].ID != "bardstoryteller@1" {
 		t.Errorf("%+v, %v", models, err)
 	}
 	if _, err := c.CreateAccount(t.Context(), "mallory", core.Credit, ""); err != nil {
@@ -303,8 +287,8 @@ func TestServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer mallory.Close()
-	for _, name := range []string{"bard", "stories"} {
-		if _, err := mallory.PutService(t.Context(), name, api.ServiceSpec{Model: "stories"}); err == nil {
+	for _, name := range []string{"bard", "storyteller"} {
+		if _, err := mallory.PutService(t.Context(), name, api.ServiceSpec{Model: "storyteller"}); err == nil {
 			t.Errorf("%s is taken over by a stranger", name)
 		}
 	}
@@ -324,18 +308,18 @@ func TestServices(t *testing.T) {
 func TestOpenAIManyClients(t *testing.T) {
 	t.Parallel()
 	n, c := startTest(t, spec("paris-1", "alice", "FR", 100, ""), spec("rome-1", "bob", "IT", 100, ""))
-	pushStories(t, c)
+	pushCoral(t, c)
 	const clients = 1000
 	var g errgroup.Group
 	texts := make([]string, clients)
 	for i := range clients {
-		body := fmt.Sprintf(`{"model":"stories","prompt":"Once upon a time","max_tokens":12,"seed":%d,"stream":true,"atoll":{"budget":{"max_cost":"0.01"}}}`, i%4)
+		body := fmt.Sprintf(`{"model":"storyteller","prompt":"Once upon a time","max_tokens":12,"seed":%d,"stream":true,"atoll":{"budget":{"max_cost":"0.01"}}}`, i%4)
 		g.Go(func() error {
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			ask := body
 			if i%10 == 9 {
-				ask = `{"model":"stories","prompt":"` + strings.Repeat("long ", 3000) + `","atoll":{"budget":{"max_cost":"0.01"}}}`
+				ask = `{"model":"storyteller","prompt":"` + strings.Repeat("long ", 3000) + `","atoll":{"budget":{"max_cost":"0.01"}}}`
 			}
 			req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.Hub.URL+"/v1/completions", strings.NewReader(ask))
 			if err != nil {
@@ -413,9 +397,9 @@ func TestOpenAIBounds(t *testing.T) {
 func TestOpenAIEmbeddings(t *testing.T) {
 	t.Parallel()
 	n, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 40_000, ""), spec("ohio-1", "erin", "US", 10_000, ""))
-	pushStories(t, c)
+	pushCoral(t, c)
 	var float, base64 openaiwire.Embeddings
-	const ask = `{"model":"stories","input":["The cat","The dog"],"atoll":{"verification":{"method":"quorum","replicas":3}}`
+	const ask = `{"model":"storyteller","input":["The cat","The dog"],"atoll":{"verification":{"method":"quorum","replicas":3}}`
 	if res, failed := post(t, n, "/v1/embeddings", ask+`}`, &float); res.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %+v", res.Status, failed)
 	}
@@ -424,7 +408,7 @@ func TestOpenAIEmbeddings(t *testing.T) {
 	}
 	for i := range float.Data {
 		a, b := float.Data[i].Embedding, base64.Data[i].Embedding
-		if len(a.Values) != 64 || a.Base64 || !b.Base64 || !slices.Equal(a.Values, b.Values) || float.Data[i].Index != i {
+		if len(a.Values) != 128 || a.Base64 || !b.Base64 || !slices.Equal(a.Values, b.Values) || float.Data[i].Index != i {
 			t.Errorf("%+v, %+v", a, b)
 		}
 	}
@@ -457,7 +441,7 @@ func stream(t *testing.T, n *Network, path, body string) iter.Seq2[[]byte, error
 func TestOpenAIErrors(t *testing.T) {
 	t.Parallel()
 	n, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""))
-	pushStories(t, c)
+	pushCoral(t, c)
 	long, err := json.Marshal(strings.Repeat("one day ", 600))
 	if err != nil {
 		t.Fatal(err)
@@ -468,11 +452,11 @@ func TestOpenAIErrors(t *testing.T) {
 		param, code string
 	}{
 		{"/v1/completions", `{"model":"none","prompt":"x"}`, 404, "model", "model_not_found"},
-		{"/v1/completions", `{"model":"stories","prompt":` + string(long) + `}`, 400, "", "context_length_exceeded"},
-		{"/v1/completions", `{"model":"stories","prompt":"x","echo":true}`, 400, "echo", "invalid"},
-		{"/v1/chat/completions", `{"model":"stories","messages":[{"role":"user","content":"x"}],"tools":[{}]}`, 400, "tools", "invalid"},
-		{"/v1/chat/completions", `{"model":"stories","messages":[{"role":"king","content":"x"}],"atoll":{"params":{"template":"chatml"}}}`, 400, "", "invalid"},
-		{"/v1/chat/completions", `{"model":"stories","messages":[{"role":"user","content":"x"}],"atoll":{"residency":["XX"]}}`, 400, "atoll.residency", "invalid"},
+		{"/v1/completions", `{"model":"storyteller","prompt":` + string(long) + `}`, 400, "", "context_length_exceeded"},
+		{"/v1/completions", `{"model":"storyteller","prompt":"x","echo":true}`, 400, "echo", "invalid"},
+		{"/v1/chat/completions", `{"model":"storyteller","messages":[{"role":"user","content":"x"}],"tools":[{}]}`, 400, "tools", "invalid"},
+		{"/v1/chat/completions", `{"model":"storyteller","messages":[{"role":"king","content":"x"}],"atoll":{"params":{"template":"chatml"}}}`, 400, "", "invalid"},
+		{"/v1/chat/completions", `{"model":"storyteller","messages":[{"role":"user","content":"x"}],"atoll":{"residency":["XX"]}}`, 400, "atoll.residency", "invalid"},
 		{"/v1/chat/completions", `{"model":`, 400, "model", "invalid"},
 	}
 	for _, tt := range tests {

@@ -17,16 +17,16 @@ import (
 func TestAnotherHubAsOwnServer(t *testing.T) {
 	t.Parallel()
 	far, farClient := startTest(t, spec("rome-1", "bob", "IT", 10_000, ""))
-	stories := storiesModel(t, farClient)
+	teller := tellerModel(t, farClient)
 
 	node := spec("paris-1", "alice", "FR", 30_000, "")
 	node.Engines = []string{"text"}
-	node.OpenAI = &openai.Config{URL: far.Hub.URL, Key: far.Hub.AdminKey, Models: map[string]string{"stories260k": stories.ID}, Check: 20 * time.Millisecond}
+	node.OpenAI = &openai.Config{URL: far.Hub.URL, Key: far.Hub.AdminKey, Models: map[string]string{"teller": teller.ID}, Check: 20 * time.Millisecond}
 	_, c := startTest(t, node, spec("bonn-1", "carol", "DE", 20_000, ""))
 
-	reference := storiesModel(t, c)
-	model := registerUpstream(t, c, "far", "stories260k", reference.Digest)
-	if model.Upstream != "stories260k" || model.Reference != reference.Digest || model.Reproducible {
+	reference := tellerModel(t, c)
+	model := registerUpstream(t, c, "far", "teller", reference.Digest)
+	if model.Upstream != "teller" || model.Reference != reference.Digest || model.Reproducible {
 		t.Errorf("%+v", model)
 	}
 	ask := func(model string, method *api.Verification) (api.SubmitReply, error) {
@@ -66,7 +66,7 @@ func TestAnotherHubAsOwnServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := eventually(t, func() string { task, _ := c.Task(t.Context(), lost.ID); return task.Reason }, "does not")
-	if !strings.Contains(told, "does not have the model other:70b, only stories260k") && !strings.Contains(told, "does not run engine openai") {
+	if !strings.Contains(told, "does not have the model other:70b, only teller") && !strings.Contains(told, "does not run engine openai") {
 		t.Errorf("why nobody does it: %s", told)
 	}
 	if _, err := c.RegisterModel(t.Context(), client.NewModel{Name: "bad", Engine: "openai", Digest: mustPut(t, c, mustEncode(t, "x", core.Digest{1}))}); err == nil || !strings.Contains(err.Error(), "no registered model") {
@@ -78,7 +78,7 @@ func TestAnotherHubAsOwnServer(t *testing.T) {
 func TestOwnServerGoesAway(t *testing.T) {
 	t.Parallel()
 	far, farClient := startTest(t, spec("rome-1", "bob", "IT", 10_000, ""))
-	storiesModel(t, farClient)
+	tellerModel(t, farClient)
 	node := spec("paris-1", "alice", "FR", 30_000, "")
 	node.Engines = []string{"text"}
 	node.OpenAI = &openai.Config{URL: far.Hub.URL, Key: far.Hub.AdminKey, Check: 20 * time.Millisecond}
@@ -90,7 +90,7 @@ func TestOwnServerGoesAway(t *testing.T) {
 		}
 		return strings.Join(nodes[0].Upstreams, ",") + "; " + nodes[0].Trouble
 	}
-	eventually(t, offered, "stories@1; ")
+	eventually(t, offered, "storyteller@1; ")
 	if err := far.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -114,10 +114,10 @@ func eventually(t *testing.T, get func() string, want string) (got string) {
 	}
 }
 
-func storiesModel(t *testing.T, c *client.Client) api.Model {
+func tellerModel(t *testing.T, c *client.Client) api.Model {
 	t.Helper()
-	pushStories(t, c)
-	m, err := c.Model(t.Context(), "stories")
+	pushCoral(t, c)
+	m, err := c.Model(t.Context(), "storyteller")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package llm
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/quant"
 	"atoll/internal/llm/weights"
 )
@@ -23,7 +23,7 @@ import (
 // questions are lines of all kinds, cold and warm.
 func questions(rng *rand.Rand, n, tokens int) []byte {
 	var b bytes.Buffer
-	prompts := []string{"Once upon a time", "The cat", "", "Lily and Tom went to"}
+	prompts := []string{"Once upon a time", "The cat", "I", "She was not in the"}
 	for i := range n {
 		fmt.Fprintf(&b, `{"id":%d,"prompt":%q,"max_tokens":%d,"temperature":%v,"seed":%d`, i, prompts[rng.IntN(len(prompts))], tokens, []float64{0, 0.7, 1}[rng.IntN(3)], rng.IntN(1000))
 		switch rng.IntN(4) {
@@ -90,26 +90,17 @@ func TestHonestAnswersAreConfirmed(t *testing.T) {
 // altered is the model with its weights put through f, as another file.
 func altered(t testing.TB, f func(float32) float32) []byte {
 	t.Helper()
-	const dir, header = "../../llm/testdata/stories260k/", 28
-	raw, err := os.ReadFile(dir + "stories260K.bin")
+	file := llmtest.Changed(t, func(_ weights.ID, x []float32) {
+		for i, v := range x {
+			x[i] = f(v)
+		}
+	})
+	m, err := weights.FromGGUF("altered", bytes.NewReader(file), int64(len(file)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := header; i < len(raw); i += 4 {
-		v := math.Float32frombits(binary.LittleEndian.Uint32(raw[i:]))
-		binary.LittleEndian.PutUint32(raw[i:], math.Float32bits(f(v)))
-	}
-	path := filepath.Join(t.TempDir(), "altered.bin")
-	if err := os.WriteFile(path, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	m, err := weights.Open(path, weights.Options{Tokenizer: dir + "tok512.bin"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close()
 	var b bytes.Buffer
-	if err := m.Export(context.Background(), &b, quant.Q8_0); err != nil {
+	if err := m.Export(t.Context(), &b, quant.Q8_0); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -159,7 +150,7 @@ func TestCheatsAreCaught(t *testing.T) {
 		{"another seed", answerAll(t, honest, ask(1, 8, tokens), nil), lots},
 		{"another sampler", answerAll(t, honest, ask(0.3, 7, tokens), nil), lots},
 		{"a truncated answer", answerAll(t, honest, ask(1, 7, tokens/2), nil), lots},
-		{"a changed token", change(t, truth, func(s *claimLine) { s.Tokens[70] = (s.Tokens[70] + 1) % 512 }), 1},
+		{"a changed token", change(t, truth, func(s *claimLine) { s.Tokens[70] = (s.Tokens[70] + 1) % 2048 }), 1},
 		{"a changed token, and the text to go with it", answerAll(t, honest, forced(t, data, truth), nil), 1},
 		{"a token too many", change(t, truth, func(s *claimLine) { s.Tokens = append(s.Tokens, 5); s.Usage.Completion++ }), lots},
 		{"a token that there is not", change(t, truth, func(s *claimLine) { s.Tokens[3] = 5000 }), lots},
@@ -273,7 +264,7 @@ func TestPiecesCoverAll(t *testing.T) {
 func TestKnownIsRefused(t *testing.T) {
 	t.Parallel()
 	in := open(t, "acme")
-	for _, known := range []string{`{}`, `{"draw":0}`, `{"draw":-1}`, `{"draw":9}`, `{"draw":1,"before":[1,2,3,4,5,6,7,8]}`, `{"draw":1,"before":[512]}`, `{"draw":1,"after":[-1]}`, `{"draw":1,"tokens":[1]}`, `[]`, `{"draw":1},"logprobs":1`, `{"draw":1},"regex":"a+"`} {
+	for _, known := range []string{`{}`, `{"draw":0}`, `{"draw":-1}`, `{"draw":9}`, `{"draw":1,"before":[1,2,3,4,5,6,7,8]}`, `{"draw":1,"before":[2048]}`, `{"draw":1,"after":[-1]}`, `{"draw":1,"tokens":[1]}`, `[]`, `{"draw":1},"logprobs":1`, `{"draw":1},"regex":"a+"`} {
 		line := `{"prompt":"x","max_tokens":8,"known":` + known + `}`
 		if _, _, err := in.Run(t.Context(), engine.Input{Data: []byte(line)}); err == nil || !strings.Contains(err.Error(), "input refused") {
 			t.Errorf("%s: %v", line, err)
@@ -312,12 +303,12 @@ func randomModel(b *testing.B) []byte {
 // the work that is checked. The whole costs all of it.
 func BenchmarkPiece(b *testing.B) {
 	shapes := map[string]func() []byte{
-		"stories260k": func() []byte { return model(b) },
-		"random15m":   func() []byte { return randomModel(b) },
+		"coral":     func() []byte { return model(b) },
+		"random15m": func() []byte { return randomModel(b) },
 	}
-	for _, name := range []string{"stories260k", "random15m"} {
+	for _, name := range []string{"coral", "random15m"} {
 		in := loadFile(b, shapes[name]())
-		for _, tokens := range []int{128, 400} {
+		for _, tokens := range []int{64, 200} {
 			data := fmt.Appendf(nil, `{"prompt":"Once upon a time there was","max_tokens":%d,"temperature":1,"seed":3}`, tokens)
 			claimed := answerAll(b, in, data, nil)
 			for _, size := range []int{16, 32, 64} {

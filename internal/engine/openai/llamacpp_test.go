@@ -12,8 +12,8 @@ import (
 	"atoll/internal/engine"
 	"atoll/internal/engine/openai"
 	"atoll/internal/llm"
+	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/tokenizer"
-	"atoll/internal/llm/weights"
 	"atoll/internal/repro"
 	"atoll/internal/verify/logprobs"
 )
@@ -26,15 +26,15 @@ func TestLlamaServer(t *testing.T) {
 	if url == "" {
 		t.Skip("ATOLL_TEST_LLAMACPP names no llama.cpp server: run .ci/llamacpp")
 	}
-	e, err := openai.New(openai.Config{URL: url, Models: map[string]string{"parrot": "stories"}})
+	e, err := openai.New(openai.Config{URL: url, Models: map[string]string{"parrot": "coral"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	if names, err := e.List(t.Context()); err != nil || len(names) != 1 || names[0] != "stories" {
+	if names, err := e.List(t.Context()); err != nil || len(names) != 1 || names[0] != "coral" {
 		t.Fatalf("it has %v, %v", names, err)
 	}
-	reference := storiesModel(t)
+	reference := ownModel(t)
 	for _, temperature := range []float64{0, 1} {
 		var input strings.Builder
 		prompts := []string{"Once upon a time", "The little dog", "Lily went to the", "One day, a boy", "In the big forest", "Tom and his mom"}
@@ -78,15 +78,9 @@ func inputs(err error) bool {
 	return err != nil && !fault(err) && core.KindOf(err) != core.NotFound && !strings.Contains(err.Error(), engine.ErrModel.Error())
 }
 
-func storiesModel(t *testing.T) *llm.Model {
+func ownModel(t *testing.T) *llm.Model {
 	t.Helper()
-	const dir = "../../llm/testdata/stories260k/"
-	f, err := weights.Open(dir+"stories260K.bin", weights.Options{Tokenizer: dir + "tok512.bin"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	m, err := llm.Load(t.Context(), f, llm.Options{Profile: llm.Q8})
+	m, err := llm.Load(t.Context(), llmtest.Coral(t), llm.Options{Profile: llm.Q8})
 	if err != nil {
 		t.Fatal(err)
 	}

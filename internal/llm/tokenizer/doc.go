@@ -27,13 +27,13 @@
 // The pre-tokenizers, with Unicode's classes L (letter), N (number) and white
 // space; written by hand because Go's regexp has no lookahead:
 //
-//	gpt2       's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+//	gpt-2      's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 //	llama-bpe  (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
 //	           ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 //	           a cut that is itself a token is taken whole, whatever the merges
 //	qwen2      as llama-bpe, but \p{N} alone; the text is first brought to NFC;
 //	           a cut is never taken whole
-//	smollm     each number character by itself, what is between by gpt2
+//	smollm     each number character by itself, what is between by gpt-2
 //
 // # Special tokens
 //

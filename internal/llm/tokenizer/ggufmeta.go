@@ -31,7 +31,7 @@ const (
 
 // preNames are the pre-tokenizers that GGUF files name, by our names.
 var preNames = map[string]string{
-	"gpt2": "gpt2", "gpt-2": "gpt2", "phi-2": "gpt2",
+	"gpt2": "gpt-2", "gpt-2": "gpt-2", "phi-2": "gpt-2",
 	"llama3": "llama-bpe", "llama-v3": "llama-bpe", "llama-bpe": "llama-bpe",
 	"qwen2": "qwen2", "deepseek-r1-qwen": "qwen2",
 	"smollm": "smollm",
@@ -55,7 +55,7 @@ func FromGGUF(m gguf.Meta) (*Vocab, error) {
 			return nil, err
 		}
 		if v.Pre = preNames[pre]; v.Pre == "" {
-			return nil, fmt.Errorf("%w: %s is %.40q, which is not understood (gpt2, llama-bpe, qwen2, smollm are); convert the model anew from its original files", ErrVocab, keyPre, pre)
+			return nil, fmt.Errorf("%w: %s is %.40q, which is not understood (gpt-2, llama-bpe, qwen2, smollm are); convert the model anew from its original files", ErrVocab, keyPre, pre)
 		}
 	}
 	if err := v.readTokens(m); err != nil {

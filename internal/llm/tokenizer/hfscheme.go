@@ -20,7 +20,7 @@ func (v *Vocab) hfScheme(h *hfTokenizer) error {
 	steps := flatten(h.PreTokenizer, func(s *hfStep) []hfStep { return s.Pretokenizers })
 	v.Pre = bytePre(steps)
 	if v.Pre == "" {
-		return fmt.Errorf("%w: tokenizer.json: the pre_tokenizer is not one of gpt2, llama-bpe, qwen2, smollm", ErrVocab)
+		return fmt.Errorf("%w: tokenizer.json: the pre_tokenizer is not one of gpt-2, llama-bpe, qwen2, smollm", ErrVocab)
 	}
 	var normal strings.Builder
 	for _, s := range flatten(h.Normalizer, func(s *hfStep) []hfStep { return s.Normalizers }) {
@@ -62,7 +62,7 @@ func bytePre(steps []hfStep) string {
 	regex := last.UseRegex == nil || *last.UseRegex // the default is true
 	switch first := steps[0]; {
 	case len(steps) == 1 && regex:
-		return "gpt2"
+		return "gpt-2"
 	case len(steps) == 1:
 		return ""
 	case first.Type == "Digits" && first.Individual && regex:

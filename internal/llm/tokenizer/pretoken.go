@@ -11,7 +11,7 @@ type cutter func(s string) int
 
 // cutters are the pre-tokenizers; see the package comment.
 var cutters = map[string]cutter{
-	"gpt2":      cutGPT2,
+	"gpt-2":     cutGPT2,
 	"llama-bpe": func(s string) int { return cutModern(s, 3) },
 	"qwen2":     func(s string) int { return cutModern(s, 1) },
 	"smollm":    cutDigits,

@@ -237,7 +237,7 @@ func TestLongCutsAreCheap(t *testing.T) {
 
 // bpe is a byte-level vocabulary of the 256 bytes and the tokens given.
 func bpe(more ...string) *tokenizer.Vocab {
-	v := &tokenizer.Vocab{Model: tokenizer.BPE, Pre: "gpt2", BOS: tokenizer.None, EOS: tokenizer.None, Unknown: tokenizer.None, Pad: tokenizer.None}
+	v := &tokenizer.Vocab{Model: tokenizer.BPE, Pre: "gpt-2", BOS: tokenizer.None, EOS: tokenizer.None, Unknown: tokenizer.None, Pad: tokenizer.None}
 	next := rune(256)
 	for b := range 256 {
 		r := rune(b)

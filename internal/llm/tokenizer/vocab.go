@@ -90,7 +90,7 @@ func (v *Vocab) check() (map[string]int32, error) {
 			ErrVocab, len(v.Tokens), len(v.Merges), maxTokens, maxMerges)
 	}
 	if _, ok := cutters[v.Pre]; v.Model == BPE && !ok || v.Model == SPM && v.Pre != "" {
-		return nil, fmt.Errorf("%w: pre-tokenizer %.40q of a %s vocabulary (gpt2, llama-bpe, qwen2 and smollm are understood)", ErrVocab, v.Pre, v.Model)
+		return nil, fmt.Errorf("%w: pre-tokenizer %.40q of a %s vocabulary (gpt-2, llama-bpe, qwen2 and smollm are understood)", ErrVocab, v.Pre, v.Model)
 	}
 	if v.Model == BPE && v.Prefix != NoPrefix {
 		return nil, fmt.Errorf("%w: a byte-level vocabulary that puts a space before texts is not understood", ErrVocab)

@@ -11,13 +11,12 @@ import (
 	"testing"
 
 	"atoll/internal/llm"
+	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/tokenizer"
 	"atoll/internal/llm/weights"
 	"atoll/internal/repro"
 	"atoll/internal/verify/logprobs"
 )
-
-const stories = "../../llm/testdata/stories260k/"
 
 // checkpoint is a llama2.c checkpoint taken apart: tensors in the order of the file,
 // each for all layers.
@@ -37,7 +36,7 @@ func (c *checkpoint) sizes() (n []int, ofLayers, vectors []bool) {
 
 func readCheckpoint(t testing.TB) *checkpoint {
 	t.Helper()
-	b, err := os.ReadFile(stories + "stories260K.bin")
+	b, err := os.ReadFile(filepath.Join(llmtest.Stories(t), "stories260K.bin"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +116,7 @@ func model(t testing.TB, p llm.Profile, change func(*checkpoint)) *llm.Model {
 	if change != nil {
 		change(c)
 	}
-	f, err := weights.Open(c.write(t), weights.Options{Tokenizer: stories + "tok512.bin"})
+	f, err := weights.Open(c.write(t), weights.Options{Tokenizer: filepath.Join(llmtest.Stories(t), "tok512.bin")})
 	if err != nil {
 		t.Fatal(err)
 	}
