@@ -33,6 +33,7 @@ func TestTelling(t *testing.T) {
 			b([]byte("x"))
 		}
 		time.Sleep(10 * tellEvery)
+		synctest.Wait()
 		got := map[string]string{}
 		for _, m := range sent {
 			for _, p := range m.Pieces {
