@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"math"
@@ -251,6 +252,27 @@ func TestReexecuteAPiece(t *testing.T) {
 				t.Errorf("%+v", d)
 			}
 		})
+	}
+}
+
+// A claim too large for memory is not taken apart: all is run again.
+func TestLargeClaimIsRunAgainWhole(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int]bool{maxClaim: true, maxClaim + 1: false} {
+		w := three(t)
+		w.mustSubmit(func(s *api.TaskSpec) {
+			reexecute(1)(s)
+			s.Verification.Span = 32
+		})
+		n, l := w.out()
+		claim := make([]byte, size)
+		if err := w.hub.PutResult(t.Context(), n.id, l.ID, bytes.NewReader(claim)); err != nil {
+			t.Fatal(err)
+		}
+		w.reportUploaded(n, l, core.DigestOf(claim))
+		if _, check := w.out(); check.InputSize == 0 || (check.Input != l.Input) != want {
+			t.Errorf("%d bytes: the check runs a piece: %v, want %v", size, check.Input != l.Input, want)
+		}
 	}
 }
 

@@ -13,9 +13,11 @@ import (
 // Pieces are inputs of checks that repeat only a piece of the work: see
 // engine.Piece. They are stored with the results of their part, by content.
 
-// maxPiece bounds a piece, in bytes: it is kept in SQL. Of a larger one all is run
-// again.
-const maxPiece = 1 << 20
+// Of what is larger, all is run again.
+const (
+	maxPiece = 1 << 20  // bytes of a piece: it is kept in SQL
+	maxClaim = 16 << 20 // bytes of the input and of the claim, which are in memory for it
+)
 
 // derivePieces makes the inputs of the checks that a report's results are drawn
 // for, outside the writer: claims may be long. Where none can be made, as of a
@@ -51,9 +53,13 @@ func (c *Control) derivePieces(x *checked) {
 
 // piece derives what the check of a lease is to run.
 func (c *Control) piece(t *task, p *part, l *lifecycle.Lease, result core.Digest, x *checked) ([]byte, error) {
+	size, uploaded := x.uploaded[l.ID]
+	if p.Size > maxClaim || size > maxClaim {
+		return nil, core.Errorf(core.TooLarge, "an input of %d bytes and a claim of %d, at most %d of either", p.Size, size, maxClaim)
+	}
 	input, err := c.openInput(t, p)
 	claimed := x.results[l.ID].Data
-	if _, uploaded := x.uploaded[l.ID]; uploaded && err == nil {
+	if uploaded && err == nil {
 		claimed, err = c.readBlob(result, 0, -1)
 	}
 	if err != nil {

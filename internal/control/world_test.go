@@ -129,7 +129,7 @@ func pieceOf(in engine.Input, claimed []byte, size int, lot [32]byte) ([]byte, e
 	if string(claimed) == "garbage" {
 		return nil, errors.New("no output of this engine")
 	}
-	return fmt.Appendf(nil, "%d steps of %s for %s by %x", size, claimed, in.Data, lot[:4]), nil
+	return fmt.Appendf(nil, "%d steps of %s for %s by %x", size, claimed[:min(len(claimed), 100)], in.Data, lot[:4]), nil
 }
 
 func (w *world) reopen() {
