@@ -80,11 +80,19 @@ type Service struct {
 	ServiceSpec
 }
 
-// Validate checks the terms as those of a task. A service has no callback: it
-// would tell its owner of other accounts' tasks.
+// Validate checks the terms as those of a task. Others ask a service and pay, so
+// it has no callback, which would tell its owner of their tasks, no nonce, which is
+// the requester's own word, and may lower what a request costs at most, not raise
+// it.
 func (s *ServiceSpec) Validate() error {
-	if s.Callback != nil {
-		return invalid("callback", "a service has none: each request may bring its own, in \"atoll\"")
+	const own = "each request may bring its own, in \"atoll\""
+	switch {
+	case s.Callback != nil:
+		return invalid("callback", "a service has none").WithHint(own)
+	case s.Verification != nil && s.Verification.Nonce != "":
+		return invalid("verification.nonce", "a service has none").WithHint(own)
+	case s.Budget != nil && s.Budget.MaxCost > defaultMaxCost:
+		return invalid("budget.max_cost", "a service may lower what a request costs at most, not raise it over %s: who asks pays", defaultMaxCost).WithHint(own)
 	}
 	return s.Spec(s.Model, DataPointer{URI: "data:,"}).Validate()
 }

@@ -8,15 +8,21 @@ import (
 	"atoll/internal/core"
 )
 
-// A service that had a callback would tell its owner of other accounts' tasks.
-func TestServiceHasNoCallback(t *testing.T) {
+// A service that had these would tell its owner of other accounts' tasks, foresee
+// their lots, or spend their credit.
+func TestServiceSpeaksForNobody(t *testing.T) {
 	t.Parallel()
-	s := api.ServiceSpec{Model: "triage@1"}
-	if err := s.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	s.Callback = &api.Callback{URL: "https://example.com/"}
-	if e, ok := errors.AsType[*core.Error](s.Validate()); !ok || e.Field != "callback" {
-		t.Errorf("%v", s.Validate())
+	for field, set := range map[string]func(*api.ServiceSpec){
+		"":                   func(s *api.ServiceSpec) { s.Budget = &api.Budget{MaxCost: core.Credit} },
+		"callback":           func(s *api.ServiceSpec) { s.Callback = &api.Callback{URL: "https://example.com/"} },
+		"verification.nonce": func(s *api.ServiceSpec) { s.Verification = &api.Verification{Method: "reexecute", Nonce: "mine"} },
+		"budget.max_cost":    func(s *api.ServiceSpec) { s.Budget = &api.Budget{MaxCost: core.Credit + 1} },
+	} {
+		s := api.ServiceSpec{Model: "triage@1"}
+		set(&s)
+		err := s.Validate()
+		if e, ok := errors.AsType[*core.Error](err); field == "" && err != nil || field != "" && (!ok || e.Field != field) {
+			t.Errorf("%s: %v", field, err)
+		}
 	}
 }
