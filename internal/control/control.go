@@ -116,25 +116,26 @@ type Control struct {
 
 	// mu guards all below: jobs hold it while they run, readers of soft state
 	// (offers, nodes, waiters) hold it briefly.
-	mu        sync.Mutex
-	tasks     map[core.TaskID]*task  // not ended, or not settled
-	parts     map[core.AccountID]int // of these tasks
-	leases    map[core.LeaseID]*leaseRef
-	nodes     map[core.NodeID]*node
-	offers    []*market.Offer // of all nodes, by ID
-	accounts  map[core.AccountID]*ledger.Account
-	models    map[string]*modelRow // by name@version
-	latest    map[string]int
-	services  map[string]*api.Service
-	waiting   waitlist
-	payouts   []payout // granted, waiting for a checkpoint; by log index
-	published store.Checkpoint
-	boot      time.Time
-	excusedMs int64 // when the hub last woke from standing still
-	sweptMs   int64 // when time was last looked at
-	lookedMs  int64 // when waiting parts were last held against the market
-	stats     stats
-	previewed int // bytes of all previews
+	mu          sync.Mutex
+	tasks       map[core.TaskID]*task  // not ended, or not settled
+	parts       map[core.AccountID]int // of these tasks
+	leases      map[core.LeaseID]*leaseRef
+	nodes       map[core.NodeID]*node
+	offers      []*market.Offer // of all nodes, by ID
+	accounts    map[core.AccountID]*ledger.Account
+	models      map[string]*modelRow // by name@version
+	latest      map[string]int
+	services    map[string]*api.Service
+	waiting     waitlist
+	payouts     []payout // granted, waiting for a checkpoint; by log index
+	published   store.Checkpoint
+	boot        time.Time
+	excusedMs   int64 // when the hub last woke from standing still
+	sweptMs     int64 // when time was last looked at
+	lookedMs    int64 // when waiting parts were last held against the market
+	stats       stats
+	previews    int                    // bytes of all previews
+	ownPreviews map[core.AccountID]int // and of each account
 }
 
 type stats struct {
@@ -210,7 +211,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 	}
 	c := &Control{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
-		tasks: map[core.TaskID]*task{}, parts: map[core.AccountID]int{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
+		tasks: map[core.TaskID]*task{}, parts: map[core.AccountID]int{}, ownPreviews: map[core.AccountID]int{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
 		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{}, services: map[string]*api.Service{},
 		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), readers: newReaders(), quota: newQuota(cmp.Or(cfg.Quota, DefaultQuota)),
 	}

@@ -13,6 +13,7 @@ import (
 const (
 	maxPreview  = 1 << 20 // bytes of one
 	maxPreviews = 256 << 20
+	maxOwn      = 16 << 20 // of one account: it leaves room for others
 )
 
 // preview is the beginning of a task's result, as the nodes tell it that compute
@@ -36,32 +37,40 @@ func (c *Control) progress(id core.NodeID, m *bus.Progress) {
 		if r == nil || r.node.doc.ID != id || r.task.preview == nil {
 			continue
 		}
-		n := len(r.task.preview.data)
-		r.task.preview.add(p.Offset, p.Data, maxPreviews-c.previewed)
-		c.previewed += len(r.task.preview.data) - n
+		own := c.ownPreviews[r.task.Account]
+		c.countPreview(r.task.Account, r.task.preview.add(p.Offset, p.Data, min(maxPreviews-c.previews, maxOwn-own)))
 	}
 }
 
-// add appends what of a piece is new. A piece that leaves a gap, or says otherwise
-// than was said before, adds nothing.
-func (p *preview) add(offset int, data []byte, room int) {
+// countPreview counts bytes that came, or went.
+func (c *Control) countPreview(a core.AccountID, n int) {
+	c.previews += n
+	if c.ownPreviews[a] += n; c.ownPreviews[a] == 0 {
+		delete(c.ownPreviews, a)
+	}
+}
+
+// add appends what of a piece is new and returns how much that is. A piece that
+// leaves a gap, or says otherwise than was said before, adds nothing.
+func (p *preview) add(offset int, data []byte, room int) int {
 	had := len(p.data) - offset
 	if offset < 0 || had < 0 || had >= len(data) || !bytes.Equal(p.data[offset:], data[:had]) {
-		return
+		return 0
 	}
 	more := data[had:]
 	if len(more) > min(room, maxPreview-len(p.data)) {
-		return
+		return 0
 	}
 	p.data = append(p.data, more...)
 	close(p.changed)
 	p.changed = make(chan struct{})
+	return len(more)
 }
 
 // endPreview lets go of a preview whose task has ended.
 func (c *Control) endPreview(t *task) {
 	if t.preview != nil {
-		c.previewed -= len(t.preview.data)
+		c.countPreview(t.Account, -len(t.preview.data))
 		close(t.preview.changed)
 		t.preview = nil
 	}
