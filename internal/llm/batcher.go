@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sync"
 
 	"atoll/internal/core"
 	"atoll/internal/llm/grammar"
@@ -149,12 +148,13 @@ func (b *Batcher) submit(ctx context.Context, r Request) (*answer, error) {
 // Run works until ctx ends; what is not answered then fails with its error.
 func (b *Batcher) Run(ctx context.Context) error {
 	defer close(b.ended)
-	stop := sync.OnceFunc(func() {
+	defer func() {
 		for _, a := range b.active {
-			b.end(a, context.Cause(ctx))
+			if a.seq != nil { // those that ended with the last step are still among them
+				b.end(a, context.Cause(ctx))
+			}
 		}
-	})
-	defer stop()
+	}()
 	for ctx.Err() == nil {
 		if !b.admit(ctx) {
 			return nil

@@ -146,6 +146,33 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+// A batcher may be stopped right after an answer's last token.
+func TestStopAfterTheLastToken(t *testing.T) {
+	t.Parallel()
+	b, err := NewBatcher(ownModel(t, Options{}), newPool(t, 1), BatcherConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var answers []*answer
+	for _, n := range []int{1, 2} {
+		a, err := b.submit(ctx, Request{Prompt: []int32{300}, MaxTokens: n, Logprobs: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, a)
+	}
+	b.admit(ctx)
+	b.step() // one has all its tokens now
+	stop()
+	if err := b.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if answers[0].err != nil || !errors.Is(answers[1].err, context.Canceled) {
+		t.Errorf("%v and %v, want the first whole and the second ended", answers[0].err, answers[1].err)
+	}
+}
+
 // Who hangs up, and who reads slowly, does not disturb the others.
 func TestHangingUp(t *testing.T) {
 	t.Parallel()
