@@ -190,6 +190,9 @@ func (c *Control) hold(t *task) {
 }
 
 func (c *Control) letGo(t *task) {
+	if c.tasks[t.ID] != t {
+		return // counted once
+	}
 	delete(c.tasks, t.ID)
 	if c.parts[t.Account] -= t.Parts; c.parts[t.Account] == 0 {
 		delete(c.parts, t.Account)
