@@ -30,6 +30,12 @@
 //	              answer is those before, three that are drawn, those after, and
 //	              what follows until it ends. Only of engines that tell tokens
 //
+// One param is for the task as a whole:
+//
+//	on_error      fail, the default: a line that is refused fails its part; or
+//	              answer: the refusal is that line's answer, and the others have
+//	              theirs. A line that is no JSON or has no id fails its part
+//
 // # Output
 //
 // One line for each line of input that is not blank, in its order:
@@ -41,4 +47,8 @@
 // base64, and so do the best ones in its place; a control token's bytes are none:
 //
 //	"logprobs":[{"logprob":-0.25,"bytes":"LA==","top":[[44,-0.25,"LA=="],[68,-2.5,"IEE="]]}, …]
+//
+// A line that was refused, where that is an answer:
+//
+//	{"id":2,"error":"limit exceeded: the prompt has 700 tokens, the model's context is 512"}
 package completion

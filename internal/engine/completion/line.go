@@ -1,10 +1,7 @@
 package completion
 
 import (
-	"bytes"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -46,6 +43,7 @@ type Settings struct {
 // Line is one line of input. Either Prompt or Messages is set.
 type Line struct {
 	Number   int            `json:"-"` // in the input, from 1
+	Refused  error          `json:"-"` // why it cannot be answered, if that is an answer
 	ID       jsontext.Value `json:"id"`
 	Prompt   *string        `json:"prompt"`
 	Messages jsontext.Value `json:"messages"`
@@ -89,14 +87,17 @@ func (s *Stops) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 var strict = json.RejectUnknownMembers(true)
 
 // Parse reads all lines, before any is answered, and fills what they do not say
-// from defaults.
-func Parse(data []byte, defaults *Settings) (lines []Line, err error) {
+// from the params.
+func Parse(data []byte, params *Params) (lines []Line, err error) {
 	if len(data) > MaxInput {
 		return nil, fmt.Errorf("%w: %d bytes of input, at most %d", engine.ErrTooLarge, len(data), MaxInput)
 	}
 	for n, b := range jsonl.Lines(data) {
-		l, err := parseLine(b, defaults)
-		if err != nil {
+		l, err := parseLine(b, &params.Settings)
+		switch {
+		case params.Answers(err) && l.ID != nil:
+			l.Refused = err
+		case err != nil:
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 		l.Number = n
@@ -110,16 +111,18 @@ func Parse(data []byte, defaults *Settings) (lines []Line, err error) {
 	return lines, nil
 }
 
+// parseLine also returns the line if that is refused, as long as it can be told
+// which one it is.
 func parseLine(b []byte, defaults *Settings) (Line, error) {
 	var l Line
 	if err := jsonl.Decode(b, maxLine, &l, strict); err != nil {
-		return l, err
+		return Line{}, err
+	}
+	if err := jsonl.CheckID(l.ID); err != nil {
+		return Line{}, err
 	}
 	if (l.Prompt == nil) == (l.Messages == nil) {
 		return l, fmt.Errorf(`%w: want either "prompt" or "messages"`, engine.ErrInput)
-	}
-	if err := jsonl.CheckID(l.ID); err != nil {
-		return l, err
 	}
 	l.fill(defaults)
 	if l.Known != nil {
@@ -128,35 +131,6 @@ func parseLine(b []byte, defaults *Settings) (Line, error) {
 		}
 	}
 	return l, l.Check()
-}
-
-// ParseParams reads a task's params, but for those of the engine's own that are
-// named.
-func ParseParams(params map[string]string, own ...string) (s Settings, err error) {
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if slices.Contains(own, name) {
-			continue
-		}
-		if b.Len() > 1 {
-			b.WriteByte(',')
-		}
-		value := []byte(params[name])
-		if !jsontext.Value(value).IsValid() { // a bare string, such as a stop
-			value, _ = jsontext.AppendQuote(nil, params[name])
-		}
-		quoted, _ := jsontext.AppendQuote(nil, name)
-		fmt.Fprintf(&b, "%s:%s", quoted, value)
-	}
-	b.WriteByte('}')
-	if err := json.Unmarshal(b.Bytes(), &s, strict); err != nil {
-		return s, fmt.Errorf("params: %w", jsonl.Refusal(err))
-	}
-	if err := s.Check(); err != nil {
-		return s, fmt.Errorf("params: %w", err)
-	}
-	return s, nil
 }
 
 // fill takes over what is not said.

@@ -75,7 +75,7 @@ func (p *Progress) End(i int, whole []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lines[i].ended = true
-	p.say(i, whole[p.lines[i].said:])
+	p.say(i, whole[min(p.lines[i].said, len(whole)):]) // a refusal may be shorter than what was said before it
 }
 
 // say is called with mu held.

@@ -21,6 +21,7 @@ import (
 
 // answer is what came of one line.
 type answer struct {
+	refused  error // instead of all else
 	text     []byte
 	finish   string
 	prompt   int // tokens
@@ -52,6 +53,9 @@ func (s *served) prompt(l *completion.Line, template string) ([]int32, error) {
 
 // answer continues one text. more is told of it as it grows.
 func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion.Line, template string, more func(text string)) (*answer, error) {
+	if l.Refused != nil {
+		return nil, l.Refused
+	}
 	prompt, err := s.prompt(l, template)
 	if err != nil {
 		return nil, err
@@ -151,6 +155,9 @@ func failed(err error) error {
 // append writes the answer's line. Floats are written as the shortest decimals
 // that give the same binary32, which is the same everywhere.
 func (a *answer) append(b []byte, id jsontext.Value) []byte {
+	if a.refused != nil {
+		return completion.AppendRefusal(b, id, a.refused)
+	}
 	b = completion.AppendText(completion.AppendHead(b, id), a.text)
 	b = fmt.Appendf(b, `,"finish_reason":%q,"usage":{"prompt_tokens":%d,"completion_tokens":%d},"tokens":[`, a.finish, a.prompt, len(a.tokens))
 	for i, t := range a.tokens {

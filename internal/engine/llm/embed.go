@@ -24,7 +24,7 @@ type embedLine struct {
 
 // embed answers each line with its vector, one after the other: each needs room for
 // the keys and values of its whole text.
-func (s *served) embed(ctx context.Context, in *instance, input engine.Input, use *engine.Usage) (out []byte, err error) {
+func (s *served) embed(ctx context.Context, in *instance, input engine.Input, params *taskParams, use *engine.Usage) (out []byte, err error) {
 	if len(input.Data) > completion.MaxInput {
 		return nil, fmt.Errorf("%w: %d bytes of input, at most %d", engine.ErrTooLarge, len(input.Data), completion.MaxInput)
 	}
@@ -33,23 +33,24 @@ func (s *served) embed(ctx context.Context, in *instance, input engine.Input, us
 		most = n
 	}
 	for n, b := range jsonl.Lines(input.Data) {
-		var l embedLine
-		if err := jsonl.Decode(b, len(b), &l, json.RejectUnknownMembers(true)); err != nil {
+		l, err := parseEmbedLine(b)
+		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-		if err := jsonl.CheckID(l.ID); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-		if l.Prompt == nil {
-			return nil, fmt.Errorf(`line %d: %w: want "prompt"`, n, engine.ErrInput)
 		}
 		tokens := s.model.Tokens.Encode(*l.Prompt, tokenizer.Options{Whole: true})
 		vector, err := s.model.Embed(ctx, in.e.pool, tokens)
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, failed(err))
+			err = failed(err)
 		}
-		use.TokensIn += int64(len(tokens))
-		out = appendVector(out, l.ID, vector, len(tokens))
+		switch {
+		case err == nil:
+			use.TokensIn += int64(len(tokens))
+			out = appendVector(out, l.ID, vector, len(tokens))
+		case params.Answers(err):
+			out = completion.AppendRefusal(out, l.ID, err)
+		default:
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
 		if int64(len(out)) > most {
 			return nil, fmt.Errorf("line %d: %w: over %d bytes of output", n, engine.ErrTooLarge, most)
 		}
@@ -58,6 +59,16 @@ func (s *served) embed(ctx context.Context, in *instance, input engine.Input, us
 		return nil, jsonl.ErrEmpty
 	}
 	return out, nil
+}
+
+func parseEmbedLine(b []byte) (l embedLine, err error) {
+	if err := jsonl.Decode(b, len(b), &l, json.RejectUnknownMembers(true)); err != nil {
+		return l, err
+	}
+	if l.Prompt == nil {
+		return l, fmt.Errorf(`%w: want "prompt"`, engine.ErrInput)
+	}
+	return l, jsonl.CheckID(l.ID)
 }
 
 func appendVector(b []byte, id jsontext.Value, vector []float32, tokens int) []byte {

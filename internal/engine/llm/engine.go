@@ -303,9 +303,9 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 		if err != nil {
 			return nil, err
 		}
-		return s.embed(ctx, in, input, use)
+		return s.embed(ctx, in, input, &params, use)
 	}
-	lines, err := completion.Parse(input.Data, &params.Settings)
+	lines, err := completion.Parse(input.Data, &params.Params)
 	if err != nil {
 		return nil, err
 	}
@@ -314,7 +314,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 		return nil, err
 	}
 	told := completion.NewProgress(input.Progress, len(lines))
-	answers, err := s.all(ctx, in.m.Tenant, lines, params.template, in.e.cfg.Lines, told)
+	answers, err := s.all(ctx, in.m.Tenant, lines, &params, in.e.cfg.Lines, told)
 	if err != nil {
 		return nil, err
 	}
@@ -336,7 +336,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 
 // all answers lines, some at a time. If several fail it reports the first in the
 // input, as every node does: when one fails those before it are still answered.
-func (s *served) all(ctx context.Context, tenant core.AccountID, lines []completion.Line, template string, atOnce int, told *completion.Progress) ([]*answer, error) {
+func (s *served) all(ctx context.Context, tenant core.AccountID, lines []completion.Line, p *taskParams, atOnce int, told *completion.Progress) ([]*answer, error) {
 	answers := make([]*answer, len(lines))
 	var g errgroup.Group
 	g.SetLimit(atOnce)
@@ -351,7 +351,10 @@ func (s *served) all(ctx context.Context, tenant core.AccountID, lines []complet
 				return nil
 			}
 			l := &lines[i]
-			a, err := s.answer(ctx, tenant, l, template, func(text string) { told.Text(i, l.ID, text) })
+			a, err := s.answer(ctx, tenant, l, p.template, func(text string) { told.Text(i, l.ID, text) })
+			if p.Answers(err) {
+				a, err = &answer{refused: err}, nil
+			}
 			if err == nil {
 				told.End(i, a.append(nil, l.ID))
 			}

@@ -74,6 +74,7 @@ func load(t testing.TB, e engine.Engine, tenant core.AccountID) engine.Instance 
 type said struct {
 	ID     any    `json:"id"`
 	Text   string `json:"text"`
+	Error  string `json:"error"`
 	Finish string `json:"finish_reason"`
 	Usage  struct {
 		Prompt     int `json:"prompt_tokens"`
@@ -284,5 +285,34 @@ func TestProgress(t *testing.T) {
 	}
 	if len(told) < 20 || !bytes.HasPrefix(told[0], []byte(`{"id":"0","text":"`)) || bytes.HasSuffix(told[0], []byte(`"`)) {
 		t.Errorf("%d pieces, the first %s", len(told), told[0])
+	}
+}
+
+// With on_error=answer one refused line does not keep the others from theirs, in
+// any of the places where a line can be refused.
+func TestRefusalsAsAnswers(t *testing.T) {
+	t.Parallel()
+	in := open(t, "acme")
+	const long, good = `{"id":"long","prompt":"%s"}`, `{"id":"good","prompt":"Once upon a time","max_tokens":8}`
+	alone := ask(t, in, nil, good)[0]
+	list := ask(t, in, map[string]string{"on_error": "answer"},
+		`{"id":"set","prompt":"x","top_p":7}`, fmt.Sprintf(long, strings.Repeat("one day ", 600)), good, `{"id":"form","prompt":"x","schema":{"type":"nothing"}}`)
+	if len(list) != 4 || list[2].Text != alone.Text || list[2].Error != "" {
+		t.Fatalf("%+v, want %q in the third", list, alone.Text)
+	}
+	for i, want := range map[int]string{0: "top_p", 1: "the model's context is", 3: "type"} {
+		if s := list[i]; !strings.Contains(s.Error, want) || s.Finish != "" {
+			t.Errorf("answer %d: %+v, want a refusal with %q", i, s, want)
+		}
+	}
+	vectors := ask(t, in, map[string]string{"on_error": "answer", "mode": "embed"}, fmt.Sprintf(long, strings.Repeat("one day ", 600)), `{"id":"good","prompt":"x"}`)
+	if !strings.Contains(vectors[0].Error, "the model's context is") || vectors[1].Error != "" {
+		t.Errorf("%+v", vectors)
+	}
+	for _, tt := range []struct{ value, line string }{{"answer", `{"prompt":"x","top_p":7}`}, {"answer", `{"id":1`}, {"fail", `{"id":1,"prompt":"x","top_p":7}`}, {"perhaps", good}} {
+		_, _, err := in.Run(t.Context(), engine.Input{Data: []byte(tt.line), Params: map[string]string{"on_error": tt.value}})
+		if !errors.Is(err, engine.ErrInput) {
+			t.Errorf("%s of %s: %v", tt.value, tt.line, err)
+		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // taskParams are what holds for all lines of a task.
 type taskParams struct {
-	completion.Settings
+	completion.Params
 	profile  llm.Profile
 	template string // of the chat templates' names; "" is the model's own
 	embed    bool   // texts are not continued: their vectors are asked for
@@ -32,6 +32,6 @@ func parseParams(params map[string]string) (p taskParams, err error) {
 	default:
 		return p, fmt.Errorf("%w: mode %.40q: want embed, or none to continue texts", engine.ErrInput, mode)
 	}
-	p.Settings, err = completion.ParseParams(params, "profile", "template", "mode")
+	p.Params, err = completion.ParseParams(params, "profile", "template", "mode")
 	return p, err
 }

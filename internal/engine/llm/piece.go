@@ -37,7 +37,7 @@ func Piece(in engine.Input, claimed []byte, size int, lot [32]byte) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	lines, err := completion.Parse(in.Data, &params.Settings)
+	lines, err := completion.Parse(in.Data, &params.Params)
 	if err != nil {
 		return nil, err
 	}

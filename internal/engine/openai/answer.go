@@ -16,6 +16,8 @@ import (
 
 // answer is what comes of one line.
 type answer struct {
+	refused error // instead of all else
+
 	line *completion.Line
 	told func(more string) // hears the text as it comes
 	key  string            // not to be told
@@ -129,6 +131,9 @@ func (a *answer) complete() error {
 
 // append writes the answer's line.
 func (a *answer) append(b []byte, id jsontext.Value) []byte {
+	if a.refused != nil {
+		return completion.AppendRefusal(b, id, a.refused)
+	}
 	b = completion.AppendText(completion.AppendHead(b, id), a.text) // was read as JSON, so it is UTF-8
 	b = fmt.Appendf(b, `,"finish_reason":%q,"usage":{"prompt_tokens":%d,"completion_tokens":%d}`, a.finish, a.usage.PromptTokens, a.usage.CompletionTokens)
 	if a.line.Logprobs != nil {

@@ -37,6 +37,9 @@ func (a again) Unwrap() error { return a.error }
 // answer has one line answered. Errors that are engine.ErrInput or ErrTooLarge are
 // the line's fault, all others the server's.
 func (e *Engine) answer(ctx context.Context, model string, l *completion.Line, told func(more string)) (*answer, error) {
+	if l.Refused != nil {
+		return nil, l.Refused
+	}
 	path, body, err := request(model, l)
 	if err != nil {
 		return nil, err

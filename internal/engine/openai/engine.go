@@ -19,6 +19,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/engine"
 	"atoll/internal/engine/completion"
+	"atoll/internal/openaiwire"
 )
 
 // Name is the engine's name.
@@ -182,15 +183,15 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	defaults, err := completion.ParseParams(input.Params)
+	params, err := completion.ParseParams(input.Params)
 	if err != nil {
 		return nil, err
 	}
-	lines, err := completion.Parse(input.Data, &defaults)
+	lines, err := completion.Parse(input.Data, &params)
 	if err != nil {
 		return nil, err
 	}
-	answers, err := in.all(ctx, lines, completion.NewProgress(input.Progress, len(lines)))
+	answers, err := in.all(ctx, lines, &params, completion.NewProgress(input.Progress, len(lines)))
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +213,7 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 
 // all has lines answered, as many at a time as the server is lent for. The first
 // failure of any ends the others: nothing of them would be delivered.
-func (in *instance) all(ctx context.Context, lines []completion.Line, told *completion.Progress) ([]*answer, error) {
+func (in *instance) all(ctx context.Context, lines []completion.Line, p *completion.Params, told *completion.Progress) ([]*answer, error) {
 	answers := make([]*answer, len(lines))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(in.e.cfg.Concurrency)
@@ -222,6 +223,9 @@ func (in *instance) all(ctx context.Context, lines []completion.Line, told *comp
 		g.Go(func() error {
 			l := &lines[i]
 			a, err := in.e.answer(ctx, in.model, l, func(more string) { told.Text(i, l.ID, more) })
+			if p.Answers(err) {
+				a, err = &answer{refused: err, usage: new(openaiwire.Usage)}, nil
+			}
 			if err == nil {
 				told.End(i, a.append(nil, l.ID))
 				answers[i] = a

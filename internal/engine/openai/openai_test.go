@@ -112,11 +112,16 @@ func load(t testing.TB, e *openai.Engine, name string) (engine.Instance, error) 
 
 func run(t testing.TB, e *openai.Engine, input string) (string, engine.Usage, error) {
 	t.Helper()
+	return runWith(t, e, nil, input)
+}
+
+func runWith(t testing.TB, e *openai.Engine, params map[string]string, input string) (string, engine.Usage, error) {
+	t.Helper()
 	in, err := load(t, e, "parrot")
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, use, err := in.Run(t.Context(), engine.Input{Data: []byte(input)})
+	out, use, err := in.Run(t.Context(), engine.Input{Data: []byte(input), Params: params})
 	return string(out.Data), use, err
 }
 
@@ -448,4 +453,26 @@ func FuzzManifest(f *testing.F) {
 			t.Errorf("%q is not canonical: %q, %v", b, again, err)
 		}
 	})
+}
+
+// With on_error=answer a line that the server refuses is answered so, and the
+// others have their answers.
+func TestRefusalsAsAnswers(t *testing.T) {
+	t.Parallel()
+	good := stream(text, stop, usage, done)
+	e := newEngine(t, func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); strings.Contains(string(body), "bad") {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		good(w, r)
+	}, openai.Config{})
+	out, use, err := runWith(t, e, map[string]string{"on_error": "answer"}, "{\"id\":1,\"prompt\":\"bad\"}\n{\"id\":2,\"prompt\":\"x\"}\n{\"id\":3,\"prompt\":\"x\",\"top_k\":-1}")
+	if err != nil || use.TokensOut == 0 {
+		t.Fatalf("%s, %+v, %v", out, use, err)
+	}
+	lines := strings.Split(out, "\n")
+	if len(lines) != 4 || !strings.HasPrefix(lines[0], `{"id":1,"error":"input refused: the server answered 400`) || !strings.HasPrefix(lines[1], `{"id":2,"text":`) || !strings.HasPrefix(lines[2], `{"id":3,"error":"input refused: top_k`) {
+		t.Error(out)
+	}
 }
