@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import openai
 
@@ -60,6 +61,42 @@ def embeddings():
     assert plain.usage.prompt_tokens > 0
 
 
+def batches():
+    ask = dict(model="coral", prompt=prompt, max_tokens=20, temperature=0)
+    rows = [dict(custom_id=f"request {i}", method="POST", url="/v1/completions", body=ask | dict(n=1 + i % 3, seed=i, temperature=i % 2)) for i in range(40)]
+    rows[7]["body"]["prompt"] = "one day " * 600  # over the model's context
+    source = client.files.create(file=("requests.jsonl", "\n".join(map(json.dumps, rows)).encode()), purpose="batch")
+    assert source.bytes > 0 and client.files.retrieve(source.id) == source and source.id in [f.id for f in client.files.list(purpose="batch")]
+    batch = client.batches.create(input_file_id=source.id, endpoint="/v1/completions", completion_window="24h", metadata={"for": "a test"})
+    client.files.delete(source.id)  # what has begun goes on
+    while batch.status == "in_progress":
+        time.sleep(0.2)
+        batch = client.batches.retrieve(batch.id)
+    assert batch.status == "completed" and batch.metadata == {"for": "a test"}, batch
+    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (40, 39, 1), batch
+    output = client.files.content(batch.output_file_id).text
+    assert client.files.retrieve(batch.output_file_id).bytes == len(output.encode())
+    answers = {a["custom_id"]: a["response"] for a in map(json.loads, output.splitlines())}
+    assert list(answers) == [r["custom_id"] for r in rows if r is not rows[7]]
+    for row in rows[:7]:  # as if asked one by one
+        same = client.completions.create(**row["body"])
+        batched = answers[row["custom_id"]]["body"]
+        assert [c.text for c in same.choices] == [c["text"] for c in batched["choices"]], row
+        assert same.usage.to_dict() == batched["usage"], row
+    (failure,) = map(json.loads, client.files.content(batch.error_file_id).text.splitlines())
+    assert failure["custom_id"] == "request 7" and failure["response"]["body"]["error"]["code"] == "context_length_exceeded", failure
+    assert client.batches.list(limit=1).data[0].id == batch.id
+    vectors = [dict(custom_id=str(i), method="POST", url="/v1/embeddings", body=dict(model="coral", input=["The cat", f"The dog {i}"])) for i in range(3)]
+    source = client.files.create(file=("texts.jsonl", "\n".join(map(json.dumps, vectors)).encode()), purpose="batch")
+    batch = client.batches.create(input_file_id=source.id, endpoint="/v1/embeddings", completion_window="1h", extra_body={"atoll": {"split": {"lines": 1}}})
+    while batch.status == "in_progress":
+        time.sleep(0.2)
+        batch = client.batches.retrieve(batch.id)
+    last = json.loads(client.files.content(batch.output_file_id).text.splitlines()[-1])
+    same = client.embeddings.create(model="coral", input=["The cat", "The dog 2"], encoding_format="float")
+    assert [d["embedding"] for d in last["response"]["body"]["data"]] == [d.embedding for d in same.data], last
+
+
 def errors():
     def fails(kind, call, **expected):
         try:
@@ -79,8 +116,13 @@ def errors():
     tools = [{"type": "function", "function": {"name": "f"}}]
     fails(openai.BadRequestError, lambda: client.chat.completions.create(model="coral", messages=[{"role": "user", "content": "x"}], tools=tools), param="tools")
     fails(openai.NotFoundError, lambda: client.models.retrieve("none"))
+    fails(openai.NotFoundError, lambda: client.files.retrieve("file-none"))
+    fails(openai.BadRequestError, lambda: client.files.create(file=b"{}", purpose="fine-tune"), param="purpose")
+    source = client.files.create(file=("bad.jsonl", b'{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"model":"coral","prompt":"x","stream":true}}'), purpose="batch")
+    fails(openai.BadRequestError, lambda: client.batches.create(input_file_id=source.id, endpoint="/v1/completions", completion_window="24h"), param="input_file_id")
+    assert client.files.delete(source.id).deleted
 
 
-for check in (models, completions, chat, embeddings, errors):
+for check in (models, completions, chat, embeddings, batches, errors):
     check()
     print(check.__name__, "ok")

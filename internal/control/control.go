@@ -42,6 +42,7 @@ import (
 	"atoll/internal/lifecycle"
 	"atoll/internal/market"
 	"atoll/internal/receipt"
+	"atoll/internal/request"
 	"atoll/internal/store"
 )
 
@@ -162,7 +163,8 @@ type task struct {
 	changed  chan struct{} // closed at the next change; nil while nobody waits for it
 	preview  *preview      // nil unless the result may be read while it grows
 
-	intake       *intake // until it is stored
+	intake       *intake        // until it is stored
+	batch        *request.Batch // likewise; nil if it is none
 	isNew, dirty bool
 	told         bool              // those who waited for its end have been told
 	fresh        []lifecycle.Event // of this batch

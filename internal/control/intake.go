@@ -68,5 +68,9 @@ func (b *batch) admit(t *task) {
 			b.charge(u.Account, u.Size) // it expired a moment ago
 		}
 	}
-	t.intake = nil
+	if t.batch != nil {
+		t.batch.Task, t.batch.Account = t.ID, t.Account
+		b.tx.PutBatch(t.batch)
+	}
+	t.intake, t.batch = nil, nil
 }

@@ -20,15 +20,16 @@ const (
 )
 
 // Prune deletes what has been kept for the retention: inputs, results, events
-// and idempotency keys of ended tasks, and uploads that nobody has used. What is
-// evidence stays. Each step is a job of its own, and SQL goes first: a crash
+// and idempotency keys of ended tasks, and uploads that nobody has used; and files
+// whose own time is over. What is evidence stays. Each step is a job of its own, and SQL goes first: a crash
 // leaves content that nothing refers to, which the next Prune finds.
 func (c *Control) Prune(ctx context.Context) error {
-	if c.cfg.Retention == 0 {
-		return nil
+	err := c.pruneFiles(ctx)
+	if c.cfg.Retention > 0 {
+		cutoff := c.now().Add(-c.cfg.Retention).UnixMilli()
+		err = errors.Join(err, c.pruneTasks(ctx, cutoff), c.pruneUploads(ctx, cutoff))
 	}
-	cutoff := c.now().Add(-c.cfg.Retention).UnixMilli()
-	if err := errors.Join(c.pruneTasks(ctx, cutoff), c.pruneUploads(ctx, cutoff)); err != nil {
+	if err != nil {
 		return err
 	}
 	return c.collect(ctx)

@@ -157,7 +157,7 @@ func (c *Control) prepare(ctx context.Context, s *request.Submission, in *intake
 		return nil, err // what is accepted already needs the rest of the disk
 	}
 	spec := s.Spec
-	t := &task{intake: in}
+	t := &task{intake: in, batch: s.Batch}
 	t.Account = s.Account
 	if err := c.resolveModel(ctx, t, spec); err != nil {
 		return nil, err
@@ -175,6 +175,9 @@ func (c *Control) prepare(ctx context.Context, s *request.Submission, in *intake
 		return nil, err
 	}
 	cuts, err := cut(input, spec.Split)
+	if s.Ends != nil {
+		cuts, err = ranges(s.Ends)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -230,6 +233,9 @@ func thin(spec *api.TaskSpec, pinned []core.Digest) *api.TaskSpec {
 // pinInput fetches every data pointer once and joins them. Their digests are
 // what nodes are held to: a URL that changes later frames nobody.
 func (c *Control) pinInput(ctx context.Context, s *request.Submission, x *reading) (joined []byte, digests []core.Digest, err error) {
+	if s.Input != nil {
+		return s.Input, []core.Digest{core.DigestOf(s.Input)}, nil
+	}
 	for i, in := range s.Spec.Input {
 		field := fmt.Sprintf("input[%d]", i)
 		p, err := fetch.ParsePointer(in.URI, in.Digest)
@@ -285,6 +291,18 @@ func cut(input []byte, split *api.Split) ([][2]int, error) {
 		return nil, core.Errorf(core.Invalid, "the input has no line that is not blank, there is nothing to split").At("split")
 	}
 	return append(cuts, [2]int{start, end}), nil
+}
+
+// ranges are the parts that end at the given places.
+func ranges(ends []int64) ([][2]int, error) {
+	if len(ends) > maxParts {
+		return nil, core.Errorf(core.TooLarge, "%d parts, at most %d", len(ends), maxParts)
+	}
+	out, start := make([][2]int, len(ends)), 0
+	for i, end := range ends {
+		out[i], start = [2]int{start, int(end)}, int(end)
+	}
+	return out, nil
 }
 
 // readTerms turns the validated specification into terms and a market request.

@@ -21,6 +21,9 @@ type (
 	LeaseID int64
 	// TransferID names one movement in the ledger.
 	TransferID int64
+	// FileID names content that an account keeps. It is written as in OpenAI's API,
+	// "file-0c3v7k9qmbn4a".
+	FileID int64
 )
 
 const (
@@ -81,6 +84,7 @@ func (s *IDSource) NotBefore(id int64) {
 func (id TaskID) String() string     { return formatID("task_", int64(id)) }
 func (id LeaseID) String() string    { return formatID("lease_", int64(id)) }
 func (id TransferID) String() string { return formatID("xfer_", int64(id)) }
+func (id FileID) String() string     { return formatID("file-", int64(id)) }
 
 func (id TaskID) MarshalText() ([]byte, error)     { return id.AppendText(make([]byte, 0, idRoom)) }
 func (id LeaseID) MarshalText() ([]byte, error)    { return id.AppendText(make([]byte, 0, idRoom)) }
@@ -91,16 +95,22 @@ func (id LeaseID) AppendText(b []byte) ([]byte, error) { return appendID(b, "lea
 func (id TransferID) AppendText(b []byte) ([]byte, error) {
 	return appendID(b, "xfer_", int64(id)), nil
 }
+func (id FileID) AppendText(b []byte) ([]byte, error) { return appendID(b, "file-", int64(id)), nil }
+func (id FileID) MarshalText() ([]byte, error)        { return id.AppendText(make([]byte, 0, idRoom)) }
 
 func (id *TaskID) UnmarshalText(b []byte) error     { return unmarshalID("task_", b, (*int64)(id)) }
 func (id *LeaseID) UnmarshalText(b []byte) error    { return unmarshalID("lease_", b, (*int64)(id)) }
 func (id *TransferID) UnmarshalText(b []byte) error { return unmarshalID("xfer_", b, (*int64)(id)) }
+func (id *FileID) UnmarshalText(b []byte) error     { return unmarshalID("file-", b, (*int64)(id)) }
 
 // ParseTaskID reads the text form.
 func ParseTaskID(s string) (id TaskID, err error) { return id, id.UnmarshalText([]byte(s)) }
 
 // ParseLeaseID reads the text form.
 func ParseLeaseID(s string) (id LeaseID, err error) { return id, id.UnmarshalText([]byte(s)) }
+
+// ParseFileID reads the text form.
+func ParseFileID(s string) (id FileID, err error) { return id, id.UnmarshalText([]byte(s)) }
 
 func formatID(prefix string, v int64) string {
 	var b [idRoom]byte

@@ -93,6 +93,8 @@ const (
 	ObjectList      = "list"
 	ObjectModel     = "model"
 	ObjectEmbedding = "embedding"
+	ObjectFile      = "file"
+	ObjectBatch     = "batch"
 )
 
 // ChatChoice is one answer.

@@ -28,6 +28,12 @@ type Submission struct {
 	Body        core.Digest // of the body as sent: same key, other body is core.Mismatch
 	Spec        *api.TaskSpec
 	Traceparent string
+	// Input is the input itself, where it does not come as Spec.Input; Ends are then
+	// where its parts end, in bytes from its beginning. nil: it is one part.
+	Input []byte
+	Ends  []int64
+	// Batch, if not nil, is stored together with the task.
+	Batch *Batch
 	// Preview lets the result be read while it comes into being, if only one lease
 	// makes it.
 	Preview bool

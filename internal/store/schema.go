@@ -61,6 +61,7 @@ var migrations = []string{
 	callbackAccounts,
 	keeping,
 	services,
+	files,
 }
 
 // uploads are the bytes that an account has brought itself, and may therefore
@@ -79,7 +80,7 @@ CREATE INDEX callbacks_due ON callbacks (account, due) WHERE state = 'due';
 `
 
 // keeping says who keeps which content of the blob store, for how long, and at
-// whose charge. Content that no row of uploads, task_blobs or models names goes.
+// whose charge. Content that no row of uploads, task_blobs, files or models names goes.
 const keeping = `
 CREATE TABLE task_blobs (task INTEGER, digest BLOB, PRIMARY KEY (task, digest)) WITHOUT ROWID;
 CREATE INDEX task_blobs_by_digest ON task_blobs (digest);
@@ -101,6 +102,17 @@ CREATE INDEX tasks_unpruned ON tasks (unpruned) WHERE unpruned IS NOT NULL;
 // services are names of the OpenAI API.
 const services = `
 CREATE TABLE services (name TEXT PRIMARY KEY, doc BLOB NOT NULL) WITHOUT ROWID;
+`
+
+// files are what the OpenAI API calls so. digest is NULL where the content is
+// derived from a batch's results. A batch is a task of many requests.
+const files = `
+CREATE TABLE files (id INTEGER PRIMARY KEY, account TEXT NOT NULL, digest BLOB, expires INTEGER, doc BLOB NOT NULL);
+CREATE INDEX files_by_account ON files (account, id);
+CREATE INDEX files_by_digest ON files (digest) WHERE digest IS NOT NULL;
+CREATE INDEX files_by_expiry ON files (expires) WHERE expires IS NOT NULL;
+CREATE TABLE batches (task INTEGER PRIMARY KEY, account TEXT NOT NULL, doc BLOB NOT NULL);
+CREATE INDEX batches_by_account ON batches (account, task);
 `
 
 // statements of the writer, prepared once.

@@ -58,7 +58,7 @@ func (s *server) complete(x *atoll.Exchange, w *work, body []byte, f form) error
 	if err != nil {
 		return err
 	}
-	answers, err := readAnswers(result, len(w.lines))
+	answers, err := readAnswers(result, numbered(len(w.lines)))
 	if err != nil {
 		return err
 	}

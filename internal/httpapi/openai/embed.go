@@ -17,7 +17,7 @@ const maxTexts = 2048
 
 // embedLine is one line of a language engine's input whose vector is asked for.
 type embedLine struct {
-	ID     int     `json:"id"`
+	lineID
 	Prompt *string `json:"prompt"`
 }
 
@@ -27,7 +27,7 @@ func (s *server) embeddings(x *atoll.Exchange) error {
 	if err != nil {
 		return err
 	}
-	w, form, err := readEmbeddings(body)
+	w, err := s.readEmbeddings(body)
 	if err != nil {
 		return err
 	}
@@ -39,50 +39,63 @@ func (s *server) embeddings(x *atoll.Exchange) error {
 	if err != nil {
 		return err
 	}
-	out := openaiwire.Embeddings{Object: openaiwire.ObjectList, Model: t.Model, Data: make([]openaiwire.Embedding, 0, len(w.lines))}
-	for b := range bytes.Lines(result) {
-		e, err := readVector(b, len(out.Data))
-		if err != nil {
-			return err
-		}
-		e.vector.Base64 = form == "base64"
-		out.Data = append(out.Data, openaiwire.Embedding{Object: openaiwire.ObjectEmbedding, Index: len(out.Data), Embedding: e.vector})
-		out.Usage.PromptTokens += e.tokens
+	out, err := vectors(t.Model, result, numbered(len(w.lines)), w.base64)
+	if err != nil {
+		return err
 	}
-	if len(out.Data) != len(w.lines) {
-		return fmt.Errorf("result of the model: %d vectors of %d texts", len(out.Data), len(w.lines))
-	}
-	out.Usage.TotalTokens = out.Usage.PromptTokens
-	return reply(x, &out)
+	return reply(x, out)
 }
 
-func readEmbeddings(body []byte) (w *work, form string, err error) {
+// vectors is the answer that the result of lines makes.
+func vectors(model string, result []byte, to []lineID, base64 bool) (*openaiwire.Embeddings, error) {
+	out := &openaiwire.Embeddings{Object: openaiwire.ObjectList, Model: model, Data: make([]openaiwire.Embedding, 0, len(to))}
+	for b := range bytes.Lines(result) {
+		n := len(out.Data)
+		if n == len(to) {
+			return nil, fmt.Errorf("result of the model: more than %d vectors", n)
+		}
+		e, err := readVector(b, &to[n], n)
+		if err != nil {
+			return nil, err
+		}
+		e.vector.Base64 = base64
+		out.Data = append(out.Data, openaiwire.Embedding{Object: openaiwire.ObjectEmbedding, Index: n, Embedding: e.vector})
+		out.Usage.PromptTokens += e.tokens
+	}
+	if len(out.Data) != len(to) {
+		return nil, fmt.Errorf("result of the model: %d vectors of %d texts", len(out.Data), len(to))
+	}
+	out.Usage.TotalTokens = out.Usage.PromptTokens
+	return out, nil
+}
+
+func (*server) readEmbeddings(body []byte) (w *work, err error) {
 	var r openaiwire.EmbeddingRequest
 	if err := api.Decode(body, &r); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if err := refuseOthers(r.Extra); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	switch {
 	case r.Model == "":
-		return nil, "", invalid("model", "a model is needed")
+		return nil, invalid("model", "a model is needed")
 	case r.EncodingFormat != "" && r.EncodingFormat != "float" && r.EncodingFormat != "base64":
-		return nil, "", invalid("encoding_format", "want float or base64")
+		return nil, invalid("encoding_format", "want float or base64")
 	case r.Dimensions != nil:
-		return nil, "", invalid("dimensions", "vectors are as long as the model makes them")
+		return nil, invalid("dimensions", "vectors are as long as the model makes them")
 	case len(r.Input) == 0 || len(r.Input) > maxTexts:
-		return nil, "", invalid("input", "want 1 to %d texts", maxTexts)
+		return nil, invalid("input", "want 1 to %d texts", maxTexts)
 	}
-	w = &work{model: r.Model}
+	w = &work{model: r.Model, each: 1, base64: r.EncodingFormat == "base64"}
 	if w.own, err = readOwn(r.Extra); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	w.own.Terms = api.Terms{Params: map[string]json.RawMessage{"mode": json.RawMessage(`"embed"`)}}.Or(w.own.Terms)
 	for i := range r.Input {
-		w.lines = append(w.lines, &embedLine{ID: i, Prompt: &r.Input[i]})
+		w.lines = append(w.lines, &embedLine{lineID{i}, &r.Input[i]})
 	}
-	return w, r.EncodingFormat, nil
+	return w, nil
 }
 
 // vector is one line of the result.
@@ -91,19 +104,22 @@ type vector struct {
 	tokens int64
 }
 
-func readVector(b []byte, to int) (v vector, err error) {
+func readVector(b []byte, to *lineID, n int) (v vector, err error) {
 	var l struct {
-		ID        int               `json:"id"`
+		answerHead
 		Embedding openaiwire.Vector `json:"embedding"`
 		Usage     struct {
 			Prompt int64 `json:"prompt_tokens"`
 		} `json:"usage"`
 	}
 	if err := jsonv2.Unmarshal(bytes.TrimSpace(b), &l); err != nil {
-		return v, fmt.Errorf("result of the model, line %d: %w", to+1, err)
+		return v, fmt.Errorf("result of the model, line %d: %w", n+1, err)
 	}
-	if l.ID != to || len(l.Embedding.Values) == 0 {
-		return v, fmt.Errorf("result of the model, line %d: not the vector of that text", to+1)
+	if err := l.check(to, n); err != nil {
+		return v, err
+	}
+	if len(l.Embedding.Values) == 0 {
+		return v, fmt.Errorf("result of the model, line %d: no vector", n+1)
 	}
 	return vector{l.Embedding, l.Usage.Prompt}, nil
 }

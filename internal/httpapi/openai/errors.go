@@ -78,6 +78,12 @@ func ended(t *api.Task) error {
 	case "expired":
 		return core.Errorf(core.Unavailable, "%s", t.Reason).WithHint("see which machines there are with atoll market offers")
 	}
+	return refusal(t.Reason)
+}
+
+// refusal is what an engine said of a line, or a hub of a part, in place of an
+// answer.
+func refusal(why string) error {
 	for _, class := range []struct {
 		words string
 		kind  core.Kind
@@ -86,10 +92,10 @@ func ended(t *api.Task) error {
 		{"limit exceeded: ", core.Invalid},
 		{"deadline exceeded: ", core.Unavailable},
 	} {
-		if _, why, ok := strings.Cut(t.Reason, class.words); ok {
-			why = strings.TrimPrefix(strings.TrimPrefix(why, "line 1: "), class.words)
-			return core.Errorf(class.kind, "%s", why)
+		if _, rest, ok := strings.Cut(why, class.words); ok {
+			rest = strings.TrimPrefix(strings.TrimPrefix(rest, "line 1: "), class.words)
+			return core.Errorf(class.kind, "%s", rest)
 		}
 	}
-	return core.Errorf(core.Internal, "%s", t.Reason)
+	return core.Errorf(core.Internal, "%s", why)
 }

@@ -59,6 +59,8 @@ type own struct {
 	api.Terms
 	// Keep lets the task go on when the client hangs up.
 	Keep bool `json:"keep,omitempty"`
+
+	said bool
 }
 
 func readOwn(extra map[string]jsontext.Value) (*own, error) {
@@ -67,6 +69,7 @@ func readOwn(extra map[string]jsontext.Value) (*own, error) {
 	if !ok || raw.Kind() == 'n' {
 		return o, nil
 	}
+	o.said = true
 	if err := api.Decode(raw, o); err != nil {
 		return nil, within(ownField, err)
 	}

@@ -105,7 +105,7 @@ func (g *growing) eat(n int) {
 
 // end reads the line that has come to its end.
 func (g *growing) end() (delta, error) {
-	a, err := readAnswer(g.whole, g.line)
+	a, err := readAnswer(g.whole, &lineID{g.line}, g.line)
 	if err == nil && g.line == g.lines {
 		err = fmt.Errorf("result of the model: more than %d answers", g.lines)
 	}

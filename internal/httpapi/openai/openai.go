@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"atoll/api"
 	"atoll/internal/auth"
 	"atoll/internal/core"
@@ -29,6 +31,24 @@ type Hub interface {
 	Wait(ctx context.Context, v request.Viewer, id core.TaskID) (api.Task, error)
 	PartResult(ctx context.Context, v request.Viewer, id core.TaskID, part int, w io.Writer) error
 	Cancel(ctx context.Context, v request.Viewer, id core.TaskID) (api.Task, error)
+
+	// PutFile keeps what r has, at most limit bytes of it; about tells the rest once
+	// r has been read.
+	PutFile(ctx context.Context, v request.Viewer, r io.Reader, limit int64, about func() (request.NewFile, error)) (request.File, error)
+	File(ctx context.Context, v request.Viewer, id core.FileID) (request.File, error)
+	Files(ctx context.Context, v request.Viewer, q request.FileQuery) ([]*request.File, error)
+	OpenFile(f *request.File) (io.ReadCloser, error)
+	DeleteFile(ctx context.Context, v request.Viewer, id core.FileID) error
+
+	// Batch finds what makes a task a batch; core.NotFound if it is none.
+	Batch(ctx context.Context, v request.Viewer, id core.TaskID) (request.Batch, error)
+	Batches(ctx context.Context, v request.Viewer, before core.TaskID, limit int) ([]*request.Batch, error)
+	// FinishBatch keeps what has come of a batch that has ended, once, and makes
+	// files of its output and its errors.
+	FinishBatch(ctx context.Context, id core.TaskID, done request.BatchDone, output, failures request.File) (request.Batch, error)
+	Task(ctx context.Context, v request.Viewer, id core.TaskID) (api.Task, error)
+	Parts(ctx context.Context, v request.Viewer, id core.TaskID, p request.Page) (parts []api.Part, next string, err error)
+	PartInput(ctx context.Context, v request.Viewer, id core.TaskID, part int, w io.Writer) error
 }
 
 // Config for Mounts. Hub and Log are required.
@@ -40,8 +60,9 @@ type Config struct {
 }
 
 type server struct {
-	hub Hub
-	cfg Config
+	hub     Hub
+	cfg     Config
+	batches *semaphore.Weighted // that are read or counted now
 }
 
 // Mounts returns the routes of the API.
@@ -55,7 +76,7 @@ func Mounts(cfg Config) ([]atoll.Mount, error) {
 	if cfg.Seed == nil {
 		cfg.Seed = rand.Int64
 	}
-	s := &server{hub: cfg.Hub, cfg: cfg}
+	s := &server{hub: cfg.Hub, cfg: cfg, batches: semaphore.NewWeighted(batchesAtOnce)}
 	route := func(method, path, id, scope, summary string, serve func(*atoll.Exchange) error) atoll.Mount {
 		return atoll.Mount{Method: method, Path: path, ID: id, Tag: "openai", Scope: scope, Summary: summary, Serve: serve, Fail: fail}
 	}
@@ -63,6 +84,15 @@ func Mounts(cfg Config) ([]atoll.Mount, error) {
 		route(http.MethodPost, "/v1/chat/completions", "openai-chat", auth.Requester, "Answer a conversation, as OpenAI's API does", s.chat),
 		route(http.MethodPost, "/v1/completions", "openai-completions", auth.Requester, "Continue a text, as OpenAI's API does", s.completions),
 		route(http.MethodPost, "/v1/embeddings", "openai-embeddings", auth.Requester, "Turn texts into vectors, as OpenAI's API does", s.embeddings),
+		route(http.MethodPost, "/v1/files", "openai-put-file", auth.Requester, "Upload a file, as OpenAI's API does", s.putFile),
+		route(http.MethodGet, "/v1/files", "openai-list-files", auth.Read, "List one's files", s.listFiles),
+		route(http.MethodGet, "/v1/files/{id}", "openai-get-file", auth.Read, "Get a file's name, size and purpose", s.getFile),
+		route(http.MethodGet, "/v1/files/{id}/content", "openai-get-file-content", auth.Read, "Get what a file contains", s.fileContent),
+		route(http.MethodDelete, "/v1/files/{id}", "openai-delete-file", auth.Requester, "Delete a file", s.deleteFile),
+		route(http.MethodPost, "/v1/batches", "openai-create-batch", auth.Requester, "Have many requests of a file done, as OpenAI's API does", s.createBatch),
+		route(http.MethodGet, "/v1/batches", "openai-list-batches", auth.Read, "List one's batches", s.listBatches),
+		route(http.MethodGet, "/v1/batches/{id}", "openai-get-batch", auth.Read, "See how far a batch is", s.getBatch),
+		route(http.MethodPost, "/v1/batches/{id}/cancel", "openai-cancel-batch", auth.Requester, "End a batch; what has been done stays", s.cancelBatch),
 	}, nil
 }
 

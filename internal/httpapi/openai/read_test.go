@@ -149,9 +149,9 @@ func FuzzRead(f *testing.F) {
 
 func TestReadEmbeddings(t *testing.T) {
 	t.Parallel()
-	w, form, err := readEmbeddings([]byte(`{"model":"m","input":["a","b"],"encoding_format":"base64","user":"x","atoll":{"params":{"profile":"f32"}}}`))
-	if err != nil || form != "base64" || len(w.lines) != 2 || mustMarshal(t, w.lines[1]) != `{"id":1,"prompt":"b"}` {
-		t.Fatalf("%+v, %q, %v", w, form, err)
+	w, err := testServer().readEmbeddings([]byte(`{"model":"m","input":["a","b"],"encoding_format":"base64","user":"x","atoll":{"params":{"profile":"f32"}}}`))
+	if err != nil || !w.base64 || len(w.lines) != 2 || mustMarshal(t, w.lines[1]) != `{"id":1,"prompt":"b"}` {
+		t.Fatalf("%+v, %v", w, err)
 	}
 	if p := w.own.Params; string(p["mode"]) != `"embed"` || string(p["profile"]) != `"f32"` {
 		t.Errorf("%s", p)
@@ -165,7 +165,7 @@ func TestReadEmbeddings(t *testing.T) {
 		`{"model":"m","input":"x","encoding_format":"x"}`: "encoding_format",
 		`{"model":"m","input":"x","whatever":1}`:          "whatever",
 	} {
-		_, _, err := readEmbeddings([]byte(body))
+		_, err := testServer().readEmbeddings([]byte(body))
 		if e, ok := err.(*core.Error); !ok || e.Kind != core.Invalid || e.Field != field { //nolint:errorlint // it is not wrapped here
 			t.Errorf("%s: %+v, want a refusal of %s", body, err, field)
 		}

@@ -3,7 +3,6 @@ package openai
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 
 	"github.com/go-json-experiment/json"
@@ -21,7 +20,7 @@ const maxChoices = 128
 
 // line is one line of a language engine's input: see internal/engine/llm.
 type line struct {
-	ID          int       `json:"id"`
+	lineID
 	Prompt      *string   `json:"prompt,omitzero"`
 	Messages    []message `json:"messages,omitzero"`
 	MaxTokens   int       `json:"max_tokens"`
@@ -36,6 +35,14 @@ type line struct {
 	Schema jsontext.Value `json:"schema,omitzero"`
 }
 
+// lineID is what the line's answer is found by: a number, or in a batch the name
+// that the request has there.
+type lineID struct {
+	ID any `json:"id"`
+}
+
+func (l *lineID) setID(id any) { l.ID = id }
+
 type message struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
@@ -45,12 +52,16 @@ type message struct {
 // work is what a request asks for: lines for one part of a task.
 type work struct {
 	model  string
-	lines  []any // *line or *embedLine
-	each   int   // answers to each prompt
+	lines  []engineLine
+	each   int // answers to each prompt
 	own    *own
 	stream bool
 	usage  bool // of a stream is told
+	base64 bool // vectors are
 }
+
+// engineLine is a *line or an *embedLine.
+type engineLine interface{ setID(id any) }
 
 // settings fills a line with what requests for chat and for plain completions have
 // in common.
@@ -95,15 +106,16 @@ func (w *work) choices(prompts []line) error {
 	for _, l := range prompts {
 		for i := range w.each {
 			c := l
-			c.ID, c.Seed = len(w.lines), (l.Seed+int64(i))&(1<<63-1)
+			c.Seed = (l.Seed + int64(i)) & (1<<63 - 1)
+			c.setID(len(w.lines))
 			w.lines = append(w.lines, &c)
 		}
 	}
 	return nil
 }
 
-// spec is the task that does the work.
-func (w *work) spec() (*api.TaskSpec, error) {
+// input is what the engine is given.
+func (w *work) input() ([]byte, error) {
 	var input []byte
 	for _, l := range w.lines {
 		b, err := json.Marshal(l)
@@ -112,10 +124,20 @@ func (w *work) spec() (*api.TaskSpec, error) {
 		}
 		input = append(append(input, b...), '\n')
 	}
-	spec := w.own.Spec(w.model, api.DataPointer{URI: "data:;base64," + base64.StdEncoding.EncodeToString(input)})
+	return input, nil
+}
+
+// spec is the task that does the work.
+func (w *work) spec() (*api.TaskSpec, error) {
+	spec := w.own.Spec(w.model, api.DataPointer{URI: "data:,"})
 	if spec.Timeout == nil {
 		spec.Timeout = &api.Timeout{Execution: executionTime}
 	}
+	return fullSpec(spec)
+}
+
+// fullSpec checks a task and fills in what it does not say.
+func fullSpec(spec *api.TaskSpec) (*api.TaskSpec, error) {
 	if err := spec.Validate(); err != nil {
 		return nil, within(ownField, err)
 	}
@@ -141,24 +163,43 @@ func (s *server) submit(x *atoll.Exchange, w *work, body []byte) (api.Task, erro
 	if err != nil {
 		return api.Task{}, err
 	}
-	switch service, err := s.hub.Service(x.R.Context(), w.model); {
-	case err == nil:
-		w.model, w.own.Terms = service.Model, w.own.Or(service.Terms)
-	case core.KindOf(err) != core.NotFound:
+	if w.model, w.own.Terms, err = s.resolve(x.R.Context(), w.model, w.own.Terms); err != nil {
 		return api.Task{}, err
 	}
 	spec, err := w.spec()
 	if err != nil {
 		return api.Task{}, err
 	}
+	input, err := w.input()
+	if err != nil {
+		return api.Task{}, err
+	}
 	reply, err := s.hub.Submit(x.R.Context(), request.Submission{
-		Account: x.Principal.Account, Key: key, Body: core.DigestOf(append([]byte(x.R.URL.Path+" "), body...)), Spec: spec, Traceparent: x.R.Header.Get("Traceparent"), Preview: w.stream,
+		Account: x.Principal.Account, Key: key, Body: bodyDigest(x, body), Spec: spec, Traceparent: x.R.Header.Get("Traceparent"), Preview: w.stream, Input: input,
 	})
 	if err != nil {
 		return api.Task{}, within(ownField, err)
 	}
 	x.W.Header()["Atoll-Task"] = []string{reply.ID.String()}
 	return reply.Task, nil
+}
+
+// resolve finds the model that is meant by a name, and the terms that its service
+// adds to the request's own.
+func (s *server) resolve(ctx context.Context, name string, terms api.Terms) (model string, all api.Terms, err error) {
+	service, err := s.hub.Service(ctx, name)
+	switch {
+	case err == nil:
+		return service.Model, terms.Or(service.Terms), nil
+	case core.KindOf(err) == core.NotFound:
+		return name, terms, nil
+	}
+	return "", terms, err
+}
+
+// bodyDigest is of what an Idempotency-Key stands for.
+func bodyDigest(x *atoll.Exchange, body []byte) core.Digest {
+	return core.DigestOf(append([]byte(x.R.URL.Path+" "), body...))
 }
 
 // await waits for the task's end and returns its result. Nobody waits for the
