@@ -19,7 +19,7 @@
 // them), settle (checkpoints and payouts), log, sweep (time passes), load
 // (restart), view (what the API shows), preview (results that still grow), admin
 // (accounts, keys, nodes), data (bytes), intake, quota and prune (what comes to
-// the disk, and goes), models, services, callbacks, audit.
+// the disk, and goes), files, batches, models, services, callbacks, audit.
 package control
 
 import (

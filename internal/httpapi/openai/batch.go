@@ -70,7 +70,7 @@ func (s *server) createBatch(x *atoll.Exchange) error {
 		Input: in.data, Ends: in.parts(b.Each), Batch: b,
 	})
 	if err != nil {
-		return within(ownField, err)
+		return ofTask(err)
 	}
 	x.W.Header()["Atoll-Task"] = []string{answer.ID.String()}
 	return s.replyBatch(x, answer.ID)

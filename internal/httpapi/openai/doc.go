@@ -9,6 +9,9 @@
 //	        <─ events                      stream.go; growing.go
 //	        <─ errors                      errors.go
 //
+//	files                                  files.go
+//	batches: many requests, one task       batch.go; batchin.go, batchout.go
+//
 // Whatever a field asks for is done or refused by name: an answer to another
 // question than was asked would be worse than none. Fields that change no answer,
 // such as user, are taken and left. Fields of POST /v1/submit-task (verification,

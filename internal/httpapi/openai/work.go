@@ -139,7 +139,7 @@ func (w *work) spec() (*api.TaskSpec, error) {
 // fullSpec checks a task and fills in what it does not say.
 func fullSpec(spec *api.TaskSpec) (*api.TaskSpec, error) {
 	if err := spec.Validate(); err != nil {
-		return nil, within(ownField, err)
+		return nil, ofTask(err)
 	}
 	full := spec.WithDefaults()
 	return &full, nil
@@ -149,12 +149,20 @@ func fullSpec(spec *api.TaskSpec) (*api.TaskSpec, error) {
 func within(outer string, err error) error {
 	e, ok := errors.AsType[*core.Error](err)
 	switch {
-	case !ok || e.Field == "model":
+	case !ok:
 		return err
 	case e.Field == "":
 		return e.At(outer)
 	}
 	return e.At(outer + "." + e.Field)
+}
+
+// ofTask says where in a request is what is wrong with its task.
+func ofTask(err error) error {
+	if e, ok := errors.AsType[*core.Error](err); ok && e.Field == "model" {
+		return err
+	}
+	return within(ownField, err)
 }
 
 // submit makes a task of the work.
@@ -178,7 +186,7 @@ func (s *server) submit(x *atoll.Exchange, w *work, body []byte) (api.Task, erro
 		Account: x.Principal.Account, Key: key, Body: bodyDigest(x, body), Spec: spec, Traceparent: x.R.Header.Get("Traceparent"), Preview: w.stream, Input: input,
 	})
 	if err != nil {
-		return api.Task{}, within(ownField, err)
+		return api.Task{}, ofTask(err)
 	}
 	x.W.Header()["Atoll-Task"] = []string{reply.ID.String()}
 	return reply.Task, nil
