@@ -57,7 +57,7 @@ func (s *server) createBatch(x *atoll.Exchange) error {
 		return err
 	}
 	defer done()
-	in, err := s.readInput(x, b, terms)
+	in, err := s.readInput(x, b)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 
 	jsonv2 "github.com/go-json-experiment/json"
 
@@ -66,7 +67,7 @@ type requestEnd struct {
 
 // readInput reads a batch's file and completes b: how many requests there are, and
 // how many of them fit into a part.
-func (s *server) readInput(x *atoll.Exchange, b *request.Batch, terms *batchTerms) (*batchInput, error) {
+func (s *server) readInput(x *atoll.Exchange, b *request.Batch) (*batchInput, error) {
 	f, err := s.hub.File(x.R.Context(), x.Viewer(), b.Input)
 	if err != nil {
 		return nil, at(err, "input_file_id")
@@ -157,7 +158,7 @@ func (in *batchInput) add(s *server, url string, line []byte) error {
 		return invalid("custom_id", "want 1 to %d bytes", maxCustomID)
 	case in.ids[l.CustomID]:
 		return invalid("custom_id", "%q is another request's already", l.CustomID)
-	case l.Method != "POST":
+	case l.Method != http.MethodPost:
 		return invalid("method", "want POST")
 	case l.URL != url:
 		return invalid("url", "want the batch's endpoint, %s", url)

@@ -223,7 +223,12 @@ func (s *server) listFiles(x *atoll.Exchange) error {
 			}
 			return nil
 		},
-		"purpose": func(v string) error { q.Purpose = v; return nil },
+		"purpose": func(v string) error {
+			if q.Purpose = v; v != purposeBatch && v != purposeOutput {
+				return invalid("purpose", "want %s or %s", purposeBatch, purposeOutput)
+			}
+			return nil
+		},
 	})
 	if err != nil {
 		return err
@@ -273,7 +278,8 @@ func pageOf[R, T any](rows []R, limit int, view func(R) T, id func(T) string) *o
 		out.Data = append(out.Data, view(r))
 	}
 	if n := len(out.Data); n > 0 {
-		out.FirstID, out.LastID = new(id(out.Data[0])), new(id(out.Data[n-1]))
+		first, last := id(out.Data[0]), id(out.Data[n-1])
+		out.FirstID, out.LastID = &first, &last
 	}
 	return out
 }
