@@ -2,6 +2,7 @@ package grammar
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"regexp"
@@ -260,15 +261,18 @@ func TestSchemaTexts(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for schema, want := range map[string]string{
-		`{`:                             "not JSON",
-		`3`:                             "no schema",
-		`{"type":"text"}`:               `no type "text"`,
-		`{"type":"string","x":1}`:       `keyword "x"`,
-		`{"type":"number","minimum":1}`: `keyword "minimum"`,
-		`{"oneOf":[]}`:                  `keyword "oneOf"`,
-		`{"properties":{}}`:             `keyword "properties"`,
-		`{"$ref":"#/$defs/none"}`:       "no such place",
-		`{"$ref":"http://x/y"}`:         "same schema",
+		`{`:                                 "not JSON",
+		`3`:                                 "no schema",
+		`{"type":"text"}`:                   `no type "text"`,
+		`{"type":"string","x":1}`:           `keyword "x"`,
+		`{"type":"number","minimum":1}`:     `keyword "minimum"`,
+		`{"oneOf":[]}`:                      `keyword "oneOf"`,
+		`{"properties":{}}`:                 `keyword "properties"`,
+		`{"$ref":"#/$defs/none"}`:           "no such place",
+		`{"$ref":"http://x/y"}`:             "same schema",
+		`{"$ref":"#/a~2"}`:                  "same schema",
+		`{"anyOf":[{"$ref":"#/anyOf/00"}]}`: "no such place",
+		`{"$ref":"#` + strings.Repeat("/a", maxDepth+1) + `"}`:                                     "names deep",
 		`{"type":"object","properties":{"a":{"type":"array","items":{"type":"strin"}}}}`:           "#/properties/a/items",
 		`{"type":"object","properties":{},"required":["b"]}`:                                       `"b"`,
 		`{"type":"string","maxLength":5000}`:                                                       "maxLength",
@@ -325,6 +329,32 @@ func TestHostileForms(t *testing.T) {
 		if len(m.stateOf) > maxStates {
 			t.Errorf("%s: %d states are kept", pattern, len(m.stateOf))
 		}
+	}
+}
+
+// A schema that refers to its places thousands of times is read once, not once for
+// each of them. Not parallel: it counts what is allocated.
+func TestReferencesAreBounded(t *testing.T) {
+	const n = 1200
+	var schema strings.Builder
+	schema.WriteString(`{"$defs":{`)
+	for i := range n {
+		fmt.Fprintf(&schema, `"%d":{"type":"null"},`, i)
+	}
+	schema.WriteString(`"last":{}},"anyOf":[`)
+	for i := range n {
+		fmt.Fprintf(&schema, `{"$ref":"#/$defs/%d"},`, i)
+	}
+	schema.WriteString(`{}]}`)
+	allocations := testing.AllocsPerRun(1, func() {
+		if _, err := FromSchema([]byte(schema.String())); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocations > 200*n {
+		t.Errorf("%.0f allocations for a schema of %d bytes with %d references", allocations, schema.Len(), n)
+	} else {
+		t.Logf("%.0f allocations", allocations)
 	}
 }
 

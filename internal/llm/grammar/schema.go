@@ -26,7 +26,7 @@ func FromSchema(schema []byte) (*Grammar, error) {
 	if !jsontext.Value(schema).IsValid() {
 		return nil, fmt.Errorf("%w: the schema is not JSON", ErrForm)
 	}
-	c := &schemaCompiler{root: schema, refs: map[string]call{}, room: maxCode}
+	c := &schemaCompiler{root: schema, refs: map[string]call{}, room: maxCode, places: map[jsontext.Pointer]map[string]jsontext.Value{}}
 	if _, err := c.ref("#"); err != nil {
 		return nil, err
 	}
@@ -39,6 +39,8 @@ type schemaCompiler struct {
 	rules []node
 	refs  map[string]call // by JSON pointer
 	room  int             // for ranges of characters in patterns
+	// what is in the objects and arrays that have been looked into
+	places map[jsontext.Pointer]map[string]jsontext.Value
 }
 
 // rule adds a rule that is filled in by what fill returns, which may call it.
@@ -94,46 +96,66 @@ func members(v jsontext.Value) (all []member, err error) {
 // find follows a JSON pointer such as #/$defs/item.
 func (c *schemaCompiler) find(pointer string) (jsontext.Value, error) {
 	path, ok := strings.CutPrefix(pointer, "#")
-	if !ok || path != "" && path[0] != '/' {
+	if p := jsontext.Pointer(path); !ok || !p.IsValid() {
 		return nil, fmt.Errorf("%w: $ref %.80q: only places in the same schema, such as #/$defs/item, can be referred to", ErrForm, pointer)
 	}
-	v := c.root
-	for name := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
-		if path == "" {
-			break
-		}
-		name = strings.NewReplacer("~1", "/", "~0", "~").Replace(name)
-		next, err := child(v, name)
-		if err != nil {
-			return nil, fmt.Errorf("%w: $ref %.80q: there is no such place in the schema", ErrForm, pointer)
-		}
-		v = next
+	if strings.Count(path, "/") > maxDepth {
+		return nil, fmt.Errorf("%w: $ref %.80q: more than %d names deep", ErrForm, pointer, maxDepth)
 	}
-	return v, nil
+	v, err := c.place(jsontext.Pointer(path))
+	if errors.Is(err, errNone) {
+		return nil, fmt.Errorf("%w: $ref %.80q: there is no such place in the schema", ErrForm, pointer)
+	}
+	return v, err
 }
 
 var errNone = errors.New("none")
 
-func child(v jsontext.Value, name string) (jsontext.Value, error) {
+// place is what stands at a pointer. What each place contains is read once: a
+// schema may refer to its places thousands of times.
+func (c *schemaCompiler) place(p jsontext.Pointer) (jsontext.Value, error) {
+	if p == "" {
+		return c.root, nil
+	}
+	within, ok := c.places[p.Parent()]
+	if !ok {
+		parent, err := c.place(p.Parent())
+		if err != nil {
+			return nil, err
+		}
+		if within, err = children(parent); err != nil {
+			return nil, err
+		}
+		c.places[p.Parent()] = within
+	}
+	if v, ok := within[p.LastToken()]; ok {
+		return v, nil
+	}
+	return nil, errNone
+}
+
+// children are the values in an object by name, or in an array by index.
+func children(v jsontext.Value) (map[string]jsontext.Value, error) {
+	within := map[string]jsontext.Value{}
 	switch v.Kind() {
 	case '{':
 		all, err := members(v)
 		if err != nil {
 			return nil, err
 		}
-		if i := slices.IndexFunc(all, func(m member) bool { return m.name == name }); i >= 0 {
-			return all[i].value, nil
+		for _, m := range all {
+			within[m.name] = m.value
 		}
 	case '[':
 		var all []jsontext.Value
 		if err := json.Unmarshal(v, &all); err != nil {
 			return nil, err
 		}
-		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(all) {
-			return all[i], nil
+		for i, value := range all {
+			within[strconv.Itoa(i)] = value
 		}
 	}
-	return nil, errNone
+	return within, nil
 }
 
 // keywords are what a schema says at one place.
