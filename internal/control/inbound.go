@@ -11,6 +11,10 @@ import (
 
 // Inbound takes one message of a node. The bus has made sure of who sent it.
 func (c *Control) Inbound(id core.NodeID, kind string, data []byte) {
+	if !c.hears(id, kind, len(data)) {
+		c.complain(id, kind, core.Errorf(core.Throttled, "the node says more than is listened to"))
+		return
+	}
 	var err error
 	switch kind {
 	case bus.KindHeartbeat:
@@ -37,8 +41,7 @@ func (c *Control) Inbound(id core.NodeID, kind string, data []byte) {
 		err = core.Errorf(core.Invalid, "unknown kind of message")
 	}
 	if err != nil {
-		c.cfg.Metrics.BadMessages.Inc()
-		c.log.Warn("message of a node refused", "node", id, "kind", kind, "error", err)
+		c.complain(id, kind, err)
 	}
 }
 

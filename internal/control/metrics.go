@@ -16,7 +16,7 @@ type Metrics struct {
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		Submitted:   prometheus.NewCounter(prometheus.CounterOpts{Name: "atoll_tasks_submitted_total", Help: "Tasks durably accepted."}),
-		BadMessages: prometheus.NewCounter(prometheus.CounterOpts{Name: "atoll_node_messages_refused_total", Help: "Messages of nodes that were malformed, forged or unknown."}),
+		BadMessages: prometheus.NewCounter(prometheus.CounterOpts{Name: "atoll_node_messages_refused_total", Help: "Messages of nodes that were malformed, forged, unknown or too many."}),
 	}
 	r.MustRegister(m.Submitted, m.BadMessages)
 	return m

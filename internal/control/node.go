@@ -23,6 +23,7 @@ type node struct {
 	draining bool // says the node
 	leases   map[core.LeaseID]*leaseRef
 	latency  latencies
+	hearing  *hearing
 	dirty    bool
 }
 
@@ -96,12 +97,12 @@ func (n *node) rate() {
 
 // addNode enters a node in the books. Its offer is up once it has spoken.
 func (c *Control) addNode(d nodeDoc, signer receipt.Key) *node {
-	n := &node{doc: d, signer: signer, leases: map[core.LeaseID]*leaseRef{}, offer: &market.Offer{Node: d.ID, Owner: d.Owner}}
+	n := &node{doc: d, signer: signer, leases: map[core.LeaseID]*leaseRef{}, hearing: newHearing(), offer: &market.Offer{Node: d.ID, Owner: d.Owner}}
 	n.said.Country = d.Country
 	n.refresh(false)
 	if old := c.nodes[d.ID]; old != nil { // the same node has joined again
 		n.leases, n.offer.InFlight = old.leases, old.offer.InFlight
-		n.said, n.bootID, n.bootMs, n.seenMs, n.draining, n.latency = old.said, old.bootID, old.bootMs, old.seenMs, old.draining, old.latency
+		n.said, n.bootID, n.bootMs, n.seenMs, n.draining, n.latency, n.hearing = old.said, old.bootID, old.bootMs, old.seenMs, old.draining, old.latency, old.hearing
 		n.refresh(old.offer.Up)
 		for _, r := range n.leases {
 			r.node = n
