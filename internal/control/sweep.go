@@ -77,21 +77,11 @@ func (c *Control) overdue(now int64) bool {
 		}
 	}
 	for _, t := range c.tasks {
-		if !t.Ended() && (now >= t.DueMs() || t.oldestWait(now) > t.Terms.QueueMs) {
+		if !t.Ended() && (now >= t.DueMs() || t.waitedTooLong(now)) {
 			return true
 		}
 	}
 	return false
-}
-
-// oldestWait is how long the longest-waiting part has waited for a node.
-func (t *task) oldestWait(now int64) (ms int64) {
-	for _, p := range t.wait.queue {
-		if p.State == lifecycle.PartWaiting {
-			ms = max(ms, now-p.SinceMs)
-		}
-	}
-	return ms
 }
 
 func (b *batch) sweep() {
@@ -123,7 +113,7 @@ func (b *batch) sweep() {
 // whose replicas agree already makes do with them.
 func (b *batch) expireWaiting(t *task) {
 	for _, p := range slices.Clone(t.wait.queue) {
-		if p.State != lifecycle.PartWaiting || b.now-p.SinceMs <= t.Terms.QueueMs || p.Live() > 0 || t.Ended() {
+		if t.Ended() || b.now < t.waitsUntil(p) || p.Live() > 0 {
 			continue
 		}
 		p.TimedOut = true

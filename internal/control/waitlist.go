@@ -1,6 +1,7 @@
 package control
 
 import (
+	"math"
 	"slices"
 
 	"atoll/internal/lifecycle"
@@ -13,6 +14,7 @@ type wait struct {
 	why    string  // what the last of them waits for
 	full   bool    // nodes that fit have no room now
 	parked bool    // no node fits, however much room it has
+	lookMs int64   // before then none of them has waited too long
 }
 
 // waitlist is the tasks with parts that need leases, in order of arrival.
@@ -63,6 +65,32 @@ func (w *waitlist) unpark(n int) {
 func (w *waitlist) tidy() {
 	w.tasks = slices.DeleteFunc(w.tasks, func(t *task) bool { return len(t.wait.queue) == 0 })
 	w.contended = slices.ContainsFunc(w.tasks, func(t *task) bool { return t.wait.full })
+}
+
+// waitsUntil is when a part has waited for a node for too long: never, if it does
+// not wait.
+func (t *task) waitsUntil(p *part) int64 {
+	if p.State != lifecycle.PartWaiting {
+		return math.MaxInt64
+	}
+	return p.SinceMs + t.Terms.QueueMs + 1
+}
+
+// waitedTooLong reports whether a part has waited for too long, and has no lease out
+// that may still change that. It is asked all the time, and looks at the parts only
+// when the first of them can have: those that come to wait later do so longer.
+func (t *task) waitedTooLong(now int64) bool {
+	if now < t.wait.lookMs {
+		return false
+	}
+	t.wait.lookMs = now + t.Terms.QueueMs
+	for _, p := range t.wait.queue {
+		until := t.waitsUntil(p)
+		if t.wait.lookMs = min(t.wait.lookMs, until); now >= until && p.Live() == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // setPart moves a part, and keeps count of those that wait.
