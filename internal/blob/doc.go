@@ -4,6 +4,7 @@
 //
 //	DIR/sha256/ab/ab12…   content, named by its 64 hex digits
 //	DIR/tmp/put-…         content being written; deleted at the next Open
+//	DIR/tmp/gone-ab12…    content about to be deleted; put back at the next Open
 //
 // Content appears under its name only by rename, after its digest has been
 // checked and the file synced, and Put returns only after the directory has

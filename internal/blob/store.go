@@ -101,13 +101,20 @@ func (s *Store) makeDirs() error {
 	return s.disk.SyncDir(s.dir)
 }
 
-// scan deletes torn files and takes stock of the rest.
+// scan deletes torn files, puts back what was not deleted for good, and takes stock
+// of it all.
 func (s *Store) scan() error {
 	torn, err := os.ReadDir(filepath.Join(s.dir, tempDir))
 	if err != nil {
 		return err
 	}
 	for _, f := range torn {
+		if back, err := s.restore(f.Name()); back || err != nil {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		if err := s.disk.Remove(filepath.Join(s.dir, tempDir, f.Name())); err != nil {
 			return err
 		}

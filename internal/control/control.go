@@ -18,8 +18,8 @@
 // (verdicts), check (results that are run again), piece (or only a piece of
 // them), settle (checkpoints and payouts), log, sweep (time passes), load
 // (restart), view (what the API shows), preview (results that still grow), admin
-// (accounts, keys, nodes), data (bytes), intake, quota and prune (what comes to
-// the disk, and goes), files, batches, models, services, callbacks, audit.
+// (accounts, keys, nodes), data (bytes), intake, quota, prune and collect (what
+// comes to the disk, and goes), files, batches, models, services, callbacks, audit.
 package control
 
 import (
@@ -137,6 +137,9 @@ type Control struct {
 	stats       stats
 	previews    int                    // bytes of all previews
 	ownPreviews map[core.AccountID]int // and of each account
+	unnamed     unnamed
+
+	collectFrom byte // where the next round of collect begins; Prune's own
 }
 
 type stats struct {

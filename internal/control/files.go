@@ -93,6 +93,7 @@ func (c *Control) DeleteFile(ctx context.Context, v request.Viewer, id core.File
 // deleteFile gives a file's room back, once.
 func (b *batch) deleteFile(f *request.File) {
 	if b.tx.DeleteFile(f.ID) && !f.Digest.IsZero() {
+		b.c.unnamed.add(f.Digest)
 		b.charge(f.Account, -f.Size)
 	}
 }

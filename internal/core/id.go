@@ -73,6 +73,12 @@ func (s *IDSource) Next() int64 {
 	return s.last
 }
 
+// FirstIDAt is less than any ID made at that moment or later, while the clock does not
+// step back.
+func FirstIDAt(at time.Time) int64 {
+	return max(at.UnixMilli()-idEpochMillis, 0) << idSeqBits
+}
+
 // NotBefore makes every later ID greater than id. A restarted process calls it
 // with the greatest ID it has stored.
 func (s *IDSource) NotBefore(id int64) {

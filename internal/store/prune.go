@@ -24,21 +24,53 @@ func (tx *Tx) FindTask(id core.TaskID) (*lifecycle.Task, error) {
 }
 
 // PruneTask deletes up to limit rows of an ended task's events and results, and
-// then the rest of its data. It reports whether nothing is left to delete. What
-// is evidence stays: parts, leases, transfers, the log.
-func (tx *Tx) PruneTask(t *lifecycle.Task, limit int64) (done bool) {
+// then the rest of its data. It reports whether nothing is left to delete, and which
+// content the task names no more. What is evidence stays: parts, leases, transfers,
+// the log.
+func (tx *Tx) PruneTask(t *lifecycle.Task, limit int64) (done bool, unnamed []core.Digest) {
 	id := int64(t.ID)
 	limit -= tx.count(`DELETE FROM events WHERE task=?1 AND seq IN (SELECT seq FROM events WHERE task=?1 ORDER BY seq LIMIT ?2)`, id, limit)
 	limit -= tx.count(`DELETE FROM results WHERE task=?1 AND (idx, digest) IN (SELECT idx, digest FROM results WHERE task=?1 ORDER BY idx, digest LIMIT ?2)`, id, limit)
-	limit -= tx.count(`DELETE FROM task_blobs WHERE task=?1 AND digest IN (SELECT digest FROM task_blobs WHERE task=?1 ORDER BY digest LIMIT ?2)`, id, limit)
-	if limit <= 0 {
-		return false
+	unnamed = tx.digests(`DELETE FROM task_blobs WHERE task=?1 AND digest IN (SELECT digest FROM task_blobs WHERE task=?1 ORDER BY digest LIMIT ?2) RETURNING digest`, id, limit)
+	if limit -= int64(len(unnamed)); limit <= 0 {
+		return false, unnamed
 	}
 	if t.Key != "" {
 		tx.count(`DELETE FROM idempotency WHERE account=? AND key=? AND task=?`, string(t.Account), t.Key, id)
 	}
 	tx.count(`UPDATE tasks SET input=NULL, unpruned=NULL WHERE id=?`, id)
-	return true
+	return true, unnamed
+}
+
+// PruneCallbacks deletes up to limit callbacks made before an ID that are delivered
+// or given up, and returns how many there were.
+func (tx *Tx) PruneCallbacks(before, limit int64) int64 {
+	return tx.count(`DELETE FROM callbacks WHERE id IN (SELECT id FROM callbacks WHERE id<? AND state<>? ORDER BY id LIMIT ?)`, before, CallbackDue, limit)
+}
+
+// digests executes a statement that returns digests.
+func (tx *Tx) digests(q string, args ...any) (out []core.Digest) {
+	if tx.err != nil {
+		return nil
+	}
+	rows, err := tx.s.conn.QueryContext(context.Background(), q, args...)
+	if err != nil {
+		tx.Fail(err)
+		return nil
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var d []byte
+		if err := rows.Scan(&d); err != nil {
+			tx.Fail(err)
+			return nil
+		}
+		out = append(out, core.Digest(d))
+	}
+	if err := rows.Err(); err != nil {
+		tx.Fail(err)
+	}
+	return out
 }
 
 // OldUploads returns uploads that were brought and last used before beforeMs,
