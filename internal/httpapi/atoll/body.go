@@ -42,6 +42,7 @@ func (s *server) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buf
 		return err
 	}
 	if r.ContentLength > limit {
+		s.drain(w, r)
 		return tooLarge(limit)
 	}
 	if r.ContentLength > 0 {
@@ -56,6 +57,29 @@ func (s *server) readBody(w http.ResponseWriter, r *http.Request, buf *bytes.Buf
 	}
 	// The connection is still watched for the client's going away.
 	return setDeadline(c.SetReadDeadline, 0)
+}
+
+// maxDrained bounds what is read of a body only to throw it away.
+const maxDrained = 64 << 20
+
+// drain reads a body that is too long, so that a client which sends all before it
+// reads sees why it is refused, and not a broken connection. One that asks first
+// (Expect: 100-continue) is told before it sends.
+func (s *server) drain(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength > maxDrained || r.Header.Get("Expect") != "" {
+		return
+	}
+	set := http.NewResponseController(w).SetReadDeadline
+	if setDeadline(set, s.cfg.BodyTimeout) != nil {
+		return
+	}
+	_, err := io.Copy(io.Discard, r.Body)
+	if err == nil {
+		err = setDeadline(set, 0)
+	}
+	if err != nil {
+		w.Header().Set("Connection", "close") // what is left of it is no request
+	}
 }
 
 // setDeadline sets a deadline from now, or none if d is 0. Not every

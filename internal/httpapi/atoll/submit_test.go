@@ -1,12 +1,14 @@
 package atoll_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -153,6 +155,35 @@ func TestHugeBodies(t *testing.T) {
 				t.Errorf("%s, declared %d: %d bytes were taken", c.path, declared, taken)
 			}
 		}
+	}
+}
+
+// Clients that read nothing before all is sent, as most do, are told why a body was
+// too large, and may go on over the same connection.
+func TestLargeBodiesAreAnswered(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for range 2 {
+		const size = 24 << 20
+		_, err := fmt.Fprintf(conn, "POST /v1/submit-task HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer ann-key\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", size)
+		if err == nil {
+			_, err = io.CopyN(conn, new(endless), size)
+		}
+		if err != nil {
+			t.Fatalf("the connection broke while the body was sent: %v", err)
+		}
+		res, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := io.ReadAll(res.Body)
+		wantProblem(t, res, data, 413, "too-large")
 	}
 }
 

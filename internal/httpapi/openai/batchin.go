@@ -194,7 +194,9 @@ func (in *batchInput) write(id string, w *work) error {
 		if err != nil {
 			return err
 		}
-		in.data = append(append(in.data, b...), '\n')
+		if in.data = append(append(in.data, b...), '\n'); len(in.data) > maxBatchData {
+			break // readAll refuses it: a request may become very many lines
+		}
 	}
 	before := 0
 	if n := len(in.ends); n > 0 {

@@ -90,6 +90,9 @@ func TestReadRefuses(t *testing.T) {
 		chat(`,"n":0`):                                    "n",
 		chat(`,"n":129`):                                  "n",
 		chat(`,"temperature":2.5`):                        "temperature",
+		chat(`,"top_p":1.5`):                              "top_p",
+		chat(`,"min_p":1e300`):                            "min_p",
+		chat(`,"top_k":-1`):                               "top_k",
 		chat(`,"max_tokens":0`):                           "max_tokens",
 		chat(`,"max_tokens":1,"max_completion_tokens":2`): "max_completion_tokens",
 		chat(`,"top_logprobs":2`):                         "top_logprobs",
@@ -118,6 +121,30 @@ func TestReadRefuses(t *testing.T) {
 		e, ok := err.(*core.Error) //nolint:errorlint // it is not wrapped here
 		if !ok || e.Kind != core.Invalid || e.Field != field {
 			t.Errorf("%s: %+v, want a refusal of %s", body, err, field)
+		}
+	}
+}
+
+// What is said once is given to the engine with each of many answers: that is refused
+// before it takes memory.
+func TestWorkIsBounded(t *testing.T) {
+	t.Parallel()
+	s := testServer()
+	for _, body := range []string{
+		`{"model":"m","n":128,"prompt":"` + strings.Repeat("x", 1<<20) + `"}`,
+		`{"model":"m","n":128,"prompt":"x","stop":["` + strings.Repeat("x", 1<<20) + `"]}`,
+		`{"model":"m","prompt":["x"` + strings.Repeat(`,"x"`, 127) + `],"stop":["` + strings.Repeat("x", 1<<20) + `"]}`,
+	} {
+		w, err := s.readText([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if input, err := w.input(); core.KindOf(err) != core.TooLarge {
+			t.Errorf("%.40s: %d bytes of work, %v", body, len(input), err)
+		}
+		in := batchInput{data: make([]byte, maxBatchData, maxBatchData+4<<20)}
+		if err := in.write("x", w); err != nil || len(in.data) > maxBatchData+2<<20 {
+			t.Errorf("%.40s: %d bytes in a batch, %v", body, len(in.data), err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"atoll/api"
 	"atoll/internal/core"
+	"atoll/internal/engine/completion"
 	"atoll/internal/httpapi/atoll"
 	"atoll/internal/openaiwire"
 	"atoll/internal/request"
@@ -77,6 +78,12 @@ func (s *server) settings(r *openaiwire.Request, l *line) error {
 		return invalid("max_tokens", "want 1 or more")
 	case r.Temperature != nil && (*r.Temperature < 0 || *r.Temperature > 2):
 		return invalid("temperature", "want 0 to 2")
+	case r.TopP != nil && (*r.TopP < 0 || *r.TopP > 1):
+		return invalid("top_p", "want 0 to 1")
+	case r.MinP != nil && (*r.MinP < 0 || *r.MinP > 1):
+		return invalid("min_p", "want 0 to 1")
+	case r.TopK != nil && *r.TopK < 0:
+		return invalid("top_k", "want 0 or more")
 	}
 	l.Temperature = 1
 	if r.Temperature != nil {
@@ -114,13 +121,17 @@ func (w *work) choices(prompts []line) error {
 	return nil
 }
 
-// input is what the engine is given.
+// input is what the engine is given. What is said once, a prompt or a stop string, is
+// in the line of each answer: a body may become very much more than it was.
 func (w *work) input() ([]byte, error) {
 	var input []byte
 	for _, l := range w.lines {
 		b, err := json.Marshal(l)
 		if err != nil {
 			return nil, err
+		}
+		if len(input)+len(b) >= completion.MaxInput {
+			return nil, core.Errorf(core.TooLarge, "%d answers to prompts of this length are over %d bytes of work", len(w.lines), completion.MaxInput).WithHint("ask for fewer at a time")
 		}
 		input = append(append(input, b...), '\n')
 	}
