@@ -19,6 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.MaybeWorker(enginewasm.Worker())
+	untilSignalHelper()
 	os.Exit(m.Run())
 }
 

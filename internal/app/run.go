@@ -36,9 +36,27 @@ import (
 // Run is the program: it returns the exit code.
 func Run() int {
 	sandbox.MaybeWorker(wasm.Worker()) // does not return in a sandboxed child
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	return cli.Run(ctx, cli.OSEnv(), cli.Runtime{Version: Version, Up: up, Hub: hub, NodeRun: nodeRun, Joined: joined, Discover: discovered, StartNetwork: rehearse})
+}
+
+// untilSignal returns a context that the first Ctrl-C or SIGTERM ends, so that what
+// runs is brought to an end. The second ends the process at once: whoever does not
+// want to wait loses nothing, for what is acknowledged is on disk.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 func joined(dir string) (cli.NodeAccess, error) {

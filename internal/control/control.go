@@ -289,8 +289,27 @@ func (c *Control) Run(ctx context.Context) error {
 	}
 	err := c.store.Run(ctx)
 	cancel()
+	c.hangUp()
 	wg.Wait()
 	return err
+}
+
+// hangUp wakes those who watch tasks: nothing more will happen here.
+func (c *Control) hangUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.tasks {
+		c.endPreview(t)
+		if t.changed != nil {
+			close(t.changed)
+			t.changed = nil
+		}
+	}
+}
+
+// stopping is what requests are told for which it is too late.
+func stopping(err error) error {
+	return (&core.Error{Kind: core.Unavailable, Message: "the hub is stopping", Err: err}).WithHint("try again in a moment; with an Idempotency-Key nothing is done twice")
 }
 
 // Close closes the database. Jobs that wait are refused.
@@ -301,11 +320,15 @@ func (c *Control) Store() *store.Store { return c.store }
 
 // job runs fn as one job of the next batch and waits until it is durable.
 func (c *Control) job(ctx context.Context, fn func(*batch) error) error {
-	return c.store.Do(ctx, func(tx *store.Tx) error {
+	err := c.store.Do(ctx, func(tx *store.Tx) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return fn(c.batch(tx))
 	})
+	if errors.Is(err, store.ErrStopped) {
+		return stopping(err)
+	}
+	return err
 }
 
 // enqueue is job without waiting.

@@ -240,7 +240,11 @@ func (c *Control) Events(ctx context.Context, v request.Viewer, id core.TaskID, 
 		close(now) // settled, or more to read: no need to wait
 		changed = now
 	}
-	return out, t.Ended() && after >= t.Events, changed, nil
+	last := t.Ended() && after >= t.Events
+	if err := c.store.Err(); err != nil && !last {
+		return nil, false, nil, stopping(err)
+	}
+	return out, last, changed, nil
 }
 
 // Cancel ends a task. Ended tasks stay as they are.

@@ -77,8 +77,10 @@ func ended(t *api.Task) error {
 		return core.Errorf(core.Conflict, "%s was cancelled", t.ID)
 	case "expired":
 		return core.Errorf(core.Unavailable, "%s", t.Reason).WithHint("see which machines there are with atoll market offers")
+	case "failed":
+		return refusal(t.Reason)
 	}
-	return refusal(t.Reason)
+	return core.Errorf(core.Unavailable, "the hub is stopping; %s goes on when it is back", t.ID).WithHint("its result will be at GET /v1/tasks/{id}/result")
 }
 
 // refusal is what an engine said of a line, or a hub of a part, in place of an
