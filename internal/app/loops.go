@@ -11,13 +11,8 @@ import (
 	"atoll/internal/bus"
 )
 
-const (
-	// inboundWorkers check nodes' signatures beside the one writer.
-	inboundWorkers = 4
-	inboundQueue   = 1024 // messages
-	// goodbye is how long open requests may take once the hub ends.
-	goodbye = 5 * time.Second
-)
+// goodbye is how long open requests may take once the hub ends.
+const goodbye = 5 * time.Second
 
 // Run serves until ctx ends or something fails for good.
 func (h *Hub) Run(ctx context.Context) error {
@@ -56,28 +51,11 @@ func (h *Hub) begin(ctx context.Context, g *errgroup.Group) error {
 	return nil
 }
 
-// hear takes what nodes send. While all workers are busy the bus holds messages
-// back, and then drops them; nodes send again.
+// hear takes what nodes send.
 func (h *Hub) hear(ctx context.Context, g *errgroup.Group) error {
-	inbox := make(chan bus.Inbound, inboundQueue)
-	for range inboundWorkers {
-		g.Go(func() error {
-			for {
-				select {
-				case <-ctx.Done():
-					return nil
-				case m := <-inbox:
-					h.Control.Inbound(m.Node, m.Kind, m.Data)
-				}
-			}
-		})
-	}
-	return h.link.Subscribe(func(m bus.Inbound) {
-		select {
-		case inbox <- m:
-		case <-ctx.Done():
-		}
-	})
+	in := newInbox(func(m bus.Inbound) { h.Control.Inbound(m.Node, m.Kind, m.Data) })
+	in.work(ctx, g)
+	return h.link.Subscribe(func(m bus.Inbound) { in.put(ctx, m) })
 }
 
 // serve answers HTTP requests until hangUp.
