@@ -23,6 +23,7 @@ type Offer struct {
 	Labels        map[string]string `json:"labels,omitempty"`
 	Engines       []string          `json:"engines"`
 	Upstreams     []string          `json:"upstreams,omitempty" doc:"models of its own OpenAI-compatible server, for the engine openai"`
+	Loaded        []string          `json:"loaded,omitempty" doc:"registered models that it has in memory: it need not fetch and load them first"`
 	Reliability   float64           `json:"reliability" doc:"mean of Beta(r+1, s+1)"`
 	ReliabilityP5 float64           `json:"reliability_p5" doc:"its 5th percentile, by which nodes are ranked"`
 	P50Ms         float64           `json:"p50_ms" doc:"dispatch to durable report, last leases"`

@@ -256,6 +256,33 @@ func TestOpenAIContradicted(t *testing.T) {
 	}
 }
 
+// What is served is loaded before the first request, by one of those that it may go
+// to.
+func TestServedModelIsLoadedAhead(t *testing.T) {
+	t.Parallel()
+	_, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 30_000, ""), spec("ohio-1", "erin", "US", 10_000, ""))
+	pushCoral(t, c)
+	if _, err := c.PutService(t.Context(), "bard", api.ServiceSpec{Model: "storyteller", Terms: api.Terms{Residency: []string{"EU"}}}); err != nil {
+		t.Fatal(err)
+	}
+	got := eventually(t, func() string {
+		offers, err := client.Collect(c.Offers(t.Context(), client.OfferQuery{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var where []string
+		for _, o := range offers {
+			if slices.Contains(o.Loaded, "storyteller@1") {
+				where = append(where, string(o.Node))
+			}
+		}
+		return strings.Join(where, " ")
+	}, "-1")
+	if got != "paris-1" && got != "rome-1" {
+		t.Errorf("loaded on %s, want one of the two nodes in the EU", got)
+	}
+}
+
 // A service is a name with terms for those who say nothing else.
 func TestServices(t *testing.T) {
 	t.Parallel()

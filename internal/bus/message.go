@@ -10,7 +10,7 @@ import (
 	"atoll/internal/core"
 )
 
-// Kinds of message. Hub to node: KindLease, KindAck, KindCancel. Node to hub:
+// Kinds of message. Hub to node: KindLease, KindAck, KindCancel, KindKeep. Node to hub:
 // KindHeartbeat, KindStatus, KindReport, KindProgress. Every message may be lost,
 // doubled or late: receivers compare it with what they have stored, keyed by lease
 // ID.
@@ -18,6 +18,7 @@ const (
 	KindLease     = "lease"
 	KindAck       = "ack"
 	KindCancel    = "cancel"
+	KindKeep      = "keep"
 	KindHeartbeat = "heartbeat"
 	KindStatus    = "status"
 	KindReport    = "report"
@@ -94,6 +95,21 @@ type Cancel struct {
 	Reason string         `json:"reason"`
 }
 
+// Keep asks a node to hold models in memory for requests that are yet to come. It
+// is said again every few seconds for as long as it holds; the node does it as far
+// as its memory suffices, and answers nothing.
+type Keep struct {
+	Models []KeptModel `json:"models"`
+}
+
+// KeptModel is a model to hold, and the account whose requests are expected.
+type KeptModel struct {
+	Engine  string         `json:"engine"`
+	Digest  core.Digest    `json:"digest"`
+	Size    int64          `json:"size"`
+	Account core.AccountID `json:"account"`
+}
+
 // Heartbeat is sent every 500 ms and when anything in it changes.
 type Heartbeat struct {
 	// Boot is new each time the agent starts. A hub that sees a new one says
@@ -118,6 +134,8 @@ type NodeOffer struct {
 	Engines   []string          `json:"engines"`
 	Upstreams []string          `json:"upstreams,omitempty"` // models of the provider's own server, for the engine openai
 	Trouble   string            `json:"trouble,omitempty"`   // why less is offered than should be
+	Loaded    []core.Digest     `json:"loaded,omitempty"`    // models in memory, the last used first, at most MaxLoaded
+	LoadRate  int64             `json:"load_rate,omitempty"` // bytes of a model fetched and loaded in a second, as measured; 0: not yet
 	Arch      string            `json:"arch"`
 	OS        string            `json:"os"`
 	Version   string            `json:"version"`
@@ -130,6 +148,9 @@ type NodeOffer struct {
 	Sandbox   []string          `json:"sandbox,omitempty"`  // what the kernel enforces
 	Accounts  []core.AccountID  `json:"accounts,omitempty"` // serves only these; empty: all
 }
+
+// MaxLoaded bounds the models that an offer names, or a Keep asks for.
+const MaxLoaded = 64
 
 // MaxWord bounds each name, label and value of an offer, in bytes.
 const MaxWord = 256

@@ -134,7 +134,7 @@ func (f *fake) reads(mux *http.ServeMux) {
 		}
 	})
 	mux.HandleFunc("GET /v1/market/offers", func(w http.ResponseWriter, r *http.Request) {
-		o := api.Offer{Node: "paris-1", Owner: "alice", Price: 30_000, Country: "FR", Engines: []string{"text", "wasm"}, Reliability: 0.83, ReliabilityP5: 0.5, P50Ms: 12, Free: 3}
+		o := api.Offer{Node: "paris-1", Owner: "alice", Price: 30_000, Country: "FR", Engines: []string{"text", "wasm"}, Loaded: []string{"triage@3"}, Reliability: 0.83, ReliabilityP5: 0.5, P50Ms: 12, Free: 3}
 		o.Region = r.URL.Query().Get("sort") // to be seen
 		rows(o)(w, r)
 	})

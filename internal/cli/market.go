@@ -24,7 +24,10 @@ func (s *session) offersCmd() *cobra.Command {
 		Long: `List nodes with their price for each lease, what their leases took from dispatch
 to durable report (half were faster than P50, all but one in a hundred than P99),
 and how reliable they have been: the mean, and the 5th percentile by which they
-are ranked, so that one who has hardly worked yet does not look perfect.`,
+are ranked, so that one who has hardly worked yet does not look perfect.
+
+LOADED are the models that a node has in memory. Others it has to fetch and load
+first; the market takes ten seconds of that for as bad as twice the price.`,
 		Example: "  atoll market offers --country FR --sort p50",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
@@ -49,8 +52,8 @@ are ranked, so that one who has hardly worked yet does not look perfect.`,
 			if len(offers) == 0 {
 				fmt.Fprintln(s.err, "no node that fits takes work now")
 			}
-			return show(s, offers, "NODE OWNER PRICE COUNTRY REGION ENGINES P50 P99 RELIABILITY P5 FREE", func(o api.Offer) []string {
-				return []string{string(o.Node), string(o.Owner), o.Price.String(), o.Country, o.Region, strings.Join(o.Engines, ","),
+			return show(s, offers, "NODE OWNER PRICE COUNTRY REGION ENGINES LOADED P50 P99 RELIABILITY P5 FREE", func(o api.Offer) []string {
+				return []string{string(o.Node), string(o.Owner), o.Price.String(), o.Country, o.Region, strings.Join(o.Engines, ","), strings.Join(o.Loaded, ","),
 					millis(o.P50Ms), millis(o.P99Ms), share(o.Reliability), share(o.ReliabilityP5), fmt.Sprint(o.Free)}
 			})
 		},

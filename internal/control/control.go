@@ -19,7 +19,8 @@
 // them), settle (checkpoints and payouts), log, sweep (time passes), load
 // (restart), view (what the API shows), preview (results that still grow), admin
 // (accounts, keys, nodes), data (bytes), intake, quota, prune and collect (what
-// comes to the disk, and goes), files, batches, models, services, callbacks, audit.
+// comes to the disk, and goes), files, batches, models, services, keep (their models
+// in memory), callbacks, audit.
 package control
 
 import (
@@ -127,6 +128,8 @@ type Control struct {
 	models      map[string]*modelRow // by name@version
 	latest      map[string]int
 	services    map[string]*api.Service
+	keeping     map[string]*keeping // by service
+	keptMs      int64               // when nodes were last asked to keep models
 	waiting     waitlist
 	payouts     []payout // granted, waiting for a checkpoint; by log index
 	published   store.Checkpoint
@@ -220,7 +223,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 	c := &Control{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
 		tasks: map[core.TaskID]*task{}, parts: map[core.AccountID]int{}, ownPreviews: map[core.AccountID]int{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
-		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{}, services: map[string]*api.Service{},
+		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{}, services: map[string]*api.Service{}, keeping: map[string]*keeping{},
 		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), readers: newReaders(), quota: newQuota(cmp.Or(cfg.Quota, DefaultQuota)),
 	}
 	var err error

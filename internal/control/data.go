@@ -122,10 +122,11 @@ func (c *Control) PutResult(ctx context.Context, id core.NodeID, lease core.Leas
 	})
 }
 
-// NodeModel writes the model of a lease that the node holds.
+// NodeModel writes the model of a lease that the node holds, or one that it was
+// asked to keep.
 func (c *Control) NodeModel(_ context.Context, id core.NodeID, d core.Digest, w io.Writer) error {
 	c.mu.Lock()
-	ok := false
+	ok := c.asked(id, d)
 	if n := c.nodes[id]; n != nil {
 		for _, r := range n.leases {
 			ok = ok || r.task.ModelDigest == d
@@ -133,7 +134,7 @@ func (c *Control) NodeModel(_ context.Context, id core.NodeID, d core.Digest, w 
 	}
 	c.mu.Unlock()
 	if !ok {
-		return core.Errorf(core.NotFound, "no live lease of this node uses model %s", d)
+		return core.Errorf(core.NotFound, "no live lease of this node uses model %s, nor is it to keep that", d)
 	}
 	f, _, err := c.cfg.Blobs.Open(d)
 	if err != nil {

@@ -51,7 +51,7 @@ const rebootMs = 1_000
 // Bounds on what a node may claim.
 const (
 	maxSlots = 10_000
-	maxNames = 64 // labels, engines, accounts, GPUs
+	maxNames = bus.MaxLoaded // labels, engines, accounts, GPUs, models
 )
 
 // checkOffer refuses an offer that no honest node makes.
@@ -61,10 +61,10 @@ func checkOffer(o *bus.NodeOffer) error {
 		return core.Errorf(core.Invalid, "price %s: want 0 to %s", o.Price, core.MaxMoney)
 	case o.Slots < 1 || o.Slots > maxSlots || o.Queue < o.Slots || o.Queue > maxSlots:
 		return core.Errorf(core.Invalid, "%d slots and a queue of %d: want 1 to %d, and a queue no shorter than the slots", o.Slots, o.Queue, maxSlots)
-	case min(o.CPUMillis, o.Memory) < 0:
-		return core.Errorf(core.Invalid, "negative CPU or memory")
-	case max(len(o.Labels), len(o.Engines), len(o.Upstreams), len(o.Accounts), len(o.GPUs), len(o.Bench), len(o.Sandbox)) > maxNames:
-		return core.Errorf(core.Invalid, "more than %d labels, engines, accounts or GPUs", maxNames)
+	case min(o.CPUMillis, o.Memory, o.LoadRate) < 0:
+		return core.Errorf(core.Invalid, "negative CPU, memory or load rate")
+	case max(len(o.Labels), len(o.Engines), len(o.Upstreams), len(o.Accounts), len(o.GPUs), len(o.Bench), len(o.Sandbox), len(o.Loaded)) > maxNames:
+		return core.Errorf(core.Invalid, "more than %d labels, engines, accounts, GPUs or models", maxNames)
 	case o.Long():
 		return core.Errorf(core.Invalid, "a name or label of over %d bytes", bus.MaxWord)
 	case !policy.IsCountry(o.Country):

@@ -80,6 +80,7 @@ func (n *node) refresh(up bool) {
 	o.Up = up && !n.doc.Revoked
 	o.Draining = n.draining || n.doc.Drained
 	o.Price, o.Country, o.Region, o.Labels, o.Engines, o.Upstreams, o.Arch = s.Price, s.Country, s.Region, s.Labels, s.Engines, s.Upstreams, s.Arch
+	o.Loaded, o.LoadRate = s.Loaded, s.LoadRate
 	o.CPUMillis, o.Memory, o.Accounts, o.Slots, o.Queue = s.CPUMillis, s.Memory, s.Accounts, s.Slots, s.Queue
 	o.GPUs = o.GPUs[:0]
 	for _, g := range s.GPUs {

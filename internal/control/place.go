@@ -3,6 +3,8 @@ package control
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 
@@ -194,7 +196,15 @@ func (b *batch) grant(t *task, p *part, o *market.Offer) {
 	c.stats.leases++
 	b.touchPart(t, p)
 	b.span(t, "lease.offer", attribute.String("lease", l.ID.String()), attribute.String("node", string(o.Node)))
-	b.event(t, "lease.offered", &p.Part, &l, "to %s of %s in %s for %s", o.Node, o.Owner, o.Country, o.Price)
+	b.event(t, "lease.offered", &p.Part, &l, "to %s of %s in %s for %s%s", o.Node, o.Owner, o.Country, o.Price, toLoad(t.req.Start(o)))
+}
+
+// toLoad says that a node has not got a model in memory, if that will be felt.
+func toLoad(start time.Duration) string {
+	if start < time.Second {
+		return ""
+	}
+	return fmt.Sprintf("; it has the model to load first, which may take %s", start.Round(time.Second))
 }
 
 func newNonce() string {

@@ -49,6 +49,7 @@ func (c *Control) PutService(ctx context.Context, v request.Viewer, name string,
 		s.CreatedAt = moment(b.now)
 		b.tx.PutService(name, s)
 		c.services[name] = s
+		c.keptMs = 0 // the next sweep has it loaded
 		return nil
 	})
 	return *s, err

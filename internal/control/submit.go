@@ -312,7 +312,7 @@ func (t *task) readTerms(spec *api.TaskSpec) error {
 		return at(err, "residency")
 	}
 	t.Residency = res.Resolved()
-	t.req = market.Request{Account: t.Account, Engine: t.Engine, Upstream: t.Upstream, Residency: res}
+	t.req = market.Request{Account: t.Account, Engine: t.Engine, Model: t.ModelDigest, ModelSize: t.ModelSize, Upstream: t.Upstream, Residency: res}
 	t.Terms = lifecycle.Terms{
 		QueueMs: spec.Timeout.Queue.Std().Milliseconds(), ExecutionMs: spec.Timeout.Execution.Std().Milliseconds(), TotalMs: spec.Timeout.Total.Std().Milliseconds(),
 		MaxAttempts: spec.Retry.MaxAttempts, LostAfterMs: spec.Disconnect.LostAfter.Std().Milliseconds(), Replace: *spec.Disconnect.Replace,

@@ -41,6 +41,7 @@ func (c *Control) Sweep() {
 		c.waiting.unpark(maxFruitless)
 	}
 	c.mu.Unlock()
+	c.keepServices(now)
 	switch {
 	case due:
 		c.enqueue((*batch).sweep)

@@ -12,6 +12,7 @@ import (
 	"atoll/api"
 	"atoll/internal/core"
 	"atoll/internal/lifecycle"
+	"atoll/internal/market"
 	"atoll/internal/request"
 	"atoll/internal/store"
 )
@@ -63,11 +64,12 @@ func (c *Control) explainRest(ctx context.Context, t *lifecycle.Task, out *api.T
 	if len(parts) == 0 || len(known) == len(kept) {
 		return nil // nothing was leased: the reasons above are all there is
 	}
+	req := market.Request{Model: t.ModelDigest, ModelSize: t.ModelSize}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, o := range c.offers {
 		if !known[o.Node] && o.Up && len(out.NotChosen) < maxNotChosen {
-			out.NotChosen = append(out.NotChosen, api.NotChosen{Node: o.Node, Owner: o.Owner, Reason: "could have done it; others ranked better by price, reliability and load"})
+			out.NotChosen = append(out.NotChosen, api.NotChosen{Node: o.Node, Owner: o.Owner, Reason: "could have done it; others ranked better by price, reliability and load" + toLoad(req.Start(o))})
 		}
 	}
 	return nil

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"slices"
 
 	"atoll/api"
+	"atoll/internal/core"
 )
 
 // Offers returns what can be had now.
@@ -21,10 +23,22 @@ func (c *Control) Offers(context.Context) ([]api.Offer, error) {
 		out = append(out, api.Offer{
 			Node: o.Node, Owner: o.Owner, Price: o.Price, Country: o.Country, Region: o.Region, Labels: o.Labels, Engines: o.Engines, Upstreams: o.Upstreams,
 			Reliability: round(o.Mean), ReliabilityP5: round(o.P5), P50Ms: n.latency.quantile(0.5), P99Ms: n.latency.quantile(0.99),
-			Slots: o.Slots, Free: max(o.Queue-o.InFlight, 0),
+			Loaded: c.named(o.Loaded), Slots: o.Slots, Free: max(o.Queue-o.InFlight, 0),
 		})
 	}
 	return out, nil
+}
+
+// named lists the models of which one digest is, or none if it has no name here:
+// what accounts bring along themselves is theirs to know.
+func (c *Control) named(digests []core.Digest) (names []string) {
+	for id, m := range c.models {
+		if slices.Contains(digests, m.Digest) {
+			names = append(names, id)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func round(f float64) float64 { return math.Round(f*1e4) / 1e4 }

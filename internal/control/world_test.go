@@ -57,6 +57,7 @@ type testNode struct {
 	signer  *receipt.Signer
 	country string
 	price   core.Money
+	loaded  []core.Digest
 }
 
 func (w *world) Send(node core.NodeID, kind string, data []byte, _ string) error {
@@ -182,14 +183,14 @@ func (w *world) join(id core.NodeID, owner core.AccountID, country string, price
 	if grant.Owner != owner {
 		w.t.Fatalf("the hub entered owner %s for a token of %s", grant.Owner, owner)
 	}
-	n := &testNode{id, owner, key, signer, country, price}
+	n := &testNode{id: id, owner: owner, key: key, signer: signer, country: country, price: price}
 	w.nodes[id] = n
 	w.beat(n)
 	return n
 }
 
 func (w *world) beat(n *testNode) {
-	data, _ := json.Marshal(bus.Heartbeat{Boot: "1", Offer: bus.NodeOffer{Price: n.price, Country: n.country, Engines: []string{"test"}, Arch: "amd64", OS: "linux", Slots: 2, Queue: 8, CPUMillis: 2000, Memory: 1 << 30}})
+	data, _ := json.Marshal(bus.Heartbeat{Boot: "1", Offer: bus.NodeOffer{Price: n.price, Country: n.country, Engines: []string{"test"}, Loaded: n.loaded, Arch: "amd64", OS: "linux", Slots: 2, Queue: 8, CPUMillis: 2000, Memory: 1 << 30}})
 	w.hub.Inbound(n.id, bus.KindHeartbeat, data)
 }
 

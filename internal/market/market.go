@@ -38,6 +38,8 @@ type Offer struct {
 	Slots     int              // leases it runs at once
 	Queue     int              // leases it holds at once
 	InFlight  int              // leases it holds now
+	Loaded    []core.Digest    // models in its memory
+	LoadRate  int64            // bytes of a model that it fetches and loads in a second; 0 if unknown
 	P50Ms     float64          // dispatch to report; 0 if unknown
 	Mean      float64          // reliability, expected
 	P5        float64          // reliability, 5th percentile
@@ -54,6 +56,8 @@ type GPU struct {
 type Request struct {
 	Account        core.AccountID
 	Engine         string
+	Model          core.Digest
+	ModelSize      int64
 	Upstream       string // the model that the node's own server must have; empty: none
 	Residency      policy.Residency
 	Regions        []string
@@ -84,13 +88,6 @@ type Choice struct {
 	Busy bool
 }
 
-// exploreShare is the chance that a slot goes to a random newcomer, so that
-// newcomers can earn a record. newcomerSeen is the observations that end it.
-const (
-	exploreShare = 0.05
-	newcomerSeen = 10
-)
-
 // Place picks up to n offers for one part, each costing at most budget in sum.
 func Place(r *Request, offers []*Offer, used []Used, arch string, n int, budget core.Money, seed uint64) Choice {
 	var c Choice
@@ -107,76 +104,23 @@ func Place(r *Request, offers []*Offer, used []Used, arch string, n int, budget 
 		return c
 	}
 	rng := rand.New(rand.NewPCG(seed, uint64(n)))
-	rank(fit, used, rng)
+	ranked := r.rank(fit, used, rng)
 	for len(c.Offers) < n {
-		i := pick(fit, rng)
+		i := r.pick(ranked, rng)
 		if i < 0 {
 			break
 		}
-		o := fit[i]
+		o := ranked[i]
 		c.Offers = append(c.Offers, o)
 		budget -= o.Price
 		if arch != "" {
 			arch = o.Arch
 		}
-		fit = slices.DeleteFunc(fit, func(x *Offer) bool {
+		ranked = slices.DeleteFunc(ranked, func(x *Offer) bool {
 			return x == o || x.Price > budget || (r.Distinct && x.Owner == o.Owner)
 		})
 	}
 	return c
-}
-
-// pick returns the best of the ranked offers, or now and then a newcomer.
-func pick(ranked []*Offer, rng *rand.Rand) int {
-	if len(ranked) == 0 {
-		return -1
-	}
-	if len(ranked) > 1 && rng.Float64() < exploreShare {
-		if i := rng.IntN(len(ranked)); ranked[i].Seen < newcomerSeen {
-			return i
-		}
-	}
-	return 0
-}
-
-// rank sorts by the expected price of a verified result: the posted price, over
-// the reliability that can be counted on, times how full the node is. Nodes
-// tried before for this part come last.
-func rank(fit []*Offer, used []Used, rng *rand.Rand) {
-	// Equal offers are served in a random order, so that none is favoured by its name.
-	rng.Shuffle(len(fit), func(i, j int) { fit[i], fit[j] = fit[j], fit[i] })
-	slices.SortStableFunc(fit, func(a, b *Offer) int {
-		sa, sb := score(a, used), score(b, used)
-		switch {
-		case sa < sb:
-			return -1
-		case sa > sb:
-			return 1
-		}
-		return 0
-	})
-}
-
-// After provenBad observations, a node of a mean reliability under poorMean comes
-// behind all others, lest one that gives its failures away get every lease.
-const (
-	provenBad = 10
-	poorMean  = 0.25
-)
-
-func score(o *Offer, used []Used) float64 {
-	s := (float64(o.Price) + 1) / max(o.P5, 0.001)
-	if o.Seen >= provenBad && o.Mean < poorMean {
-		s *= 1e6 // whatever it costs, it hardly ever gives a result: better anybody else
-	}
-	s *= 1 + float64(o.InFlight)/float64(max(o.Slots, 1))
-	s *= 1 + o.P50Ms/10_000 // ten seconds of latency weigh as much as the price itself
-	for i := range used {
-		if used[i].Node == o.Node {
-			s *= 1e6
-		}
-	}
-	return s
 }
 
 const whyBusy = "all its slots are taken"

@@ -135,6 +135,13 @@ func (r *rules) judge(l *bus.Lease, hubMs int64) string {
 	return r.place(l)
 }
 
+// mayKeep reports whether a lease of the model could be taken.
+func (r *rules) mayKeep(k *bus.KeptModel) bool {
+	o := &r.cfg.Offer
+	return slices.Contains(o.Engines, k.Engine) && k.Size >= 0 && (r.cfg.MaxModel == 0 || k.Size <= r.cfg.MaxModel) &&
+		core.CheckName("account", string(k.Account)) == nil && (len(o.Accounts) == 0 || slices.Contains(o.Accounts, k.Account))
+}
+
 func percent(perMille int) string {
 	return strconv.FormatFloat(float64(perMille)/10, 'f', -1, 64) + " %"
 }

@@ -139,6 +139,10 @@ func decode(m bus.Inbound) (event, error) {
 		var cancel bus.Cancel
 		err := bus.Decode(m.Data, &cancel)
 		return func(c *Core, now time.Time) (Effects, error) { return c.Cancel(now, cancel), nil }, err
+	case bus.KindKeep:
+		var keep bus.Keep
+		err := bus.Decode(m.Data, &keep)
+		return func(c *Core, now time.Time) (Effects, error) { return c.Keep(now, keep), nil }, err
 	default:
 		return nil, errors.New("unknown kind")
 	}
@@ -182,9 +186,12 @@ func (a *Agent) Run(ctx context.Context, link Link) error {
 	defer close(a.ended)
 	life, kill := context.WithCancelCause(ctx)
 	a.link = link
-	in := &instances{
-		engines: a.engines, life: life, log: a.cfg.Log, loaded: map[modelKey]*loaded{},
-		models: &cache{blobs: a.cfg.Blobs, hub: a.cfg.HTTP, life: life},
+	in := newInstances(life, &a.cfg, a.engines)
+	in.changed = func() {
+		a.post(func(c *Core, now time.Time) (Effects, error) {
+			models, rate := in.report() // as of now: reports may overtake each other
+			return c.Loaded(now, models, rate), nil
+		})
 	}
 	tell := newTelling(a.sendProgress)
 	a.working.Go(func() { tell.run(life) })
@@ -280,6 +287,7 @@ func (a *Agent) apply(ctx context.Context, ev event) error {
 	for _, id := range fx.Stop {
 		a.stop(id)
 	}
+	a.runner.instances.keep(time.Now(), fx.Keep)
 	for _, u := range fx.Upload {
 		a.working.Go(func() { a.upload(ctx, u) })
 	}

@@ -69,6 +69,7 @@ type Effects struct {
 	Start  []Start
 	Stop   []core.LeaseID // runs whose result nobody wants; Done still follows
 	Upload []Upload
+	Keep   []bus.KeptModel // models to hold in memory, as far as it suffices
 	// Die is set by the fault crash-after: the process ends here and now.
 	Die bool
 }

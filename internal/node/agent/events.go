@@ -166,6 +166,29 @@ func (c *Core) Hosted(now time.Time, h engine.Hosted) (fx Effects) {
 	return fx
 }
 
+// Loaded notes which models are in memory, the last used first, and how many bytes
+// of one are fetched and loaded in a second.
+func (c *Core) Loaded(now time.Time, models []core.Digest, rate int64) (fx Effects) {
+	c.clock.advance(now)
+	c.cfg.Offer.Loaded, c.cfg.Offer.LoadRate = models, rate
+	c.beatDue = c.clock.elapsed
+	c.step(&fx)
+	return fx
+}
+
+// Keep is asked to hold models in memory. It does what a lease of theirs could
+// make it do.
+func (c *Core) Keep(now time.Time, m bus.Keep) (fx Effects) {
+	c.clock.advance(now)
+	for _, k := range m.Models[:min(len(m.Models), bus.MaxLoaded)] {
+		if !c.draining && c.rules.mayKeep(&k) {
+			fx.Keep = append(fx.Keep, k)
+		}
+	}
+	c.step(&fx)
+	return fx
+}
+
 // Tick does what is due by time alone. It is to be called after Next at the
 // latest, and may be called at any time.
 func (c *Core) Tick(now time.Time) (fx Effects) {

@@ -1,21 +1,20 @@
 package agent
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"time"
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/engine"
-)
-
-// Models kept loaded while nobody uses them.
-const (
-	maxLoaded      = 32
-	maxLoadedBytes = 512 << 20 // of their files
 )
 
 type modelKey struct {
@@ -31,11 +30,13 @@ type instances struct {
 	models  *cache
 	life    context.Context // of the agent
 	log     *slog.Logger
+	limit   int64  // bytes of the files of models that stay while nobody uses them
+	changed func() // called, with no lock held, when a model has come or gone
 
 	mu     sync.Mutex // guards what follows
 	loaded map[modelKey]*loaded
-	bytes  int64
 	clock  int64
+	rate   int64 // bytes of a large model fetched and loaded in a second; 0: unknown
 	wg     sync.WaitGroup
 }
 
@@ -49,21 +50,24 @@ type loaded struct {
 	err     error
 	release func() // of its file
 
-	users int   // guarded by instances.mu
-	used  int64 // guarded by instances.mu
+	// Guarded by instances.mu:
+	users     int
+	used      int64 // the clock when it was last used
+	keptUntil time.Time
+	there     bool // is loaded
+}
+
+func newInstances(life context.Context, cfg *Config, engines map[string]engine.Engine) *instances {
+	return &instances{
+		engines: engines, life: life, log: cfg.Log, limit: loadedBytes(cfg.Core.Offer.Memory), loaded: map[modelKey]*loaded{},
+		models: &cache{blobs: cfg.Blobs, hub: cfg.HTTP, life: life},
+	}
 }
 
 // acquire returns the model that a lease asks for. The caller gives it back.
 func (s *instances) acquire(ctx context.Context, l *bus.Lease) (*loaded, error) {
-	key := modelKey{l.Engine, l.Model, l.Account}
 	s.mu.Lock()
-	m := s.loaded[key]
-	if m == nil {
-		m = &loaded{key: key, size: l.ModelSize, ready: make(chan struct{})}
-		s.loaded[key] = m
-		s.bytes += m.size
-		s.wg.Go(func() { s.load(m) })
-	}
+	m := s.begin(modelKey{l.Engine, l.Model, l.Account}, l.ModelSize)
 	m.users++
 	s.mu.Unlock()
 	select {
@@ -79,17 +83,98 @@ func (s *instances) acquire(ctx context.Context, l *bus.Lease) (*loaded, error) 
 	return m, nil
 }
 
+// begin returns a model that is loaded, or will be. It is called with mu held.
+func (s *instances) begin(key modelKey, size int64) *loaded {
+	m := s.loaded[key]
+	if m == nil {
+		m = &loaded{key: key, size: size, ready: make(chan struct{})}
+		s.loaded[key] = m
+		s.wg.Go(func() { s.load(m) })
+	}
+	return m
+}
+
+// keep loads models before they are asked for, and holds them longer than others.
+// Those for which there is no room, unless others that are kept or in use leave,
+// are not loaded: that would only turn them all over.
+func (s *instances) keep(now time.Time, models []bus.KeptModel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range models {
+		key := modelKey{k.Engine, k.Digest, k.Account}
+		if s.loaded[key] != nil || s.dismissFor(now, k.Size) {
+			s.begin(key, k.Size).keptUntil = now.Add(keepFor)
+		}
+	}
+}
+
+// dismissFor makes room for a model that is kept, if it can be made. It is called
+// with mu held.
+func (s *instances) dismissFor(now time.Time, size int64) bool {
+	out, enough := leavers(slices.Collect(maps.Values(s.loaded)), now, maxLoaded-1, s.limit-size, true)
+	if enough {
+		s.dismiss(out)
+	}
+	return enough
+}
+
 func (s *instances) load(m *loaded) {
-	defer close(m.ready)
-	if m.path, m.release, m.err = s.models.get(s.life, m.key.digest, m.size); m.err == nil {
-		if m.inst, m.err = s.loadFile(m); m.err == nil {
+	began := time.Now()
+	m.path, m.release, m.err = s.models.get(s.life, m.key.digest, m.size)
+	if m.err == nil {
+		if m.inst, m.err = s.loadFile(m); m.err != nil {
+			m.release()
+		}
+	}
+	s.mu.Lock()
+	if m.err != nil {
+		s.remove(m) // the next lease tries afresh
+		if m.users == 0 {
+			s.log.Warn("model not loaded ahead of requests", "engine", m.key.engine, "model", m.key.digest.Short(), "error", m.err)
+		}
+	} else {
+		s.measure(m, time.Since(began))
+		m.there = true
+	}
+	s.mu.Unlock()
+	close(m.ready)
+	s.changed()
+}
+
+// largeModel is the least size whose loading says how fast this node is.
+const largeModel = 16 << 20
+
+// measure learns from a load how long the next will take. A model that another
+// tenant has loaded already says nothing. It is called with mu held.
+func (s *instances) measure(m *loaded, took time.Duration) {
+	for _, o := range s.loaded {
+		if o.there && o.key.digest == m.key.digest {
 			return
 		}
-		m.release()
 	}
-	s.mu.Lock() // the next lease tries afresh
-	s.remove(m)
-	s.mu.Unlock()
+	if m.size < largeModel || took <= 0 {
+		return
+	}
+	rate := int64(float64(m.size) / took.Seconds())
+	if s.rate > 0 {
+		rate = (s.rate + rate) / 2
+	}
+	s.rate = rate
+}
+
+// report lists the models in memory, the last used first, and how fast others come.
+func (s *instances) report() (digests []core.Digest, rate int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := slices.SortedFunc(maps.Values(s.loaded), func(a, b *loaded) int {
+		return cmp.Or(cmp.Compare(b.used, a.used), bytes.Compare(a.key.digest[:], b.key.digest[:]))
+	})
+	for _, m := range all {
+		if m.there && !slices.Contains(digests, m.key.digest) && len(digests) < bus.MaxLoaded {
+			digests = append(digests, m.key.digest)
+		}
+	}
+	return digests, s.rate
 }
 
 func (s *instances) loadFile(m *loaded) (inst engine.Instance, err error) {
@@ -110,7 +195,6 @@ func (s *instances) loadFile(m *loaded) (inst engine.Instance, err error) {
 func (s *instances) remove(m *loaded) {
 	if s.loaded[m.key] == m {
 		delete(s.loaded, m.key)
-		s.bytes -= m.size
 	}
 }
 
@@ -122,18 +206,18 @@ func (s *instances) giveBack(m *loaded) {
 	s.clock++
 	m.users--
 	m.used = s.clock
-	for len(s.loaded) > maxLoaded || s.bytes > maxLoadedBytes {
-		var oldest *loaded
-		for _, o := range s.loaded {
-			if o.users == 0 && (oldest == nil || o.used < oldest.used) {
-				oldest = o
-			}
-		}
-		if oldest == nil {
-			return
-		}
-		s.remove(oldest)
-		s.wg.Go(func() { s.unload(oldest) })
+	out, _ := leavers(slices.Collect(maps.Values(s.loaded)), time.Now(), maxLoaded, s.limit, false)
+	s.dismiss(out)
+}
+
+// dismiss unloads models that nobody uses. It is called with mu held.
+func (s *instances) dismiss(models []*loaded) {
+	for _, m := range models {
+		s.remove(m)
+		s.wg.Go(func() {
+			s.unload(m)
+			s.changed()
+		})
 	}
 }
 
