@@ -27,7 +27,7 @@ func leavers(models []*loaded, now time.Time, count int, limit int64, spare bool
 	var idle []*loaded
 	for _, m := range models {
 		bytes += m.size
-		if m.users == 0 && !(spare && now.Before(m.keptUntil)) {
+		if m.users == 0 && (!spare || !now.Before(m.keptUntil)) {
 			idle = append(idle, m)
 		}
 	}
