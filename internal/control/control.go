@@ -13,14 +13,15 @@
 // node may be said again, and every message from a node is compared with what
 // is stored.
 //
-// Files: submit (a task comes in), place (parts find nodes), say (what nodes are
-// told), node (who they are), inbound (they speak), report (they deliver), judge
-// (verdicts), check (results that are run again), piece (or only a piece of
-// them), settle (checkpoints and payouts), log, sweep (time passes), load
-// (restart), view (what the API shows), preview (results that still grow), admin
-// (accounts, keys, nodes), data (bytes), intake, quota, prune and collect (what
-// comes to the disk, and goes), files, batches, models, services, keep (their models
-// in memory), callbacks, audit.
+// Files: submit (a task comes in), terms and input (what it says), place (parts find
+// nodes), waitlist, say (what nodes are told), node (who they are), inbound (they
+// speak), hearing (but not too much), report (they deliver), judge (verdicts), check
+// (results that are run again), piece (or only a piece of them), settle (checkpoints
+// and payouts), log, sweep (time passes), load (restart), view, viewnodes and result
+// (what the API shows), watch (and when it changes), preview (results that still
+// grow), accounts, keys, join and lockout (who may what), data (bytes), intake,
+// quota, prune and collect (what comes to the disk, and goes), files, batches,
+// models, services, keep (their models in memory), callbacks, audit.
 package control
 
 import (
@@ -317,6 +318,14 @@ func stopping(err error) error {
 
 // Close closes the database. Jobs that wait are refused.
 func (c *Control) Close() error { return c.store.Close() }
+
+// Ready says what the hub still waits for.
+func (c *Control) Ready(context.Context) error {
+	if err := c.store.Err(); err != nil {
+		return core.Errorf(core.Unavailable, "the store has stopped; restart the hub")
+	}
+	return nil
+}
 
 // Store gives read access, for the log's tiles and for audits.
 func (c *Control) Store() *store.Store { return c.store }

@@ -2,12 +2,14 @@ package control
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"go.opentelemetry.io/otel/propagation"
 
 	"atoll/internal/core"
 	"atoll/internal/fetch"
+	"atoll/internal/store"
 )
 
 // maxModel bounds a model's size; maxResult one part's result.
@@ -92,6 +94,19 @@ func (c *Control) LeaseInput(_ context.Context, id core.NodeID, lease core.Lease
 	}
 	_, err = w.Write(data)
 	return err
+}
+
+// uploaded returns the size of bytes that an account has brought itself.
+func (c *Control) uploaded(ctx context.Context, a core.AccountID, d core.Digest) (int64, error) {
+	size, err := c.store.Uploaded(ctx, a, d)
+	if errors.Is(err, store.ErrNoRow) || err == nil && !c.cfg.Blobs.Has(d) {
+		return 0, notUploaded(a, d)
+	}
+	return size, err
+}
+
+func notUploaded(a core.AccountID, d core.Digest) *core.Error {
+	return core.Errorf(core.NotFound, "account %s has uploaded no bytes with digest %s", a, d).WithHint("upload them first with POST /v1/blobs")
 }
 
 // PutResult stores a result over bus.InlineLimit before it is reported.

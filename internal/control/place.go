@@ -133,6 +133,11 @@ func (b *batch) placePart(t *task, p *part, need int) bool {
 	return true
 }
 
+// seed makes a placement's randomness a function of what is placed.
+func seed(t *task, p *part) uint64 {
+	return uint64(t.ID)*0x9e3779b97f4a7c15 ^ uint64(p.Index)<<20 ^ uint64(len(p.Leases))
+}
+
 func (c *Control) waitReason(t *task, busy bool) string {
 	switch {
 	case busy:

@@ -1,25 +1,17 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/dustin/go-humanize/english"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"atoll/api"
 	"atoll/internal/core"
-	"atoll/internal/fetch"
 	"atoll/internal/ledger"
 	"atoll/internal/lifecycle"
-	"atoll/internal/market"
 	"atoll/internal/planted"
-	"atoll/internal/policy"
 	"atoll/internal/request"
 	"atoll/internal/store"
 )
@@ -194,226 +186,9 @@ func (c *Control) prepare(ctx context.Context, s *request.Submission, in *intake
 	return t, err
 }
 
-// takeInput decides where the input is kept and at whose charge. What is an upload
-// already is kept, and charged, once.
-func (c *Control) takeInput(ctx context.Context, t *task, spec *api.TaskSpec, input []byte) (err error) {
-	large := len(input) > inputInSQL
-	if !large {
-		t.input = input
-	}
-	if len(spec.Input) == 1 && strings.HasPrefix(spec.Input[0].URI, "blob:") {
-		d := core.DigestOf(input)
-		if err := t.intake.use(c, d, int64(len(input))); err != nil || !large {
-			return err
-		}
-		t.InputBlob = d
-		return nil
-	}
-	if large {
-		t.InputBlob, err = t.intake.store(ctx, c, input)
-		return err
-	}
-	return t.intake.claim.add(int64(len(input)))
-}
-
-// thin returns the specification as it is kept: with digests in place of the
-// inline data that the task's input column already holds.
-func thin(spec *api.TaskSpec, pinned []core.Digest) *api.TaskSpec {
-	kept := *spec
-	kept.Input = slices.Clone(spec.Input)
-	for i := range kept.Input {
-		kept.Input[i].Digest = pinned[i]
-		if strings.HasPrefix(kept.Input[i].URI, "data:") {
-			kept.Input[i].URI = "data:"
-		}
-	}
-	return &kept
-}
-
-// pinInput fetches every data pointer once and joins them. Their digests are
-// what nodes are held to: a URL that changes later frames nobody.
-func (c *Control) pinInput(ctx context.Context, s *request.Submission, x *reading) (joined []byte, digests []core.Digest, err error) {
-	if s.Input != nil {
-		return s.Input, []core.Digest{core.DigestOf(s.Input)}, nil
-	}
-	for i, in := range s.Spec.Input {
-		field := fmt.Sprintf("input[%d]", i)
-		p, err := fetch.ParsePointer(in.URI, in.Digest)
-		if err != nil {
-			return nil, nil, at(err, field+".uri")
-		}
-		data, err := c.read(ctx, x, p, maxInput-int64(len(joined)))
-		if err != nil {
-			return nil, nil, at(err, field)
-		}
-		d := core.DigestOf(data)
-		if !in.Digest.IsZero() && d != in.Digest {
-			return nil, nil, core.Errorf(core.Invalid, "the data has digest %s, not %s", d, in.Digest).At(field + ".digest")
-		}
-		digests = append(digests, d)
-		if joined == nil {
-			joined = data
-		} else {
-			joined = append(joined, data...)
-		}
-	}
-	return joined, digests, nil
-}
-
 func at(err error, field string) error {
 	if e, ok := errors.AsType[*core.Error](err); ok {
 		return e.At(field)
 	}
 	return core.Errorf(core.Invalid, "%w", err).At(field)
-}
-
-// cut returns the byte ranges of the parts. Blank lines do not count, and go with
-// the part before them: none is left without work.
-func cut(input []byte, split *api.Split) ([][2]int, error) {
-	if split == nil {
-		return [][2]int{{0, len(input)}}, nil
-	}
-	var cuts [][2]int
-	start, end, lines := 0, 0, 0
-	for line := range bytes.Lines(input) {
-		blank := len(bytes.TrimSpace(line)) == 0
-		if !blank && lines == split.Lines {
-			if cuts = append(cuts, [2]int{start, end}); len(cuts) == maxParts {
-				return nil, core.Errorf(core.TooLarge, "the input would be cut into more than %d parts", maxParts).At("split.lines").WithHint("put more lines into each part")
-			}
-			start, lines = end, 0
-		}
-		if end += len(line); !blank {
-			lines++
-		}
-	}
-	if lines == 0 {
-		return nil, core.Errorf(core.Invalid, "the input has no line that is not blank, there is nothing to split").At("split")
-	}
-	return append(cuts, [2]int{start, end}), nil
-}
-
-// ranges are the parts that end at the given places.
-func ranges(ends []int64) ([][2]int, error) {
-	if len(ends) > maxParts {
-		return nil, core.Errorf(core.TooLarge, "%d parts, at most %d", len(ends), maxParts)
-	}
-	out, start := make([][2]int, len(ends)), 0
-	for i, end := range ends {
-		out[i], start = [2]int{start, int(end)}, int(end)
-	}
-	return out, nil
-}
-
-// readTerms turns the validated specification into terms and a market request.
-func (t *task) readTerms(spec *api.TaskSpec) error {
-	res, err := policy.Parse(spec.Residency)
-	if err != nil {
-		return at(err, "residency")
-	}
-	t.Residency = res.Resolved()
-	t.req = market.Request{Account: t.Account, Engine: t.Engine, Model: t.ModelDigest, ModelSize: t.ModelSize, Upstream: t.Upstream, Residency: res}
-	t.Terms = lifecycle.Terms{
-		QueueMs: spec.Timeout.Queue.Std().Milliseconds(), ExecutionMs: spec.Timeout.Execution.Std().Milliseconds(), TotalMs: spec.Timeout.Total.Std().Milliseconds(),
-		MaxAttempts: spec.Retry.MaxAttempts, LostAfterMs: spec.Disconnect.LostAfter.Std().Milliseconds(), Replace: *spec.Disconnect.Replace,
-		Method: lifecycle.Method(spec.Verification.Method), Replicas: spec.Verification.Replicas, Agree: spec.Verification.Agree, MaxCost: spec.Budget.MaxCost,
-		Rate: spec.Verification.RatePPM(), Span: spec.Verification.Span, Nonce: spec.Verification.Nonce,
-	}
-	t.req.Distinct = t.Terms.Compared()
-	if sla := spec.SLA; sla != nil {
-		t.Terms.LatencyMs = sla.Latency.Std().Milliseconds()
-		if sla.Deadline != nil {
-			t.Terms.DeadlineMs = sla.Deadline.UnixMilli()
-		}
-		if t.Terms.PenaltyPerMille, err = sla.PenaltyPerMille(); err != nil {
-			return at(err, "sla.penalty")
-		}
-		t.req.MinReliability = sla.MinReliability
-	}
-	if spec.Callback != nil {
-		t.callback = spec.Callback.URL
-	}
-	if pl := spec.Placement; pl != nil {
-		t.req.Regions = pl.Regions
-		t.req.Distinct = t.req.Distinct || pl.Spread == "owner"
-		if t.req.Selector, err = policy.ParseSelector(pl.Selector); err != nil {
-			return at(err, "placement.selector")
-		}
-	}
-	if err := t.readResources(spec.Resources); err != nil {
-		return err
-	}
-	return t.readParams(spec.Params)
-}
-
-func (t *task) readResources(r *api.Resources) error {
-	if r == nil {
-		return nil
-	}
-	quantity := func(s, field string, milli bool) (int64, error) {
-		if s == "" {
-			return 0, nil
-		}
-		q, err := resource.ParseQuantity(s)
-		if err != nil || q.Sign() < 0 {
-			return 0, core.Errorf(core.Invalid, "%q is not a quantity such as 500m or 512Mi", s).At(field)
-		}
-		if milli {
-			return q.MilliValue(), nil
-		}
-		return q.Value(), nil
-	}
-	var err1, err2, err3 error
-	t.req.CPUMillis, err1 = quantity(r.CPU, "resources.cpu", true)
-	t.req.Memory, err2 = quantity(r.Memory, "resources.memory", false)
-	if g := r.GPU; g != nil {
-		t.req.GPUs, t.req.GPUType = g.Count, g.Type
-		t.req.GPUMemory, err3 = quantity(g.Memory, "resources.gpu.memory", false)
-	}
-	return errors.Join(err1, err2, err3)
-}
-
-// readParams turns JSON parameters into the strings that engines take: a JSON
-// string becomes its content, anything else its compact JSON.
-func (t *task) readParams(params map[string]json.RawMessage) error {
-	if len(params) == 0 {
-		t.paramsID = core.DigestOf([]byte("{}"))
-		return nil
-	}
-	t.params = make(map[string]string, len(params))
-	size := 0
-	for k, raw := range params {
-		var s string
-		if json.Unmarshal(raw, &s) != nil {
-			var buf bytes.Buffer
-			if err := json.Compact(&buf, raw); err != nil {
-				return core.Errorf(core.Invalid, "not JSON").At("params." + k)
-			}
-			s = buf.String()
-		}
-		t.params[k] = s
-		size += len(k) + len(s)
-	}
-	if size > maxParamBytes {
-		return core.Errorf(core.TooLarge, "parameters take %d bytes, at most %d", size, maxParamBytes).At("params")
-	}
-	canonical, err := json.Marshal(t.params) // sorted keys
-	t.paramsID = core.DigestOf(canonical)
-	return err
-}
-
-// seed makes a placement's randomness a function of what is placed.
-func seed(t *task, p *part) uint64 {
-	return uint64(t.ID)*0x9e3779b97f4a7c15 ^ uint64(p.Index)<<20 ^ uint64(len(p.Leases))
-}
-
-// openInput returns the bytes of a part's input.
-func (c *Control) openInput(t *task, p *part) ([]byte, error) {
-	if t.InputBlob.IsZero() {
-		if int64(len(t.input)) < p.Offset+p.Size {
-			return nil, fmt.Errorf("input of %s is not in memory", t.ID)
-		}
-		return t.input[p.Offset : p.Offset+p.Size], nil
-	}
-	return c.readBlob(t.InputBlob, p.Offset, p.Size)
 }
