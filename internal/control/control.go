@@ -184,12 +184,13 @@ type part struct {
 
 // leaseRef finds a live lease.
 type leaseRef struct {
-	task    *task
-	part    *part
-	node    *node
-	id      core.LeaseID
-	sentMs  int64
-	refused bool // a report of it was refused, and the requester told so
+	task     *task
+	part     *part
+	node     *node
+	id       core.LeaseID
+	sentMs   int64
+	refused  bool // a report of it was refused, and the requester told so
+	bringing int  // results that are on their way over HTTP
 }
 
 // hold keeps a task in memory until letGo.

@@ -16,6 +16,10 @@ import (
 const (
 	maxModel  = 64 << 30
 	maxResult = 1 << 30
+	// maxBringing is how many results of one lease may be on their way: a second,
+	// where the first is lost and not yet given up. Nobody is charged for them
+	// before they are reported.
+	maxBringing = 2
 )
 
 // copyBlob writes size bytes from off on.
@@ -111,13 +115,11 @@ func notUploaded(a core.AccountID, d core.Digest) *core.Error {
 
 // PutResult stores a result over bus.InlineLimit before it is reported.
 func (c *Control) PutResult(ctx context.Context, id core.NodeID, lease core.LeaseID, r io.Reader) error {
-	c.mu.Lock()
-	ref := c.leases[lease]
-	ok := ref != nil && ref.node.doc.ID == id
-	c.mu.Unlock()
-	if !ok {
-		return core.Errorf(core.NotFound, "no live lease %s of this node", lease)
+	brought, err := c.bring(id, lease)
+	if err != nil {
+		return err
 	}
+	defer brought()
 	owner := leaseAccount(lease)
 	used, err := c.store.UploadedBytes(ctx, owner)
 	if err != nil {
@@ -135,6 +137,25 @@ func (c *Control) PutResult(ctx context.Context, id core.NodeID, lease core.Leas
 		b.tx.PutUpload(owner, d, size)
 		return nil
 	})
+}
+
+// bring enters a result that is on its way; brought is to be called at its end.
+func (c *Control) bring(id core.NodeID, lease core.LeaseID) (brought func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.leases[lease]
+	switch {
+	case r == nil || r.node.doc.ID != id:
+		return nil, core.Errorf(core.NotFound, "no live lease %s of this node", lease)
+	case r.bringing == maxBringing:
+		return nil, core.Errorf(core.Throttled, "%d results of lease %s are on their way already", maxBringing, lease)
+	}
+	r.bringing++
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		r.bringing--
+	}, nil
 }
 
 // NodeModel writes the model of a lease that the node holds, or one that it was

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -296,4 +298,36 @@ func TestManyParts(t *testing.T) {
 	w.settle()
 	w.mustSubmit(many)
 	w.audit()
+}
+
+// A node that brings results without end fills no disk with them: of one lease only
+// so many may be on their way, and only so much be brought.
+func TestResultsOnTheirWayAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.join("a-1", "alice", "FR", 10_000)
+	w.mustSubmit(nil)
+	l := w.leases(a.id)[0]
+	ended := make(chan error, maxBringing)
+	var bring [maxBringing]*io.PipeWriter
+	for i := range bring {
+		r, to := io.Pipe()
+		bring[i] = to
+		go func() { ended <- w.hub.PutResult(t.Context(), a.id, l.ID, r) }()
+		fmt.Fprint(to, "the beginning of a result") // is being read
+	}
+	if err := w.hub.PutResult(t.Context(), a.id, l.ID, strings.NewReader("one more")); core.KindOf(err) != core.Throttled {
+		t.Errorf("one more: %v", err)
+	}
+	bring[0].CloseWithError(io.ErrUnexpectedEOF) // the connection broke
+	if err := <-ended; err == nil {
+		t.Error("half of a result was taken")
+	}
+	if err := w.hub.PutResult(t.Context(), a.id, l.ID, strings.NewReader("once more")); err != nil {
+		t.Errorf("once more, when there is room: %v", err)
+	}
+	bring[1].Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }

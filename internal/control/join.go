@@ -41,6 +41,10 @@ func (c *Control) CreateJoinToken(ctx context.Context, owner core.AccountID, use
 	return out, err
 }
 
+// maxOldNkeys bounds the bus keys of a node that are shut out: they are kept with
+// it, and told to the bus, for ever. A node that keeps its keys has one in its life.
+const maxOldNkeys = 32
+
 // Join admits a node for the owner behind its token. A node that joins again
 // with the same key gets a new grant and keeps its record; a name that is taken
 // by another key is refused.
@@ -84,6 +88,8 @@ func (c *Control) Join(ctx context.Context, req identity.JoinRequest) (identity.
 			return core.Errorf(core.Forbidden, "node %s has been revoked", req.Node)
 		case old != nil && old.doc.Owner != tok.Owner:
 			return core.Errorf(core.Conflict, "node %s belongs to %s", req.Node, old.doc.Owner)
+		case old != nil && old.doc.Nkey != req.NkeyPublic && len(old.doc.OldNkeys) >= maxOldNkeys:
+			return core.Errorf(core.Conflict, "node %s has had %d bus keys before this one, and all are kept", req.Node, maxOldNkeys).At("node").WithHint("choose another --name, and keep the directory of keys")
 		case old == nil && tok.Uses < 1:
 			return core.Errorf(core.Unauthorized, "the join token is used up").WithHint("ask the hub's operator for a new one")
 		}

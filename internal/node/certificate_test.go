@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -108,16 +109,29 @@ func TestCertificateIsRenewed(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.nextCert, h.spoil = string(next), func(g *identity.JoinGrant) { g.NodeCert = string(old) }
+	renewed := make(chan struct{}, 1)
+	cfg.Log = slog.New(listener{"certificate renewed", renewed})
 	running(t, cfg)
 	h.next(bus.KindHeartbeat)
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		if _, grant, err := Joined(cfg.Dir); err != nil {
-			t.Fatal(err)
-		} else if grant.NodeCert == string(next) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal("the certificate is still the old one")
-		}
+	<-renewed
+	if _, grant, err := Joined(cfg.Dir); err != nil || grant.NodeCert != string(next) {
+		t.Errorf("the certificate that is kept is not the next one: %v", err)
 	}
+}
+
+// listener is a log that tells of one message.
+type listener struct {
+	message string
+	heard   chan<- struct{}
+}
+
+func (listener) Enabled(context.Context, slog.Level) bool { return true }
+func (l listener) WithAttrs([]slog.Attr) slog.Handler     { return l }
+func (l listener) WithGroup(string) slog.Handler          { return l }
+
+func (l listener) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == l.message {
+		l.heard <- struct{}{}
+	}
+	return nil
 }
