@@ -6,9 +6,12 @@
 //     the secret when it has seen the result;
 //   - the node signs its receipt without knowing the secret: so it cannot know
 //     whether it will be checked;
-//   - the requester may add a nonce of its own: so hub and node together cannot
-//     prepare a receipt that escapes;
+//   - the requester may add a nonce of its own: so nothing that was prepared before
+//     the task was submitted escapes;
 //   - the verdict reveals the secret.
+//
+// A hub that betrays its secret to a node is not held by this: the two can sign
+// receipts until the lot falls as they like.
 //
 // The lot is SHA-256 of four lines of text,
 //
