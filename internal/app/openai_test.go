@@ -130,6 +130,9 @@ func TestOpenAIStream(t *testing.T) {
 				if l := choice.Logprobs; l != nil {
 					tokens[choice.Index] += strings.Join(l.Tokens, "")
 				}
+				if tokens[choice.Index] != text[choice.Index] {
+					t.Fatalf("%s: %q is there, and the logprobs of %q", name, text[choice.Index], tokens[choice.Index])
+				}
 			}
 			usage = chunk.Usage
 			pieces++

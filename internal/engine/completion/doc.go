@@ -46,7 +46,11 @@
 // logprobs, each token comes with its logarithm of probability and its bytes in
 // base64, and so do the best ones in its place; a control token's bytes are none:
 //
-//	"logprobs":[{"logprob":-0.25,"bytes":"LA==","top":[[44,-0.25,"LA=="],[68,-2.5,"IEE="]]}, …]
+//	"logprobs":[{"logprob":-0.25,"bytes":"LA==","top":[[44,-0.25,"LA=="],[68,-2.5,"IEE="]],"text":","}, …]
+//
+// Where logprobs stand before the text, each token also has the text that became
+// certain with it: none in the middle of a character, or while it might begin a stop
+// string. So both can be told while they grow.
 //
 // A line that was refused, where that is an answer:
 //

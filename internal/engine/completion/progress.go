@@ -6,13 +6,19 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// AppendHead begins an answer's line, up to its text.
-func AppendHead(b []byte, id jsontext.Value) []byte {
+// Fields that an answer's line goes on with after its ID, as they grow first.
+const (
+	Text     = "text"
+	Logprobs = "logprobs" // of engines that tell each token's text beside it
+)
+
+// AppendHead begins an answer's line, up to the value of the given field.
+func AppendHead(b []byte, id jsontext.Value, field string) []byte {
 	b = append(b, '{')
 	if id != nil {
 		b = append(append(append(b, `"id":`...), id...), ',')
 	}
-	return append(b, `"text":`...)
+	return append(append(append(b, '"'), field...), `":`...)
 }
 
 // AppendText writes text, which has whole characters, as JSON.
@@ -60,11 +66,28 @@ func (p *Progress) Text(i int, id jsontext.Value, more string) {
 	quoted := AppendText(nil, more)
 	quoted = quoted[:len(quoted)-1] // the text goes on
 	if p.lines[i].said == 0 {
-		head = AppendHead(nil, id)
+		head = AppendHead(nil, id, Text)
 	} else {
 		quoted = quoted[1:]
 	}
 	p.say(i, append(head, quoted...))
+}
+
+// Token says the next element of line i's logprobs. Text is not said of such a line:
+// the elements have it.
+func (p *Progress) Token(i int, id jsontext.Value, element []byte) {
+	if p.tell == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var head []byte
+	if p.lines[i].said == 0 {
+		head = append(AppendHead(nil, id, Logprobs), '[')
+	} else {
+		head = []byte{','}
+	}
+	p.say(i, append(head, element...))
 }
 
 // End says the rest of line i; whole is all of it, with its line break.

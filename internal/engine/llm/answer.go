@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -26,8 +27,10 @@ type answer struct {
 	finish   string
 	prompt   int // tokens
 	tokens   []llm.Token
-	known    int                  // of the tokens: those that were not drawn
-	logprobs *tokenizer.Tokenizer // that spells them; nil if they are not asked for
+	known    int // of the tokens: those that were not drawn
+	speller  *tokenizer.Tokenizer
+	explain  bool   // logprobs are asked for
+	logprobs []byte // the list's elements
 }
 
 // prompt returns the tokens that a line asks to continue. No stranger's text is
@@ -51,8 +54,15 @@ func (s *served) prompt(l *completion.Line, template string) ([]int32, error) {
 	return tokens, nil
 }
 
+// grown is told how an answer goes on: by text, or, if logprobs are asked for, by an
+// element of that list.
+type grown struct {
+	text  func(more string)
+	token func(element []byte)
+}
+
 // answer continues one text. more is told of it as it grows.
-func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion.Line, template string, more func(text string)) (*answer, error) {
+func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion.Line, template string, more grown) (*answer, error) {
 	if l.Refused != nil {
 		return nil, l.Refused
 	}
@@ -67,33 +77,40 @@ func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion
 	r := llm.Request{
 		Scope: string(scope), Prompt: prompt, MaxTokens: completion.Value(l.MaxTokens, completion.DefaultTokens), Sampling: l.Sampling(), Logprobs: completion.Value(l.Logprobs, -1), Form: form,
 	}
-	a := &answer{finish: "length", prompt: len(prompt)}
-	if l.Logprobs != nil {
-		a.logprobs = s.model.Tokens
-	}
+	a := &answer{finish: "length", prompt: len(prompt), speller: s.model.Tokens, explain: l.Logprobs != nil}
 	text := llm.NewText(s.model.Tokens, l.Stop)
 	for token, err := range s.tokens(ctx, r, l.Known) {
 		if err != nil {
 			return nil, failed(err)
 		}
-		a.tokens = append(a.tokens, token)
-		if token.Position == known {
-			a.known++
-		}
-		if s.model.Tokens.Stops(token.ID) {
+		if stopped := a.grow(token, text, more); stopped {
 			a.finish = "stop"
 			break
-		}
-		next, stopped := text.Next(token.ID)
-		a.text = append(a.text, next...)
-		more(next)
-		if stopped {
-			a.finish = "stop"
-			return a, nil
 		}
 	}
 	a.text = append(a.text, text.Flush()...)
 	return a, nil
+}
+
+// grow takes the next token and reports whether the answer ends with it.
+func (a *answer) grow(t llm.Token, text *llm.Text, more grown) (stopped bool) {
+	a.tokens = append(a.tokens, t)
+	if t.Position == known {
+		a.known++
+	}
+	var next string
+	if stopped = a.speller.Stops(t.ID); !stopped {
+		next, stopped = text.Next(t.ID)
+	}
+	a.text = append(a.text, next...)
+	if !a.explain {
+		more.text(next)
+		return stopped
+	}
+	from := len(a.logprobs)
+	a.logprobs = a.element(comma(a.logprobs, from), &t, next)
+	more.token(bytes.TrimPrefix(a.logprobs[from:], []byte{','}))
+	return stopped
 }
 
 // known is the position of tokens that were not drawn.
@@ -158,37 +175,39 @@ func (a *answer) append(b []byte, id jsontext.Value) []byte {
 	if a.refused != nil {
 		return completion.AppendRefusal(b, id, a.refused)
 	}
-	b = completion.AppendText(completion.AppendHead(b, id), a.text)
+	if a.explain {
+		b = append(completion.AppendHead(b, id, completion.Logprobs), '[')
+		b = append(append(b, a.logprobs...), `],"text":`...)
+	} else {
+		b = completion.AppendHead(b, id, completion.Text)
+	}
+	b = completion.AppendText(b, a.text)
 	b = fmt.Appendf(b, `,"finish_reason":%q,"usage":{"prompt_tokens":%d,"completion_tokens":%d},"tokens":[`, a.finish, a.prompt, len(a.tokens))
 	for i, t := range a.tokens {
 		b = strconv.AppendInt(comma(b, i), int64(t.ID), 10)
 	}
-	b = append(b, ']')
-	if a.logprobs != nil {
-		b = append(b, `,"logprobs":[`...)
-		for i, t := range a.tokens {
-			b = number(append(comma(b, i), `{"logprob":`...), t.Logprob)
-			b = append(b, `,"bytes":`...)
-			b = a.bytes(b, t.ID)
-			b = append(b, `,"top":[`...)
-			for j, o := range t.Top {
-				b = fmt.Appendf(comma(b, j), "[%d,", o.ID)
-				b = append(number(b, o.Logprob), ',')
-				b = append(a.bytes(b, o.ID), ']')
-			}
-			b = append(b, "]}"...)
-		}
-		b = append(b, ']')
+	return append(b, "]}\n"...)
+}
+
+// element writes a token of the list of logprobs, with the text that it made certain.
+func (a *answer) element(b []byte, t *llm.Token, text string) []byte {
+	b = number(append(b, `{"logprob":`...), t.Logprob)
+	b = a.bytes(append(b, `,"bytes":`...), t.ID)
+	b = append(b, `,"top":[`...)
+	for j, o := range t.Top {
+		b = fmt.Appendf(comma(b, j), "[%d,", o.ID)
+		b = append(number(b, o.Logprob), ',')
+		b = append(a.bytes(b, o.ID), ']')
 	}
-	return append(b, "}\n"...)
+	return append(completion.AppendText(append(b, `],"text":`...), text), '}')
 }
 
 // bytes writes the bytes that a token adds to the text, in base64: they need not be
 // whole characters. A control token's are none.
 func (a *answer) bytes(b []byte, id int32) []byte {
 	var plain []byte
-	if v := a.logprobs.Vocab(); v.Tokens[id].Kind != tokenizer.Control {
-		plain = a.logprobs.Bytes(id)
+	if v := a.speller.Vocab(); v.Tokens[id].Kind != tokenizer.Control {
+		plain = a.speller.Bytes(id)
 	}
 	return append(base64.StdEncoding.AppendEncode(append(b, '"'), plain), '"')
 }

@@ -351,7 +351,10 @@ func (s *served) all(ctx context.Context, tenant core.AccountID, lines []complet
 				return nil
 			}
 			l := &lines[i]
-			a, err := s.answer(ctx, tenant, l, p.template, func(text string) { told.Text(i, l.ID, text) })
+			a, err := s.answer(ctx, tenant, l, p.template, grown{
+				text:  func(more string) { told.Text(i, l.ID, more) },
+				token: func(element []byte) { told.Token(i, l.ID, element) },
+			})
 			if p.Answers(err) {
 				a, err = &answer{refused: err}, nil
 			}

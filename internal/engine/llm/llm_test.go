@@ -288,6 +288,43 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// With logprobs each token is told as it comes, with the text that it makes certain;
+// both are in the result.
+func TestProgressOfLogprobs(t *testing.T) {
+	t.Parallel()
+	in := open(t, "a")
+	defer in.Close(t.Context())
+	var told [][]byte
+	out, _, err := in.Run(t.Context(), engine.Input{
+		Data:     []byte(`{"id":1,"prompt":"Once upon a time","max_tokens":30,"logprobs":1,"stop":"the sight"}` + "\n" + `{"prompt":"I","max_tokens":4,"logprobs":0}`),
+		Progress: func(more []byte) { told = append(told, bytes.Clone(more)) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := bytes.Join(told, nil); !bytes.Equal(all, out.Data) {
+		t.Errorf("told\n%s\nresult\n%s", all, out.Data)
+	}
+	if first := []byte(`{"id":1,"logprobs":[{"logprob":`); !bytes.HasPrefix(told[0], first) || !bytes.HasSuffix(told[0], []byte(`"}`)) {
+		t.Errorf("first told: %s", told[0])
+	}
+	var s struct {
+		Text     string
+		Logprobs []struct{ Text string }
+		Tokens   []int
+	}
+	if err := json.Unmarshal(bytes.SplitAfter(out.Data, []byte("\n"))[0], &s); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, l := range s.Logprobs {
+		text.WriteString(l.Text)
+	}
+	if len(s.Logprobs) != len(s.Tokens) || text.String() != s.Text || strings.Contains(s.Text, "the sight") || len(told) < len(s.Tokens) {
+		t.Errorf("%d tokens with the text %q, %d in all, text %q, told in %d pieces", len(s.Logprobs), text.String(), len(s.Tokens), s.Text, len(told))
+	}
+}
+
 // With on_error=answer one refused line does not keep the others from theirs, in
 // any of the places where a line can be refused.
 func TestRefusalsAsAnswers(t *testing.T) {

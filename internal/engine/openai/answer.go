@@ -134,7 +134,7 @@ func (a *answer) append(b []byte, id jsontext.Value) []byte {
 	if a.refused != nil {
 		return completion.AppendRefusal(b, id, a.refused)
 	}
-	b = completion.AppendText(completion.AppendHead(b, id), a.text) // was read as JSON, so it is UTF-8
+	b = completion.AppendText(completion.AppendHead(b, id, completion.Text), a.text) // was read as JSON, so it is UTF-8
 	b = fmt.Appendf(b, `,"finish_reason":%q,"usage":{"prompt_tokens":%d,"completion_tokens":%d}`, a.finish, a.usage.PromptTokens, a.usage.CompletionTokens)
 	if a.line.Logprobs != nil {
 		b = append(b, `,"logprobs":[`...)

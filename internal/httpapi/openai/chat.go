@@ -113,7 +113,7 @@ func (chatForm) whole(h head, answers []answer, usage openaiwire.Usage) any {
 	for i := range answers {
 		a := &answers[i]
 		out.Choices = append(out.Choices, openaiwire.ChatChoice{
-			Index: i, Message: openaiwire.Answer{Role: "assistant", Content: a.Text}, Logprobs: a.chatLogprobs(), FinishReason: a.Finish,
+			Index: i, Message: openaiwire.Answer{Role: "assistant", Content: a.Text}, Logprobs: chatLogprobs(a.told()), FinishReason: a.Finish,
 		})
 	}
 	return &out
@@ -127,12 +127,8 @@ func (chatForm) chunks(h head, d *delta, first bool) (out []any) {
 	if first {
 		chunk(openaiwire.ChatChunkChoice{Delta: openaiwire.Delta{Role: "assistant", Content: new("")}})
 	}
-	var logprobs *openaiwire.ChatLogprobs
-	if d.done != nil {
-		logprobs = d.done.chatLogprobs()
-	}
-	if d.text != "" || logprobs != nil {
-		chunk(openaiwire.ChatChunkChoice{Delta: openaiwire.Delta{Content: &d.text}, Logprobs: logprobs})
+	if d.text != "" || d.logprobs != nil {
+		chunk(openaiwire.ChatChunkChoice{Delta: openaiwire.Delta{Content: &d.text}, Logprobs: chatLogprobs(d.logprobs)})
 	}
 	if d.done != nil {
 		chunk(openaiwire.ChatChunkChoice{FinishReason: &d.done.Finish})

@@ -1,6 +1,8 @@
 package openai
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,12 +42,46 @@ func TestGrowing(t *testing.T) {
 	}
 }
 
+// explained has a character of two tokens, a stop string of which a token was held
+// back, and the token that ends the answer.
+const explained = `{"id":0,"logprobs":[{"logprob":-1,"bytes":"YQ==","top":[[5,-1,"YQ=="]],"text":"a"},{"logprob":-2,"bytes":"w6k=","top":[],"text":""},{"logprob":-3,"bytes":"Yg==","top":[],"text":"éb"},` +
+	`{"logprob":-4,"bytes":"Yw==","top":[],"text":""},{"logprob":-5,"bytes":"","top":[],"text":""}],"text":"aébc","finish_reason":"stop"}` + "\n"
+
+// Logprobs come with the text of their tokens, however the result is cut.
+func TestGrowingLogprobs(t *testing.T) {
+	t.Parallel()
+	for size := 1; size <= len(explained); size++ {
+		g := newGrowing(1)
+		var got []string
+		for at := 0; at < len(explained); at += size {
+			deltas, err := g.add([]byte(explained[at:min(at+size, len(explained))]))
+			if err != nil {
+				t.Fatalf("pieces of %d: %v", size, err)
+			}
+			for _, d := range deltas {
+				line := fmt.Sprintf("%s from %d:", d.text, d.offset)
+				for _, l := range d.logprobs {
+					line += fmt.Sprint(" ", l.Logprob)
+				}
+				got = append(got, line)
+			}
+		}
+		if want := []string{"a from 0: -1", "éb from 1: -2 -3", "c from 4: -4"}; !slices.Equal(got, want) {
+			t.Errorf("pieces of %d: %q, want %q", size, got, want)
+		}
+	}
+}
+
 func TestGrowingRefuses(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{
 		`{"id":1,"text":"x","finish_reason":"stop"}` + "\n", // not the line's
 		strings.Repeat(" ", 600),
 		`{"id":0,"text":"\x and so on`,
+		`{"id":0,"logprobs":[{"text":"y"}],"text":"x","finish_reason":"stop"}` + "\n", // its tokens have another text
+		`{"id":0,"logprobs":[{"text":"x"}` + strings.Repeat(" ", 70_000),
+		`{"id":0,"logprobs":[{"text":3}`,
+		`{"id":0,"logprobs":[}`,
 		`{"id":0,"text":"x"}` + "\n",                       // does not end
 		`{"id":0,"text":"x","finish_reason":"stop"` + "\n", // no JSON
 		`{"id":0,"text":"","finish_reason":"stop"}` + "\n" + `{"id":1,"text":"","finish_reason":"stop"}` + "\n", // too many
@@ -92,6 +128,7 @@ func FuzzGrowing(f *testing.F) {
 func FuzzGrowingHostile(f *testing.F) {
 	f.Add([]byte(twoAnswers))
 	f.Add([]byte(`{"text":"\u`))
+	f.Add([]byte(explained))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		g := newGrowing(2)
 		for i := range data {

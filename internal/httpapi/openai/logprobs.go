@@ -46,13 +46,13 @@ func (a *answer) told() []logprob {
 	return a.Logprobs
 }
 
-// chatLogprobs returns nil if they were not asked for.
-func (a *answer) chatLogprobs() *openaiwire.ChatLogprobs {
-	if a.Logprobs == nil {
+// chatLogprobs returns nil if there are none.
+func chatLogprobs(tokens []logprob) *openaiwire.ChatLogprobs {
+	if tokens == nil {
 		return nil
 	}
 	out := &openaiwire.ChatLogprobs{Content: []openaiwire.TokenLogprob{}}
-	for _, l := range a.told() {
+	for _, l := range tokens {
 		t := openaiwire.TokenLogprob{Token: spelled(l.Bytes), Logprob: l.Logprob, Bytes: ints(l.Bytes), TopLogprobs: []openaiwire.TopLogprob{}}
 		for _, o := range l.Top {
 			t.TopLogprobs = append(t.TopLogprobs, openaiwire.TopLogprob{Token: spelled(o.bytes), Logprob: o.logprob, Bytes: ints(o.bytes)})
@@ -73,13 +73,13 @@ func ints(b []byte) []int {
 	return out
 }
 
-func (a *answer) textLogprobs() *openaiwire.TextLogprobs {
-	if a.Logprobs == nil {
+// textLogprobs returns nil if there are none. The first token begins at the offset.
+func textLogprobs(tokens []logprob, offset int) *openaiwire.TextLogprobs {
+	if tokens == nil {
 		return nil
 	}
 	out := &openaiwire.TextLogprobs{Tokens: []string{}, TokenLogprobs: []float64{}, TopLogprobs: []map[string]float64{}, TextOffset: []int{}}
-	offset := 0
-	for _, l := range a.told() {
+	for _, l := range tokens {
 		out.Tokens = append(out.Tokens, spelled(l.Bytes))
 		out.TokenLogprobs = append(out.TokenLogprobs, l.Logprob)
 		out.TextOffset = append(out.TextOffset, offset)

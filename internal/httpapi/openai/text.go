@@ -57,15 +57,15 @@ func (textForm) whole(h head, answers []answer, usage openaiwire.Usage) any {
 	out.Usage = &usage
 	for i := range answers {
 		a := &answers[i]
-		out.Choices = append(out.Choices, openaiwire.TextChoice{Index: i, Text: a.Text, Logprobs: a.textLogprobs(), FinishReason: &a.Finish})
+		out.Choices = append(out.Choices, openaiwire.TextChoice{Index: i, Text: a.Text, Logprobs: textLogprobs(a.told(), 0), FinishReason: &a.Finish})
 	}
 	return out
 }
 
 func (textForm) chunks(h head, d *delta, _ bool) []any {
-	c := openaiwire.TextChoice{Index: d.index, Text: d.text}
+	c := openaiwire.TextChoice{Index: d.index, Text: d.text, Logprobs: textLogprobs(d.logprobs, d.offset)}
 	if d.done != nil {
-		c.FinishReason, c.Logprobs = &d.done.Finish, d.done.textLogprobs()
+		c.FinishReason = &d.done.Finish
 	}
 	return []any{textChunk(h, c)}
 }
