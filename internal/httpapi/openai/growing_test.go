@@ -59,11 +59,12 @@ func TestGrowingLogprobs(t *testing.T) {
 				t.Fatalf("pieces of %d: %v", size, err)
 			}
 			for _, d := range deltas {
-				line := fmt.Sprintf("%s from %d:", d.text, d.offset)
+				var line strings.Builder
+				line.WriteString(fmt.Sprintf("%s from %d:", d.text, d.offset))
 				for _, l := range d.logprobs {
-					line += fmt.Sprint(" ", l.Logprob)
+					line.WriteString(fmt.Sprint(" ", l.Logprob))
 				}
-				got = append(got, line)
+				got = append(got, line.String())
 			}
 		}
 		if want := []string{"a from 0: -1", "éb from 1: -2 -3", "c from 4: -4"}; !slices.Equal(got, want) {
