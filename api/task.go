@@ -96,7 +96,7 @@ type Verification struct {
 	Agree    int      `json:"agree,omitempty" doc:"quorum: how many equal results are needed, more than half; default a majority"`
 	Rate     float64  `json:"rate,omitempty" doc:"reexecute: share of the results that is run again, in millionths at the finest, 1 for all; default 0.1" example:"0.1"`
 	Span     int      `json:"span,omitempty" doc:"reexecute with language models (engine llm): draw only so many tokens of each answer again, and read the rest; default 0, the whole" example:"32"`
-	Nonce    string   `json:"nonce,omitempty" doc:"reexecute: a word of yours that goes into the lot, so that hub and node together cannot foresee it; up to 64 letters, digits, - and _"`
+	Nonce    string   `json:"nonce,omitempty" doc:"reexecute: a word of yours that goes into the lot, so that nobody can have foreseen it before you submitted; up to 64 letters, digits, - and _"`
 	Window   Duration `json:"window,omitzero" doc:"not supported yet"`
 	Value    string   `json:"value,omitempty" doc:"not supported yet"`
 }

@@ -54,7 +54,7 @@ func TestHubStopsWhileClientsWait(t *testing.T) {
 	for data, err, ok := next(); ok && err == nil; data, err, ok = next() {
 		said = string(data)
 	}
-	if !strings.Contains(said, `"error"`) || !strings.Contains(said, "the hub is stopping; "+id) {
+	if !strings.Contains(said, `"error"`) || !strings.Contains(said, "the hub is stopping; "+id) || !strings.Contains(said, "/v1/tasks/"+id+"/result") {
 		t.Errorf("a stream ends with %s", said)
 	}
 	if failed := <-waited; !strings.Contains(failed.Message, "stopping") || failed.Type != openaiwire.ServerError {

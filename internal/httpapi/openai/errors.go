@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -80,7 +81,7 @@ func ended(t *api.Task) error {
 	case "failed":
 		return refusal(t.Reason)
 	}
-	return core.Errorf(core.Unavailable, "the hub is stopping; %s goes on when it is back", t.ID).WithHint("its result will be at GET /v1/tasks/{id}/result")
+	return core.Errorf(core.Unavailable, "the hub is stopping; %s goes on when it is back", t.ID).WithHint(fmt.Sprintf("its result will be at GET /v1/tasks/%s/result", t.ID))
 }
 
 // refusal is what an engine said of a line, or a hub of a part, in place of an
