@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 
-	"atoll/internal/core"
-	"atoll/internal/llm/grammar"
 	"atoll/internal/repro"
 
 	"golang.org/x/sync/errgroup"
@@ -48,12 +45,11 @@ type Batcher struct {
 
 // answer is a request under way.
 type answer struct {
-	ctx     context.Context
-	r       Request
-	sampler *repro.Sampler
-	form    *grammar.Matcher // nil: any text
-	out     chan Token       // room for all: a slow reader holds up nobody
-	err     error            // set before out is closed
+	ctx    context.Context
+	r      Request
+	drawer *Drawer
+	out    chan Token // room for all: a slow reader holds up nobody
+	err    error      // set before out is closed
 
 	seq    *Sequence
 	tokens []int32 // prompt and answer
@@ -125,15 +121,10 @@ func (b *Batcher) submit(ctx context.Context, r Request) (*answer, error) {
 	if err := r.check(b.m.Config.Vocab, b.c.Context); err != nil {
 		return nil, err
 	}
-	sampler, err := repro.NewSampler(r.Sampling, b.pool.ISA())
-	if err != nil {
+	a := &answer{ctx: ctx, r: r, limit: r.length(b.c.Context)}
+	var err error
+	if a.drawer, err = b.m.NewDrawer(&a.r, b.pool.ISA()); err != nil {
 		return nil, err
-	}
-	a := &answer{ctx: ctx, r: r, sampler: sampler, limit: r.length(b.c.Context)}
-	if r.Form != nil {
-		if a.form, err = grammar.NewMatcher(r.Form, b.m.vocabulary()); err != nil {
-			return nil, core.Errorf(core.Invalid, "%w", err)
-		}
 	}
 	a.tokens = append(make([]int32, 0, a.limit), r.Prompt...)
 	a.out = make(chan Token, a.limit-len(r.Prompt))
@@ -271,7 +262,7 @@ func (b *Batcher) deliver(spans []Span, of []*answer, logits []float32) {
 		row := logits[:vocab]
 		logits = logits[vocab:]
 		g.Go(func() error {
-			drawn[i], errs[i] = a.draw(row)
+			drawn[i], errs[i] = a.drawer.Draw(row, len(a.tokens))
 			return nil
 		})
 	}
@@ -287,39 +278,11 @@ func (b *Batcher) deliver(spans []Span, of []*answer, logits []float32) {
 	}
 }
 
-// draw draws the next token.
-func (a *answer) draw(logits []float32) (Token, error) {
-	t := Token{Position: len(a.tokens)}
-	said := logits // by the model, whatever the form allows
-	if a.form != nil {
-		if a.r.Logprobs >= 0 {
-			said = slices.Clone(logits)
-		}
-		if err := a.form.Mask(logits); err != nil {
-			return t, core.Errorf(core.Invalid, "%w", err)
-		}
-	}
-	id, err := a.sampler.Draw(logits, t.Position)
-	if err != nil {
-		return t, err
-	}
-	t.ID = int32(id)
-	if a.form != nil {
-		if err := a.form.Accept(t.ID); err != nil {
-			return t, err
-		}
-	}
+// append hands out a token and ends the answer if it is the last.
+func (b *Batcher) append(a *answer, t Token) {
 	if t.Position == len(a.r.Prompt) {
 		t.Cached = a.cached
 	}
-	if a.r.Logprobs >= 0 {
-		err = t.explain(said, a.r.Logprobs)
-	}
-	return t, err
-}
-
-// append hands out a token and ends the answer if it is the last.
-func (b *Batcher) append(a *answer, t Token) {
 	a.tokens = append(a.tokens, t.ID)
 	a.out <- t // has room
 	if b.m.Tokens.Stops(t.ID) || len(a.tokens) >= a.limit {

@@ -1,0 +1,50 @@
+// Package shard runs one language model on several machines. Each holds a stage, a
+// contiguous range of layers; hidden states go from stage to stage, and the last
+// draws the tokens.
+//
+//	       rows            rows            rows
+//	head ───────> stage 1 ──────> stage 2 ──────> … last
+//	 ^  layers 0…                                   │
+//	 └──────────────────── drawn ───────────────────┘
+//
+// The head holds the first layers and knows prompts and texts. All stages together
+// are a line. Whatever range a stage has, whatever is computed together and however
+// often stages are replaced, the text is the one that the whole model would have
+// drawn by itself, bit for bit: internal/repro sees to that.
+//
+// # A line is a chain of logs
+//
+// For each sequence every stage has a log: the rows, one for each position, that it
+// has computed. It is append-only, and what stands in it depends on the model, the
+// prompt, the seed and the position alone. A link between two stages does nothing
+// but bring the receiver's copy up to date, so there is one way to recover from
+// anything: the receiver says how far it is (have), and the sender goes on from
+// there. A stage that has just taken another's place is nowhere, and is sent
+// everything; it computes that as one long prompt, which gives the same bits. Rows
+// that a stage has already it drops.
+//
+// So losing a stage costs the time that its layers take for the sequences so far,
+// and losing messages costs nothing but sending them again.
+//
+// # Epochs
+//
+// The head alone decides who is in the line. When it replaces a stage it raises the
+// line's epoch and tells every stage who is before and behind it now. A stream is
+// of one epoch; what comes on a stream of an older one is refused.
+//
+// # Format
+//
+// Numbers are little-endian. A message is its length in bytes without these four
+// (uint32), its kind (uint8), and its fields:
+//
+//	hello 1  version u8, line [16]u8, epoch u32, stage u16     begins a stream; the receiver's place
+//	have  2  n u32, n × (sequence u32, positions u32)          the answer
+//	open  3  sequence u32, prompt u32, limit u32, then JSON    a sequence begins; see Opening
+//	rows  4  n u16, n × (sequence u32, first u32, count u32), then count rows each, of dim f32
+//	end   5  sequence u32                                      it is over: its log goes
+//	drawn 6  n u16, n × (sequence u32, position u32, token i32, logprob f32, top u8, top × (token i32, logprob f32))
+//	fail  7  sequence u32, UTF-8                               why a sequence cannot go on
+//
+// rows of a sequence follow one another without a gap: first is where the rows before
+// ended. A message that is anything else ends its stream, and nothing beside it.
+package shard
