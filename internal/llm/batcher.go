@@ -118,10 +118,10 @@ func (b *Batcher) Generate(ctx context.Context, r Request) iter.Seq2[Token, erro
 var ErrEnded = errors.New("the model is no longer served")
 
 func (b *Batcher) submit(ctx context.Context, r Request) (*answer, error) {
-	if err := r.check(b.m.Config.Vocab, b.c.Context); err != nil {
+	if err := r.Check(b.m.Config.Vocab, b.c.Context); err != nil {
 		return nil, err
 	}
-	a := &answer{ctx: ctx, r: r, limit: r.length(b.c.Context)}
+	a := &answer{ctx: ctx, r: r, limit: r.Length(b.c.Context)}
 	var err error
 	if a.drawer, err = b.m.NewDrawer(&a.r, b.pool.ISA()); err != nil {
 		return nil, err

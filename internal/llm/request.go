@@ -49,8 +49,8 @@ const maxTop = 20
 // ErrBusy means that as many requests wait as may wait.
 var ErrBusy = errors.New("too many requests wait for the model")
 
-// check refuses what the model cannot do.
-func (r *Request) check(vocab, context int) error {
+// Check refuses what a model with such a vocabulary and context cannot do.
+func (r *Request) Check(vocab, context int) error {
 	switch {
 	case len(r.Prompt) == 0:
 		return core.Errorf(core.Invalid, "the prompt is empty").At("prompt")
@@ -72,5 +72,5 @@ func (r *Request) check(vocab, context int) error {
 	return nil
 }
 
-// length is the most positions that the request's sequence may come to.
-func (r *Request) length(context int) int { return min(len(r.Prompt)+r.MaxTokens, context) }
+// Length is the most positions that the request's sequence may come to.
+func (r *Request) Length(context int) int { return min(len(r.Prompt)+r.MaxTokens, context) }

@@ -70,7 +70,7 @@ func TestRunes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lo := rapid.Int32Range(0, 0x10ffff).Draw(t, "lo")
 		hi := rapid.Int32Range(lo, 0x10ffff).Draw(t, "hi")
-		g, err := compile([]node{runes(lo, hi)})
+		g, err := compile([]node{runes(lo, hi)}, Source{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,26 @@ import "fmt"
 type Grammar struct {
 	code  []op
 	rules []int32 // where each begins
+
+	source Source
+}
+
+// Source is what a grammar was made from: one of its fields.
+type Source struct {
+	Regex  string `json:"regex,omitempty"`
+	Schema string `json:"schema,omitempty"`
+}
+
+// Source returns what the grammar was made from, so that it can be made again
+// elsewhere.
+func (g *Grammar) Source() Source { return g.source }
+
+// Compile makes the grammar again.
+func (s Source) Compile() (*Grammar, error) {
+	if s.Schema != "" {
+		return FromSchema([]byte(s.Schema))
+	}
+	return FromRegex(s.Regex)
 }
 
 // op is one instruction. All but split and ret go on to the next.
@@ -140,9 +160,9 @@ func (n rep) emit(b *builder) {
 func (n call) emit(b *builder) { b.add(op{kind: opCall, to: int32(n)}) }
 
 // compile makes a program of rules, the first of which is the whole form.
-func compile(rules []node) (*Grammar, error) {
+func compile(rules []node, source Source) (*Grammar, error) {
 	b := &builder{}
-	g := &Grammar{}
+	g := &Grammar{source: source}
 	for _, r := range rules {
 		g.rules = append(g.rules, b.here())
 		r.emit(b)

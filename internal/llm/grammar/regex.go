@@ -17,7 +17,7 @@ func FromRegex(pattern string) (*Grammar, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compile([]node{n})
+	return compile([]node{n}, Source{Regex: pattern})
 }
 
 // runesFunc returns what a range of characters looks like in the answer.

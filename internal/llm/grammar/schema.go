@@ -30,7 +30,7 @@ func FromSchema(schema []byte) (*Grammar, error) {
 	if _, err := c.ref("#"); err != nil {
 		return nil, err
 	}
-	return compile(c.rules)
+	return compile(c.rules, Source{Schema: string(schema)})
 }
 
 // schemaCompiler turns places of a schema into rules. The root is rule 0.

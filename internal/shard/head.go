@@ -1,0 +1,158 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"golang.org/x/sync/semaphore"
+
+	"atoll/internal/llm"
+)
+
+// Head is the first stage of a line, which asks the whole line to continue texts.
+type Head struct {
+	*Stage
+	active  *semaphore.Weighted
+	answers map[uint32]*answer // guarded by Stage.mu
+	next    uint32             // likewise
+}
+
+// answer is a request under way.
+type answer struct {
+	out chan llm.Token // room for all: a slow reader holds up nobody
+	err error          // set before out is closed
+}
+
+// NewHead makes room for a head that answers at most so many requests at once.
+func NewHead(c StageConfig, active int) (*Head, error) {
+	s, err := NewStage(c)
+	if err != nil {
+		return nil, err
+	}
+	if !s.first {
+		return nil, errors.New("shard: the head has the first layers")
+	}
+	h := &Head{Stage: s, active: semaphore.NewWeighted(int64(active)), answers: map[uint32]*answer{}}
+	s.arrived = h.arrived
+	return h, nil
+}
+
+// Run computes until ctx ends; what is not answered then fails.
+func (h *Head) Run(ctx context.Context) {
+	h.Stage.Run(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, a := range h.answers {
+		h.finish(id, a, llm.ErrEnded)
+	}
+}
+
+// Generate continues a text as llm.Batcher.Generate does.
+func (h *Head) Generate(ctx context.Context, r llm.Request) iter.Seq2[llm.Token, error] {
+	return func(yield func(llm.Token, error) bool) {
+		if err := h.active.Acquire(ctx, 1); err != nil {
+			yield(llm.Token{}, context.Cause(ctx))
+			return
+		}
+		defer h.active.Release(1)
+		id, a, err := h.begin(&r)
+		if err != nil {
+			yield(llm.Token{}, err)
+			return
+		}
+		defer h.end(id, a, nil)
+		for {
+			select {
+			case t, ok := <-a.out:
+				if !ok {
+					if a.err != nil {
+						yield(llm.Token{}, a.err)
+					}
+					return
+				}
+				if !yield(t, nil) {
+					return
+				}
+			case <-ctx.Done():
+				yield(llm.Token{}, context.Cause(ctx))
+				return
+			}
+		}
+	}
+}
+
+// begin opens a sequence.
+func (h *Head) begin(r *llm.Request) (uint32, *answer, error) {
+	c := &h.cfg.Model.Config
+	if err := r.Check(c.Vocab, c.Context); err != nil {
+		return 0, nil, err
+	}
+	opening, err := openingOf(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	limit := r.Length(c.Context)
+	a := &answer{out: make(chan llm.Token, limit-len(r.Prompt))}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped {
+		return 0, nil, llm.ErrEnded
+	}
+	h.next++
+	id := h.next
+	h.answers[id] = a
+	tokens := append(make([]int32, 0, limit), r.Prompt...)
+	h.open(&opened{Sequence: id, Prompt: uint32(len(r.Prompt)), Limit: uint32(limit), Opening: opening}, tokens)
+	if why := h.seqs[id].why; why != "" {
+		h.finish(id, a, errors.New(why))
+		return 0, nil, a.err
+	}
+	return id, a, nil
+}
+
+// end ends an answer that has not ended.
+func (h *Head) end(id uint32, a *answer, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.finish(id, a, err)
+}
+
+// finish is end with mu held.
+func (h *Head) finish(id uint32, a *answer, err error) {
+	if h.answers[id] != a {
+		return
+	}
+	delete(h.answers, id)
+	h.forget(id)
+	a.err = err
+	close(a.out)
+}
+
+// arrived hands out tokens and has the line go on behind them; mu is held.
+func (h *Head) arrived(tokens []token) {
+	for i := range tokens {
+		t := &tokens[i]
+		q, a := h.seqs[t.Sequence], h.answers[t.Sequence]
+		switch {
+		case q == nil || a == nil || t.Position < len(q.tokens):
+			continue // it has ended, or this was heard before
+		case t.Position > len(q.tokens) || t.Position >= int(q.Limit) || t.ID < 0 || int(t.ID) >= h.cfg.Model.Config.Vocab:
+			h.finish(t.Sequence, a, fmt.Errorf("the last stage has drawn token %d at position %d, after %d of %d", t.ID, t.Position, len(q.tokens), q.Limit))
+			continue
+		}
+		q.tokens = append(q.tokens, t.ID)
+		q.received = len(q.tokens)
+		a.out <- t.Token // has room
+		if h.cfg.Model.Tokens.Stops(t.ID) || len(q.tokens) == int(q.Limit) {
+			h.finish(t.Sequence, a, nil)
+		}
+	}
+	for id, a := range h.answers {
+		if why := h.seqs[id].why; why != "" {
+			h.finish(id, a, errors.New(why))
+		}
+	}
+	h.changed.Broadcast()
+}

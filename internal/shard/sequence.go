@@ -1,0 +1,50 @@
+package shard
+
+import (
+	"atoll/internal/llm"
+)
+
+// sequence is one sequence at one stage: what has come in, and the log of what has
+// gone out.
+type sequence struct {
+	opened
+	pages  *llm.Sequence
+	drawer *llm.Drawer // at the last stage
+
+	tokens   []int32   // at the head: what stands at each position
+	in       []float32 // elsewhere: rows that are not computed yet
+	received int       // positions that have come
+	computed int       // of them
+	out      []float32 // the log: a row for each computed position
+	drawn    []token   // at the last stage: the log, from position Prompt on
+	why      string    // if not empty, why it cannot go on
+}
+
+// length is how far its log is, in positions of the receiver: rows, or at the last
+// stage tokens.
+func (q *sequence) logged(last bool) int {
+	if last {
+		return int(q.Prompt) + len(q.drawn)
+	}
+	return q.computed
+}
+
+// wanted is of how many of the positions from first to end a token is drawn: all
+// from the prompt's last on.
+func (q *sequence) wanted(first, end int) int {
+	return max(0, end-max(first, int(q.Prompt)-1))
+}
+
+// take adds rows that have come, but for those that are there. gap reports that some
+// are missing between.
+func (q *sequence) take(first int, data []float32, dim int) (gap bool) {
+	n := len(data) / dim
+	if first > q.received {
+		return true
+	}
+	if have := q.received - first; have < n {
+		q.in = append(q.in, data[have*dim:]...)
+		q.received += n - have
+	}
+	return false
+}

@@ -1,0 +1,322 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"atoll/internal/llm"
+	"atoll/internal/repro"
+)
+
+// StageConfig for NewStage. Model and Pool are required.
+type StageConfig struct {
+	Model *llm.Model // the range of layers that is here
+	Pool  *repro.Pool
+	Pages int          // of keys and values; default: four whole contexts
+	Batch int          // positions computed at once; default 128
+	Log   *slog.Logger // default: none
+}
+
+// Stage computes one range of a line's layers. Its methods may be called from any
+// goroutine; Run computes.
+type Stage struct {
+	cfg   StageConfig
+	dim   int
+	first bool // it has the embedding: it is the head's
+	last  bool // it has the output: it draws
+
+	decoder *llm.Decoder
+	cache   *llm.Cache // owned by mu
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	stopped bool
+	line    LineID
+	epoch   uint32
+	place   uint16
+	seqs    map[uint32]*sequence
+	order   []uint32           // of seqs, as they were opened
+	live    map[uint32]bool    // sequences that the assignment speaks of; true: since ended
+	ended   []*sequence        // whose pages are given back after the step
+	in      io.Closer          // the stream that is read
+	stopOut context.CancelFunc // ends what is sent
+	busy    bool               // the decoder computes
+	trouble func(error)        // hears what goes wrong behind this stage
+
+	arrived func([]token) // at the head: hears what was drawn
+}
+
+// NewStage makes room for a stage that is in no line yet.
+func NewStage(c StageConfig) (*Stage, error) {
+	m := c.Model
+	if c.Batch == 0 {
+		c.Batch = 128
+	}
+	if c.Pages == 0 {
+		c.Pages = 4 * (m.Config.Context + repro.PagePositions - 1) / repro.PagePositions
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if m.HasEmbedding() && m.HasOutput() {
+		return nil, errors.New("shard: a whole model is no stage: see llm.Batcher")
+	}
+	d, err := llm.NewDecoder(m, c.Pool, llm.DecoderConfig{Pages: c.Pages, Batch: c.Batch, Context: m.Config.Context})
+	if err != nil {
+		return nil, err
+	}
+	s := &Stage{
+		cfg: c, dim: m.Config.Dim, first: m.HasEmbedding(), last: m.HasOutput(), decoder: d, cache: llm.NewCache(c.Pages),
+		seqs: map[uint32]*sequence{}, stopOut: func() {}, trouble: func(error) {},
+	}
+	s.changed = sync.NewCond(&s.mu)
+	return s, nil
+}
+
+// Assignment is a stage's place in a line, as the head tells it.
+type Assignment struct {
+	Line  LineID
+	Epoch uint32
+	Place uint16 // 0 is the head
+	// Next opens a stream to who is behind: for the last stage that is the head.
+	Next func(context.Context) (io.ReadWriteCloser, error)
+	// Live are the sequences that go on. Others are forgotten.
+	Live []uint32
+	// Trouble, if not nil, hears why nothing can be sent behind.
+	Trouble func(error)
+}
+
+// Assign gives the stage its place, from now on. An assignment of an epoch that is
+// over is refused.
+func (s *Stage) Assign(a Assignment) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stopped:
+		return errStopped
+	case a.Line != s.line:
+		for _, id := range slices.Clone(s.order) {
+			s.forget(id)
+		}
+	case a.Epoch <= s.epoch:
+		return fmt.Errorf("shard: epoch %d, and %d was before", a.Epoch, s.epoch)
+	}
+	for _, id := range slices.Clone(s.order) {
+		if !slices.Contains(a.Live, id) {
+			s.forget(id)
+		}
+	}
+	s.line, s.epoch, s.place, s.live = a.Line, a.Epoch, a.Place, map[uint32]bool{}
+	for _, id := range a.Live {
+		s.live[id] = false
+	}
+	s.trouble = func(error) {}
+	if a.Trouble != nil {
+		s.trouble = a.Trouble
+	}
+	s.stopOut()
+	if s.in != nil {
+		_ = s.in.Close()
+		s.in = nil
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stopOut = func() { stop(); s.changed.Broadcast() }
+	go s.send(ctx, a)
+	s.changed.Broadcast()
+	return nil
+}
+
+var errStopped = errors.New("shard: the stage has stopped")
+
+// forget drops a sequence. It is called with mu held.
+func (s *Stage) forget(id uint32) {
+	defer s.changed.Broadcast()
+	if _, ok := s.live[id]; ok {
+		s.live[id] = true // whoever is behind may have it, though this stage never had
+	}
+	q := s.seqs[id]
+	if q == nil {
+		return
+	}
+	delete(s.seqs, id)
+	s.order = slices.DeleteFunc(s.order, func(o uint32) bool { return o == id })
+	if s.busy {
+		s.ended = append(s.ended, q)
+	} else {
+		q.pages.End()
+	}
+}
+
+// open begins a sequence, or refuses it; mu is held.
+func (s *Stage) open(o *opened, tokens []int32) {
+	if s.seqs[o.Sequence] != nil {
+		return
+	}
+	q := &sequence{opened: *o, tokens: tokens, received: len(tokens)}
+	q.Opening = slices.Clone(o.Opening)
+	q.pages, _ = s.cache.Begin("", nil)
+	switch {
+	case o.Prompt == 0 || o.Limit <= o.Prompt || int(o.Limit) > s.cfg.Model.Config.Context:
+		q.why = fmt.Sprintf("a sequence of %d positions after a prompt of %d: the context is %d", o.Limit, o.Prompt, s.cfg.Model.Config.Context)
+	case len(s.seqs) >= maxSequences:
+		q.why = "the stage has no room for another sequence"
+	case q.pages.Grow(int(o.Limit)) != nil:
+		q.why = "the stage has no room for the sequence"
+	case s.last:
+		var err error
+		if q.drawer, err = drawer(s.cfg.Model, s.cfg.Pool.ISA(), q.Opening); err != nil {
+			q.why = err.Error()
+		}
+	}
+	s.seqs[o.Sequence] = q
+	s.order = append(s.order, o.Sequence)
+	s.changed.Broadcast()
+}
+
+// Run computes until ctx ends, and then forgets all.
+func (s *Stage) Run(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.stopped = true
+		s.stopOut()
+		if s.in != nil {
+			_ = s.in.Close()
+		}
+		s.changed.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.stopped {
+		work := s.gather()
+		if len(work) == 0 {
+			s.changed.Wait()
+			continue
+		}
+		s.busy = true
+		s.mu.Unlock()
+		s.compute(work)
+		s.mu.Lock()
+		s.busy = false
+		s.store(work)
+		for _, q := range s.ended {
+			q.pages.End()
+		}
+		s.ended = nil
+		s.changed.Broadcast()
+	}
+}
+
+// job is a span of one sequence that is computed, and what has come of it.
+type job struct {
+	q     *sequence
+	span  llm.Span
+	n     int
+	rows  []float32
+	drawn []token
+	err   error
+}
+
+// gather takes positions that wait: one of each sequence, and then as many as there
+// is room for; mu is held.
+func (s *Stage) gather() (work []job) {
+	room := s.cfg.Batch
+	waiting := 0
+	for _, id := range s.order {
+		if q := s.seqs[id]; q.why == "" && q.received > q.computed {
+			waiting++
+		}
+	}
+	for _, id := range s.order {
+		q := s.seqs[id]
+		if q.why != "" || q.received <= q.computed || room == 0 {
+			continue
+		}
+		waiting--
+		n := min(q.received-q.computed, max(1, room-waiting))
+		room -= n
+		j := job{q: q, n: n, span: llm.Span{Pages: q.pages.Pages(), First: q.computed, Want: n}}
+		if s.first {
+			j.span.Tokens = q.tokens[q.computed : q.computed+n]
+		} else {
+			j.span.Hidden = q.in[:n*s.dim]
+		}
+		if s.last {
+			j.span.Want = q.wanted(q.computed, q.computed+n)
+		}
+		work = append(work, j)
+	}
+	return work
+}
+
+// compute takes the jobs through the layers. If somebody's numbers go out of range
+// each is computed by itself, so that only that one fails: the others get the same
+// bits the second time.
+func (s *Stage) compute(work []job) {
+	spans := make([]llm.Span, len(work))
+	for i := range work {
+		spans[i] = work[i].span
+	}
+	out, err := s.decoder.Forward(spans)
+	if err == nil {
+		s.share(work, out)
+		return
+	}
+	for i := range work {
+		if out, err := s.decoder.Forward(spans[i : i+1]); err != nil {
+			work[i].err = fmt.Errorf("position %d: %w", work[i].span.First, err)
+		} else {
+			s.share(work[i:i+1], out)
+		}
+	}
+}
+
+// share gives each job its rows of the result, or the tokens drawn from them.
+func (s *Stage) share(work []job, out []float32) {
+	width := s.dim
+	if s.last {
+		width = s.cfg.Model.Config.Vocab
+	}
+	for i := range work {
+		j := &work[i]
+		mine := out[:j.span.Want*width]
+		out = out[len(mine):]
+		if !s.last {
+			j.rows = mine
+			continue
+		}
+		for at := j.span.First + j.n - j.span.Want + 1; len(mine) > 0; at++ {
+			t, err := j.q.drawer.Draw(mine[:width], at)
+			if err != nil {
+				j.err = fmt.Errorf("position %d: %w", at, err)
+				break
+			}
+			j.drawn = append(j.drawn, token{j.q.Sequence, t})
+			mine = mine[width:]
+		}
+	}
+}
+
+// store adds what was computed to the logs; mu is held.
+func (s *Stage) store(work []job) {
+	for i := range work {
+		j := &work[i]
+		q := j.q
+		if j.err != nil {
+			q.why = j.err.Error()
+			continue
+		}
+		q.computed += j.n
+		if !s.first {
+			q.in = q.in[j.n*s.dim:]
+		}
+		q.out = append(q.out, j.rows...)
+		q.drawn = append(q.drawn, j.drawn...)
+	}
+}
