@@ -7,26 +7,28 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"atoll/internal/peer"
 )
 
-// Accept reads the stream of whoever is before this stage, until it ends or another
-// takes its place.
+// Accept reads a stream of rows until it ends or another takes its place.
 func (s *Stage) Accept(stream io.ReadWriteCloser) error {
-	defer stream.Close()
-	dim := s.dim
-	if s.first {
-		dim = 0 // the head gets tokens
-	}
-	d := newDecoder(stream, dim)
-	m, err := d.read()
+	d := newDecoder(stream)
+	h, err := d.hello()
 	if err != nil {
+		_ = stream.Close()
 		return err
 	}
-	h, ok := m.(*hello)
-	if !ok {
-		return malformed("a stream that does not begin with hello")
+	return s.accept(h, d, stream, peer.Peer{})
+}
+
+// accept is Accept of a stream whose first message has been read.
+func (s *Stage) accept(h *hello, d *decoder, stream io.ReadWriteCloser, from peer.Peer) error {
+	defer stream.Close()
+	if !s.first { // the head gets tokens
+		d.dim = s.dim
 	}
-	logs, err := s.greet(h, stream)
+	logs, err := s.greet(h, stream, from)
 	if err != nil {
 		return err
 	}
@@ -49,7 +51,7 @@ func (s *Stage) Accept(stream io.ReadWriteCloser) error {
 var errStale = errors.New("shard: the stream is of another epoch")
 
 // greet makes a stream the one that is read, and says how far all logs are.
-func (s *Stage) greet(h *hello, stream io.Closer) ([]length, error) {
+func (s *Stage) greet(h *hello, stream io.Closer, from peer.Peer) ([]length, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
@@ -57,6 +59,9 @@ func (s *Stage) greet(h *hello, stream io.Closer) ([]length, error) {
 	}
 	if h.Line != s.line || h.Epoch != s.epoch || h.Stage != s.place {
 		return nil, fmt.Errorf("%w: line %x, epoch %d, place %d; this is place %d of line %x in epoch %d", errStale, h.Line[:4], h.Epoch, h.Stage, s.place, s.line[:4], s.epoch)
+	}
+	if s.prev != (peer.Peer{}) && s.prev != from {
+		return nil, fmt.Errorf("%w: %s is not before this stage", errStale, from.Node)
 	}
 	if s.in != nil {
 		_ = s.in.Close()
@@ -129,7 +134,7 @@ func (s *Stage) takeRows(m *rows) error {
 
 // How a stage tries to reach who is behind it.
 const (
-	retryPause = 50 * time.Millisecond
+	retryPause = 10 * time.Millisecond
 	maxOut     = 256 // rows of one message
 )
 
@@ -142,9 +147,8 @@ func (s *Stage) send(ctx context.Context, a Assignment) {
 		}
 		s.cfg.Log.Info("what is behind this stage does not get its rows", "line", fmt.Sprintf("%x", a.Line[:4]), "epoch", a.Epoch, "place", a.Place, "error", err)
 		s.mu.Lock()
-		trouble := s.trouble
+		s.trouble = err.Error()
 		s.mu.Unlock()
-		trouble(err)
 		select {
 		case <-time.After(retryPause):
 		case <-ctx.Done():
@@ -168,7 +172,7 @@ func (s *Stage) sendTo(ctx context.Context, a Assignment) error {
 	if err := errors.Join(e.write(&hello{a.Line, a.Epoch, next}), e.flush()); err != nil {
 		return err
 	}
-	m, err := newDecoder(stream, 0).read()
+	m, err := newDecoder(stream).read()
 	if err != nil {
 		return err
 	}
@@ -176,6 +180,9 @@ func (s *Stage) sendTo(ctx context.Context, a Assignment) error {
 	if !ok {
 		return malformed("an answer to hello that is not have")
 	}
+	s.mu.Lock()
+	s.trouble = ""
+	s.mu.Unlock()
 	broken := make(chan error, 1)
 	go func() { // the receiver says nothing more: whatever comes is the stream's end
 		var b [1]byte

@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"atoll/internal/llm"
+	"atoll/internal/peer"
 	"atoll/internal/repro"
 )
 
@@ -46,7 +48,11 @@ type Stage struct {
 	in      io.Closer          // the stream that is read
 	stopOut context.CancelFunc // ends what is sent
 	busy    bool               // the decoder computes
-	trouble func(error)        // hears what goes wrong behind this stage
+	prev    peer.Peer          // who sends rows; the zero Peer: anybody
+	trouble string             // why nothing goes to who is behind
+	total   int64              // positions computed
+	step    time.Duration      // of the last step
+	since   time.Time          // when the step that runs, or the last one, began or ended
 
 	arrived func([]token) // at the head: hears what was drawn
 }
@@ -72,7 +78,7 @@ func NewStage(c StageConfig) (*Stage, error) {
 	}
 	s := &Stage{
 		cfg: c, dim: m.Config.Dim, first: m.HasEmbedding(), last: m.HasOutput(), decoder: d, cache: llm.NewCache(c.Pages),
-		seqs: map[uint32]*sequence{}, stopOut: func() {}, trouble: func(error) {},
+		seqs: map[uint32]*sequence{}, stopOut: func() {},
 	}
 	s.changed = sync.NewCond(&s.mu)
 	return s, nil
@@ -85,10 +91,10 @@ type Assignment struct {
 	Place uint16 // 0 is the head
 	// Next opens a stream to who is behind: for the last stage that is the head.
 	Next func(context.Context) (io.ReadWriteCloser, error)
+	// Prev is who is before, and alone may send rows; the zero Peer: anybody.
+	Prev peer.Peer
 	// Live are the sequences that go on. Others are forgotten.
 	Live []uint32
-	// Trouble, if not nil, hears why nothing can be sent behind.
-	Trouble func(error)
 }
 
 // Assign gives the stage its place, from now on. An assignment of an epoch that is
@@ -107,7 +113,7 @@ func (s *Stage) Assign(a Assignment) error {
 		return fmt.Errorf("shard: epoch %d, and %d was before", a.Epoch, s.epoch)
 	}
 	for _, id := range slices.Clone(s.order) {
-		if !slices.Contains(a.Live, id) {
+		if !s.first && !slices.Contains(a.Live, id) { // the head knows best
 			s.forget(id)
 		}
 	}
@@ -115,10 +121,7 @@ func (s *Stage) Assign(a Assignment) error {
 	for _, id := range a.Live {
 		s.live[id] = false
 	}
-	s.trouble = func(error) {}
-	if a.Trouble != nil {
-		s.trouble = a.Trouble
-	}
+	s.prev, s.trouble = a.Prev, ""
 	s.stopOut()
 	if s.in != nil {
 		_ = s.in.Close()
@@ -199,10 +202,11 @@ func (s *Stage) Run(ctx context.Context) {
 			s.changed.Wait()
 			continue
 		}
-		s.busy = true
+		s.busy, s.since = true, time.Now()
 		s.mu.Unlock()
 		s.compute(work)
 		s.mu.Lock()
+		s.step = time.Since(s.since)
 		s.busy = false
 		s.store(work)
 		for _, q := range s.ended {
@@ -211,6 +215,22 @@ func (s *Stage) Run(ctx context.Context) {
 		s.ended = nil
 		s.changed.Broadcast()
 	}
+}
+
+// report says how it goes.
+func (s *Stage) report() *report {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &report{Computed: s.total, Trouble: s.trouble, StepMs: s.step.Milliseconds()}
+	if s.busy {
+		r.WaitMs = time.Since(s.since).Milliseconds()
+	}
+	for _, q := range s.seqs {
+		if q.why == "" {
+			r.Waiting += int64(q.received - q.computed)
+		}
+	}
+	return r
 }
 
 // job is a span of one sequence that is computed, and what has come of it.
@@ -313,6 +333,7 @@ func (s *Stage) store(work []job) {
 			continue
 		}
 		q.computed += j.n
+		s.total += int64(j.n)
 		if !s.first {
 			q.in = q.in[j.n*s.dim:]
 		}

@@ -146,15 +146,26 @@ func appendToken(b []byte, t *token) []byte {
 	return b
 }
 
-// decoder reads messages. dim is how long a row is.
+// decoder reads messages. dim is how long a row is; 0: none may come.
 type decoder struct {
 	r   *bufio.Reader
 	dim int
 	buf []byte
 }
 
-func newDecoder(r io.Reader, dim int) *decoder {
-	return &decoder{r: bufio.NewReaderSize(r, 64<<10), dim: dim}
+func newDecoder(r io.Reader) *decoder { return &decoder{r: bufio.NewReaderSize(r, 64<<10)} }
+
+// hello reads what a stream begins with.
+func (d *decoder) hello() (*hello, error) {
+	m, err := d.read()
+	if err != nil {
+		return nil, err
+	}
+	h, ok := m.(*hello)
+	if !ok {
+		return nil, malformed("a stream that does not begin with hello")
+	}
+	return h, nil
 }
 
 // read returns the next message, which is valid until the one after. Memory grows

@@ -1,0 +1,175 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+
+	"atoll/internal/core"
+	"atoll/internal/llm"
+	"atoll/internal/peer"
+	"atoll/internal/repro"
+)
+
+// MemberConfig for NewMember. All but Log and Seats are required.
+type MemberConfig struct {
+	Open func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error)
+	Pool *repro.Pool
+	// Load reads a range of a model's layers.
+	Load func(ctx context.Context, model core.Digest, o llm.Options) (*llm.Model, error)
+	// Allow says whether a head may have this node hold layers.
+	Allow func(head peer.Peer, s *Seat) error
+	Seats int          // lines at a time; default 4
+	Log   *slog.Logger // default: none
+}
+
+// Member is a node that holds stages of other nodes' lines. A stage lives as long as
+// its head's stream of orders.
+type Member struct {
+	cfg MemberConfig
+
+	mu    sync.Mutex
+	seats map[LineID]*Stage // nil while it loads
+}
+
+// NewMember returns a member of no line yet.
+func NewMember(c MemberConfig) *Member {
+	if c.Seats == 0 {
+		c.Seats = 4
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Member{cfg: c, seats: map[LineID]*Stage{}}
+}
+
+// Handlers are for peer.Config.
+func (m *Member) Handlers() map[string]peer.Handler {
+	return map[string]peer.Handler{ProtocolOrders: m.orders, ProtocolRows: m.rows}
+}
+
+// rows hands a stream of rows to the stage that it is for.
+func (m *Member) rows(_ context.Context, s peer.Stream) {
+	if err := m.accept(s); err != nil && !errors.Is(err, io.EOF) {
+		m.cfg.Log.Info("a stream of rows has ended", "from", s.Peer().Node, "error", err)
+	}
+}
+
+// accept finds the stage by the stream's first message. Who sends is known by the
+// line's name, which only its members are told, and by the epoch.
+func (m *Member) accept(s peer.Stream) error {
+	d := newDecoder(s)
+	h, err := d.hello()
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	stage := m.seats[h.Line]
+	m.mu.Unlock()
+	if stage == nil {
+		return fmt.Errorf("%w: no such line", errStale)
+	}
+	return stage.accept(h, d, s, s.Peer())
+}
+
+// orders serves a head until its stream ends, and the stage with it.
+func (m *Member) orders(ctx context.Context, s peer.Stream) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var o order
+	if err := readJSON(s, &o); err != nil || o.Sit == nil {
+		return
+	}
+	line := o.Sit.Line
+	stage, err := m.sit(ctx, s.Peer(), o.Sit)
+	if err != nil {
+		_ = writeJSON(s, &report{Error: err.Error()})
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		stage.Run(ctx)
+	}()
+	defer func() {
+		stop()
+		<-done
+		m.leave(line)
+	}()
+	for r := stage.report(); ; r = m.obey(stage, line, &o) {
+		if writeJSON(s, r) != nil {
+			return
+		}
+		if o = (order{}); readJSON(s, &o) != nil {
+			return
+		}
+	}
+}
+
+// sit loads the layers and makes the stage known.
+func (m *Member) sit(ctx context.Context, head peer.Peer, s *Seat) (*Stage, error) {
+	if err := m.cfg.Allow(head, s); err != nil {
+		return nil, err
+	}
+	if err := m.enter(s.Line, nil); err != nil {
+		return nil, err
+	}
+	stage, err := m.load(ctx, s)
+	if err != nil {
+		m.leave(s.Line)
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seats[s.Line] = stage
+	return stage, nil
+}
+
+// enter takes a place for a line. The first who names a line has it.
+func (m *Member) enter(line LineID, stage *Stage) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, taken := m.seats[line]; taken {
+		return core.Errorf(core.Conflict, "this node is in the line already")
+	}
+	if len(m.seats) >= m.cfg.Seats {
+		return core.Errorf(core.Unavailable, "this node is in %d lines, which is as many as it may be in", m.cfg.Seats)
+	}
+	m.seats[line] = stage
+	return nil
+}
+
+func (m *Member) leave(line LineID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.seats, line)
+}
+
+func (m *Member) load(ctx context.Context, s *Seat) (*Stage, error) {
+	model, err := m.cfg.Load(ctx, s.Model, llm.Options{Profile: s.Profile, First: s.First, Last: s.Last})
+	if err != nil {
+		return nil, err
+	}
+	return NewStage(StageConfig{Model: model, Pool: m.cfg.Pool, Pages: s.Pages, Batch: s.Batch, Log: m.cfg.Log})
+}
+
+// obey does what the head orders.
+func (m *Member) obey(stage *Stage, line LineID, o *order) *report {
+	switch {
+	case o.Report:
+	case o.Assign != nil:
+		a := o.Assign
+		err := stage.Assign(Assignment{Line: line, Epoch: a.Epoch, Place: a.Place, Prev: a.Prev, Live: a.Live, Next: func(ctx context.Context) (io.ReadWriteCloser, error) {
+			return m.cfg.Open(ctx, a.Next, ProtocolRows)
+		}})
+		if err != nil {
+			return &report{Error: err.Error()}
+		}
+	default:
+		return &report{Error: "an order that is not known"}
+	}
+	return stage.report()
+}

@@ -1,0 +1,95 @@
+package shard
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/go-json-experiment/json"
+
+	"atoll/internal/core"
+	"atoll/internal/llm"
+	"atoll/internal/peer"
+)
+
+// Protocols of peer streams: what the head orders, and the rows.
+const (
+	ProtocolOrders = "atoll-line/1"
+	ProtocolRows   = "atoll-rows/1"
+)
+
+// On a stream of orders the head asks and the stage answers, one after the other:
+// each a uint32, little-endian, of so many bytes of JSON.
+const maxOrder = 256 << 10
+
+// Seat is what a member of a line is to hold.
+type Seat struct {
+	Line    LineID      `json:"line"`
+	Model   core.Digest `json:"model"`
+	Profile llm.Profile `json:"profile"`
+	First   int         `json:"first"` // layers First ≤ i < Last
+	Last    int         `json:"last"`
+	Pages   int         `json:"pages"` // of keys and values
+	Batch   int         `json:"batch"` // positions computed at once
+}
+
+// order is one request of the head; exactly one field is set.
+type order struct {
+	Sit    *Seat   `json:"sit,omitempty"`    // load layers
+	Assign *assign `json:"assign,omitempty"` // a new epoch
+	Report bool    `json:"report,omitempty"` // say how it goes
+}
+
+type assign struct {
+	Epoch uint32       `json:"epoch"`
+	Place uint16       `json:"place"`
+	Prev  peer.Peer    `json:"prev"`
+	Next  peer.Address `json:"next"`
+	Live  []uint32     `json:"live"`
+}
+
+// report answers an order.
+type report struct {
+	Error string `json:"error,omitempty"`
+	// Computed counts positions that the stage has computed since it sat down, and
+	// Waiting those that have come and are not computed. Trouble is why nothing goes
+	// to who is behind.
+	Computed int64  `json:"computed"`
+	Waiting  int64  `json:"waiting"`
+	Trouble  string `json:"trouble,omitempty"`
+	// StepMs is how long the last step took, and WaitMs for how long nothing has been
+	// computed although something waits.
+	StepMs int64 `json:"step_ms"`
+	WaitMs int64 `json:"wait_ms"`
+}
+
+func writeJSON(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(b) > maxOrder {
+		return fmt.Errorf("shard: an order of %d bytes", len(b))
+	}
+	_, err = w.Write(append(binary.LittleEndian.AppendUint32(nil, uint32(len(b))), b...))
+	return err
+}
+
+func readJSON(r io.Reader, v any) error {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return err
+	}
+	n := binary.LittleEndian.Uint32(head[:])
+	if n == 0 || n > maxOrder {
+		return malformed("an order of %d bytes", n)
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return io.ErrUnexpectedEOF
+	}
+	if err := json.Unmarshal(b, v, json.RejectUnknownMembers(true)); err != nil {
+		return malformed("an order: %v", err)
+	}
+	return nil
+}
