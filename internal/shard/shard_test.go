@@ -24,7 +24,6 @@ import (
 type line struct {
 	t       testing.TB
 	file    *weights.Model
-	pool    *repro.Pool
 	head    *Head
 	stages  []*Stage // the head first
 	stop    []context.CancelFunc

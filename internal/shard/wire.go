@@ -90,7 +90,8 @@ func (e *encoder) flush() error { return e.w.Flush() }
 
 // write buffers a message.
 func (e *encoder) write(m any) error {
-	b := append(e.buf[:0], 0, 0, 0, 0)
+	b := e.buf[:0]
+	b = append(b, 0, 0, 0, 0) // the length, below
 	switch m := m.(type) {
 	case *hello:
 		b = append(b, kindHello, version)
