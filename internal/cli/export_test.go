@@ -35,7 +35,9 @@ func Verbs() (out []Verb) {
 		})
 		out = append(out, v)
 		for _, sub := range c.Commands() {
-			walk(sub)
+			if !sub.Hidden { // those that the program starts itself
+				walk(sub)
+			}
 		}
 	}
 	walk(s.root())

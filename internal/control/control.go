@@ -314,7 +314,7 @@ func (c *Control) hangUp() {
 
 // stopping is what requests are told for which it is too late.
 func stopping(err error) error {
-	return (&core.Error{Kind: core.Unavailable, Message: "the hub is stopping", Err: err}).WithHint("try again in a moment; with an Idempotency-Key nothing is done twice")
+	return (&core.Error{Kind: core.Unavailable, Message: "the hub is stopping", Err: err}).WithHint("try again in a moment")
 }
 
 // Close closes the database. Jobs that wait are refused.
