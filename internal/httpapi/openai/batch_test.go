@@ -3,6 +3,7 @@ package openai
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -152,6 +153,18 @@ func (f *fakeParts) PartResult(_ context.Context, _ request.Viewer, _ core.TaskI
 	return err
 }
 
+// A stranger's result takes no more memory than an honest one.
+func TestResultsAreBounded(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int]error{maxResult: nil, maxResult + 1: errLong} {
+		s := &server{hub: &fakeParts{results: []string{strings.Repeat("x", size)}}}
+		b, err := s.result(t.Context(), request.Viewer{}, 1, 0)
+		if !errors.Is(err, want) || len(b) > maxResult {
+			t.Errorf("%d bytes of %d, %v, want %v", len(b), size, err, want)
+		}
+	}
+}
+
 // Each request is told of exactly once, whatever a stranger's result says.
 func TestWriteBatch(t *testing.T) {
 	t.Parallel()
@@ -170,6 +183,7 @@ func TestWriteBatch(t *testing.T) {
 		"nothing":             {"succeeded", "succeeded", "", "", "a=internal b=internal"},
 		"cut short":           {"succeeded", "succeeded", good("a", "1") + good("a", "2"), "a=1+2", "b=internal"},
 		"in the wrong order":  {"succeeded", "succeeded", good("b", "3") + good("a", "1") + good("a", "2"), "", "a=internal b=internal"},
+		"longer than any":     {"succeeded", "succeeded", good("a", "1") + strings.Repeat("x", maxResult), "", "a=internal b=internal"},
 		"not JSON":            {"succeeded", "succeeded", strings.Repeat("\n", 9), "", "a=internal b=internal"},
 		"no last line break":  {"succeeded", "succeeded", good("a", "1") + good("a", "2") + strings.TrimSpace(good("b", "3")), "a=1+2 b=3", ""},
 		"failed":              {"failed", "failed", "", "", "a=server_error b=server_error"},

@@ -3,6 +3,7 @@ package openai
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -102,7 +103,7 @@ func (w *batchWriter) write(ctx context.Context) error {
 // have failed for its reason; so have those that its result, which a stranger has
 // made, does not answer.
 func (w *batchWriter) part(ctx context.Context, p *api.Part) error {
-	var input, result bytes.Buffer
+	var input bytes.Buffer
 	if err := w.s.hub.PartInput(ctx, w.viewer, w.b.Task, p.Index, &input); err != nil {
 		return err
 	}
@@ -110,16 +111,22 @@ func (w *batchWriter) part(ctx context.Context, p *api.Part) error {
 	if err != nil {
 		return err
 	}
+	result := new(bytes.Buffer)
 	if p.State == "succeeded" {
-		if err := w.s.hub.PartResult(ctx, w.viewer, w.b.Task, p.Index, &result); err != nil {
+		b, err := w.s.result(ctx, w.viewer, w.b.Task, p.Index)
+		switch {
+		case errors.Is(err, errLong): // answers nothing
+		case err != nil:
 			return err
+		default:
+			result = bytes.NewBuffer(b)
 		}
 	}
 	for i, ids := range asked {
 		a := openaiwire.BatchAnswer{ID: w.requestID(p.Index, i), CustomID: ids[0].ID.(string)}
 		if p.State != "succeeded" {
 			a.Error = w.unanswered(p)
-		} else if err := w.answer(&a, nextLines(&result, len(ids)), ids); err != nil {
+		} else if err := w.answer(&a, nextLines(result, len(ids)), ids); err != nil {
 			w.refused(&a, err)
 		}
 		if err := w.put(&a); err != nil {

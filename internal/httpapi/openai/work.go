@@ -238,9 +238,29 @@ func (s *server) await(x *atoll.Exchange, w *work, id core.TaskID) ([]byte, erro
 	if t.State != "succeeded" {
 		return nil, ended(&t)
 	}
-	var result bytes.Buffer
-	err = s.hub.PartResult(ctx, x.Viewer(), id, 0, &result)
-	return result.Bytes(), err
+	return s.result(ctx, x.Viewer(), id, 0)
+}
+
+// maxResult bounds what is read of a part's result, in bytes: a stranger has made it,
+// and no engine makes more.
+const maxResult = 64 << 20
+
+var errLong = core.Errorf(core.Internal, "the result of the model is over %d bytes", maxResult)
+
+// result reads a part's result.
+func (s *server) result(ctx context.Context, v request.Viewer, id core.TaskID, part int) ([]byte, error) {
+	var b bounded
+	err := s.hub.PartResult(ctx, v, id, part, &b)
+	return b.buf.Bytes(), err
+}
+
+type bounded struct{ buf bytes.Buffer }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.buf.Len()+len(p) > maxResult {
+		return 0, errLong
+	}
+	return b.buf.Write(p)
 }
 
 func (s *server) abandon(ctx context.Context, x *atoll.Exchange, id core.TaskID) {
