@@ -15,7 +15,7 @@ import (
 func TestNodesThatNeverStopTalking(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	loud, quiet := w.join("a-1", "alice", "FR", 10_000), w.join("b-1", "bob", "FR", 20_000)
+	loud := w.join("a-1", "alice", "FR", 10_000)
 	spec := &api.TaskSpec{Model: "echo", Input: []api.DataPointer{{URI: "data:,x"}}}
 	full := spec.WithDefaults()
 	task, err := w.hub.Submit(t.Context(), request.Submission{Account: "demo", Spec: &full, Preview: true})
@@ -23,6 +23,7 @@ func TestNodesThatNeverStopTalking(t *testing.T) {
 		t.Fatal(err)
 	}
 	lease := w.leases(loud.id)[0]
+	quiet := w.join("b-1", "bob", "FR", 20_000) // too late for the lease, which the market may give to anybody
 	tell := func(offset int) {
 		w.say(loud, bus.KindProgress, bus.Progress{Pieces: []bus.Piece{{Lease: lease.ID, Offset: offset, Data: []byte("x")}}})
 	}
