@@ -24,8 +24,8 @@ type FoundServer struct {
 	Models []string `json:"models"`
 }
 
-// printFound says what was found, and that nothing of it is offered unasked.
-func (s *session) printFound(f Found, offered *OpenAIServer) {
+// printFound says what was found.
+func (s *session) printFound(f Found) {
 	for _, g := range f.GPUs {
 		fmt.Fprintf(s.err, "found GPU %s with %s\n", clean(g.Type), bytesOf(g.Memory))
 	}
@@ -35,11 +35,17 @@ func (s *session) printFound(f Found, offered *OpenAIServer) {
 			what = clean(strings.Join(x.Models, ", "))
 		}
 		fmt.Fprintf(s.err, "found a server at %s (the port of %s) with %s\n", x.URL, x.Name, what)
-		if offered == nil && len(x.Models) > 0 {
-			fmt.Fprintf(s.err, "  not offered; to offer its models: --openai %s\n", x.URL)
+	}
+}
+
+// printUnoffered says how what was found could be offered, where nothing of it is.
+func (s *session) printUnoffered(f Found) {
+	for _, x := range f.Servers {
+		if len(x.Models) > 0 {
+			fmt.Fprintf(s.err, "not offered: the models at %s; to offer them: --openai %s\n", x.URL, x.URL)
 		}
 	}
-	if len(f.GPUs) > 0 && len(f.Servers) == 0 && offered == nil {
+	if len(f.GPUs) > 0 && len(f.Servers) == 0 {
 		fmt.Fprintln(s.err, "a GPU is used through a server of your own (vLLM, llama.cpp, Ollama): start one, then give its address with --openai")
 	}
 }

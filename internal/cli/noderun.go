@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -154,7 +153,7 @@ run in a sandbox; what the kernel enforces is said at start.`,
 
 func (s *session) joinCmd() *cobra.Command {
 	var f nodeFlags
-	look := false
+	var look, noQuestions bool
 	cmd := &cobra.Command{
 		Use: "join URL TOKEN", Short: "Join a hub with this machine and work for it",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -171,64 +170,24 @@ It says which GPUs there are, and which servers of your own answer on loopback
 (Ollama, vLLM, llama.cpp, LM Studio at their usual ports). None of them is offered
 unless you say so with --openai. With --look it says that, and joins nothing.
 
+On a terminal it asks for what was not given: the country, which server to offer,
+the price, and, when the hub has told what others ask, whether to change that.
+With --yes, or in a pipe, it asks nothing.
+
 A client context for the hub is written, too. It has no key, because a join token
 is not one: with a key of your account (the operator makes it: atoll key create
 OWNER) you see all your nodes and your statement.`,
-		Example: "  atoll join https://hub.example:8420 atl_join_… --country FR --price 0.03",
+		Example: "  atoll join https://hub.example:8420 atl_join_…\n  atoll join https://hub.example:8420 atl_join_… --country FR --price 0.03 --yes",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if look {
 				return s.look(cmd.Context(), &f)
 			}
-			cfg, err := f.config(s)
-			if err != nil {
-				return err
-			}
-			cfg.Hub, cfg.Token = args[0], args[1]
-			found := s.rt.Discover(cmd.Context(), cfg.Log)
-			s.printFound(found, cfg.OpenAI)
-			cfg.OnReady = func(r NodeReady) error {
-				if s.asJSON {
-					if err := s.printJSON(joined{r.Node, r.Owner, r.HubURL, found}); err != nil {
-						return err
-					}
-				}
-				if n, err := s.heardOf(cmd.Context(), cfg.Dir); err == nil {
-					s.printStanding(&n)
-				} else {
-					cfg.Log.Warn("how this node stands in the market is not known yet", "error", err)
-				}
-				fmt.Fprintf(s.err, "node %s of %s has joined %s; what it has earned: atoll node status%s\n", r.Node, r.Owner, r.HubURL, yes(cfg.Dir != s.dataDir("node"), " --dir "+cfg.Dir))
-				return s.rememberHub("joined", hubEntry{URL: r.HubURL, CACert: r.CACert})
-			}
-			return s.runNode(cmd.Context(), cfg)
+			return s.join(cmd.Context(), &f, args[0], args[1], s.asker(noQuestions), cmd.Flags().Changed("price"))
 		},
 	}
 	f.register(s, cmd)
 	cmd.Flags().BoolVar(&look, "look", false, "say what could be offered, and join nothing")
+	cmd.Flags().BoolVarP(&noQuestions, "yes", "y", false, "ask nothing: take the defaults of what is not given")
 	s.jsonFlag(cmd)
 	return cmd
-}
-
-// look says what could be offered.
-func (s *session) look(ctx context.Context, f *nodeFlags) error {
-	log, err := s.logger(f.level, f.logForm)
-	if err != nil {
-		return err
-	}
-	found := s.rt.Discover(ctx, log)
-	if s.asJSON {
-		return s.printJSON(found)
-	}
-	if s.printFound(found, nil); len(found.GPUs)+len(found.Servers) == 0 {
-		fmt.Fprintln(s.err, "found no GPU, and no server with models on the usual ports of this machine")
-	}
-	return nil
-}
-
-// joined is what join prints with --json, once it has.
-type joined struct {
-	Node  core.NodeID    `json:"node"`
-	Owner core.AccountID `json:"owner"`
-	Hub   string         `json:"hub"`
-	Found Found          `json:"found"`
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"atoll/internal/cli/quickstart"
+	"atoll/internal/cli/term"
 	"atoll/internal/core"
 )
 
@@ -124,9 +125,13 @@ type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
+	Interactive    bool // a person reads Stderr and can answer on Stdin
 }
 
 // OSEnv is the environment of this process.
 func OSEnv() Env {
-	return Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+	return Env{
+		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Interactive: term.New(os.Stdin, os.Getenv).TTY && term.New(os.Stderr, os.Getenv).TTY,
+	}
 }
