@@ -30,6 +30,7 @@ var routeWords = []struct {
 	{regexp.MustCompile(`see GET /v1/tasks/\{id\}/result`), `see: atoll task result TASK`},
 	{regexp.MustCompile(`send Authorization: Bearer atl_key_…`), `give --key or ATOLL_API_KEY, or choose a context that has a key: atoll context list`},
 	{regexp.MustCompile(`the Idempotency-Key`), `the --idempotency-key`},
+	{regexp.MustCompile(`an Idempotency-Key`), `an --idempotency-key`},
 	{regexp.MustCompile(`^([a-z]+): query parameter: `), `--$1: `},
 	{regexp.MustCompile(`wait as long as Retry-After says`), `wait a moment`},
 }
