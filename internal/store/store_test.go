@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -231,6 +232,41 @@ PRAGMA user_version=1;`)
 	s := open(t, path, nil)
 	if due, err := s.Callbacks(t.Context(), 1, 9); err != nil || len(due) != 1 || due[0].Account != "ann" || due[0].Attempts != 2 {
 		t.Errorf("%+v, %v", due, err)
+	}
+}
+
+// Whichever version a database is of, it becomes what a new one is.
+func TestMigrationsMeet(t *testing.T) {
+	t.Parallel()
+	tables := func(s *Store) string {
+		var all string
+		err := s.conn.QueryRowContext(t.Context(), `SELECT group_concat(type || ' ' || name || ' ' || COALESCE(sql, ''), char(10)) FROM (SELECT * FROM sqlite_master ORDER BY type, name)`).Scan(&all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	want := tables(open(t, filepath.Join(t.TempDir(), "db"), nil))
+	for version := 1; version <= len(migrations); version++ {
+		path := filepath.Join(t.TempDir(), "db")
+		db, err := sql.Open("sqlite", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = db.ExecContext(t.Context(), schema+strings.Join(migrations[:version-1], "")+`
+INSERT INTO tasks (id, account, state, open, doc, spec, input) VALUES (7, 'ann', 'succeeded', 0, '{"ended":5}', '{}', '');
+`+fmt.Sprintf("PRAGMA user_version=%d;", version))
+		if err := errors.Join(err, db.Close()); err != nil {
+			t.Fatalf("version %d: %v", version, err)
+		}
+		s := open(t, path, nil)
+		if got := tables(s); got != want {
+			t.Errorf("version %d becomes\n%s\nwant\n%s", version, got, want)
+		}
+		var tasks int
+		if err := s.conn.QueryRowContext(t.Context(), `SELECT count(*) FROM tasks WHERE account='ann'`).Scan(&tasks); err != nil || tasks != 1 {
+			t.Errorf("version %d: %d tasks are left, %v", version, tasks, err)
+		}
 	}
 }
 
