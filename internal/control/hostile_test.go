@@ -331,3 +331,18 @@ func TestResultsOnTheirWayAreBounded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A node's word for its life is kept, and repeated with each lease: it is a word.
+func TestBootIsAWord(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.join("a-1", "alice", "FR", 10_000)
+	w.pass(downAfterMs * time.Millisecond)
+	for boot, up := range map[string]bool{"": false, strings.Repeat("x", bus.MaxWord+1): false, strings.Repeat("x", bus.MaxWord): true} {
+		w.hub.nodes[a.id].offer.Up = false
+		w.say(a, bus.KindHeartbeat, bus.Heartbeat{Boot: boot, Offer: bus.NodeOffer{Country: "FR", Slots: 1, Queue: 1}})
+		if n := w.hub.nodes[a.id]; n.offer.Up != up || (n.bootID == boot) != up {
+			t.Errorf("a boot ID of %d bytes: up %v", len(boot), n.offer.Up)
+		}
+	}
+}

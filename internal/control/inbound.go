@@ -20,7 +20,7 @@ func (c *Control) Inbound(id core.NodeID, kind string, data []byte) {
 	case bus.KindHeartbeat:
 		var m bus.Heartbeat
 		if err = bus.Decode(data, &m); err == nil {
-			err = checkOffer(&m.Offer)
+			err = checkHeartbeat(&m)
 		}
 		if err == nil {
 			c.heartbeat(id, &m)
@@ -54,9 +54,12 @@ const (
 	maxNames = bus.MaxLoaded // labels, engines, accounts, GPUs, models
 )
 
-// checkOffer refuses an offer that no honest node makes.
-func checkOffer(o *bus.NodeOffer) error {
+// checkHeartbeat refuses what no honest node says.
+func checkHeartbeat(m *bus.Heartbeat) error {
+	o := &m.Offer
 	switch {
+	case m.Boot == "" || len(m.Boot) > bus.MaxWord: // each lease repeats it
+		return core.Errorf(core.Invalid, "a boot ID of %d bytes: want 1 to %d", len(m.Boot), bus.MaxWord)
 	case o.Price < 0 || o.Price > core.MaxMoney:
 		return core.Errorf(core.Invalid, "price %s: want 0 to %s", o.Price, core.MaxMoney)
 	case o.Slots < 1 || o.Slots > maxSlots || o.Queue < o.Slots || o.Queue > maxSlots:
