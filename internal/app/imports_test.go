@@ -26,6 +26,7 @@ var pure = map[string][]string{
 	"internal/verify/logprobs": {},
 	"internal/market":          {"internal/core", "internal/policy"},
 	"internal/repro":           {"internal/core"},
+	"internal/shard/plan":      {"internal/core"},
 	"internal/planted":         {},
 }
 

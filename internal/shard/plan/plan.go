@@ -1,0 +1,101 @@
+// Package plan decides which node holds which layers of a model. It is pure: what is
+// measured comes in, the plan goes out.
+//
+// A token goes through all layers, each on the node that has it, and from node to
+// node in a ring: the head sends it on its way, and the last node tells the head what
+// it has drawn. What that takes is the sum of layers and hops; how many tokens come
+// out, with several sequences under way, is bounded by the slowest stage too:
+//
+//	rate = min(sequences / token, 1 / slowest stage)
+//
+// The best plan is found exactly. For each set of nodes, and each choice of the head
+// and the last among them, dynamic programming gives the shortest way through the
+// others; the layers then go to the fastest first, for their times add up, as many as
+// its memory holds and as its stage may take; and how long a stage may take is found
+// by bisection, for more of it never makes a token later.
+package plan
+
+import (
+	"time"
+
+	"atoll/internal/core"
+)
+
+// Node is what was measured of a node. Times are for one position.
+type Node struct {
+	ID     core.NodeID
+	Layer  time.Duration // for one layer
+	Output time.Duration // for the logits of all tokens, and to draw one
+	Memory int64         // bytes that it lends
+}
+
+// Model is what its layers need, in bytes. A layer's are those of its weights and of
+// the keys and values that it is to keep.
+type Model struct {
+	Layers                   int
+	Layer, Embedding, Output int64
+	Row                      int64 // of a position, between stages
+}
+
+// Link is what the line between two nodes is like.
+type Link struct {
+	RTT       time.Duration
+	Bandwidth int64 // bits a second; 0: no limit
+}
+
+// Request asks for a plan.
+type Request struct {
+	Model     Model
+	Nodes     []Node
+	Link      func(a, b int) Link // between two of Nodes
+	Sequences int                 // that are under way at a time; at least 1
+	Stages    int                 // how many there are to be; 0: as many as are best
+}
+
+// Stage is one node's part.
+type Stage struct {
+	Node        int // in Request.Nodes
+	First, Last int // layers First ≤ i < Last
+	Time        time.Duration
+}
+
+// Plan is who does what. The first stage is the head.
+type Plan struct {
+	Stages []Stage
+	Token  time.Duration // for one token, through all stages and back
+	Rate   float64       // tokens a second, all sequences together
+	// Spares can take any stage's place, the fastest first.
+	Spares []int
+	// Left are the nodes that have no stage, with the reason.
+	Left []Left
+}
+
+// Left says why a node has no stage.
+type Left struct {
+	Node int
+	Why  string
+}
+
+const (
+	// most is how many nodes are tried together, the fastest.
+	most = 10
+	// enough is how much faster a plan has to be to be worth another node.
+	enough = 1.02
+)
+
+// Make returns the best plan. Its error, a core.Error, says what is missing.
+func Make(r *Request) (*Plan, error) {
+	if r.Model.Layers < 1 || r.Sequences < 1 || len(r.Nodes) == 0 || r.Stages < 0 || r.Stages > r.Model.Layers {
+		return nil, core.Errorf(core.Invalid, "a plan of %d stages for %d layers over %d nodes", r.Stages, r.Model.Layers, len(r.Nodes))
+	}
+	s := newSearch(r)
+	s.walk()
+	s.all()
+	best := s.choose()
+	if best == nil {
+		return nil, s.why()
+	}
+	p := s.plan(best)
+	s.rest(p)
+	return p, nil
+}
