@@ -24,6 +24,9 @@ func (c *Control) PutFile(ctx context.Context, v request.Viewer, r io.Reader, li
 		return f, err
 	}
 	defer unpin()
+	if size == 0 { // nothing would be charged for it, and ever more could be kept
+		return f, core.Errorf(core.Invalid, "the file is empty").At("file")
+	}
 	said, err := about()
 	if err != nil {
 		return f, err

@@ -114,3 +114,13 @@ func TestQuotaIsOneForAll(t *testing.T) {
 		t.Errorf("left behind: %v", q.coming)
 	}
 }
+
+// Files without bytes, of which nothing would be charged, are not kept.
+func TestEmptyFilesAreRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	about := func() (request.NewFile, error) { return request.NewFile{}, nil }
+	if _, err := w.hub.PutFile(t.Context(), request.Viewer{Account: "demo"}, strings.NewReader(""), 1000, about); core.KindOf(err) != core.Invalid {
+		t.Errorf("an empty file: %v", err)
+	}
+}
