@@ -134,9 +134,10 @@ func (m *FloatMatrix) Mul(dst, x []float32, pool *Pool) {
 	defer pool.mu.Unlock()
 	j := &pool.jobs.panels
 	panels := (m.rows + panelRows - 1) / panelRows
-	*j = panelsJob{m: m, x: x, dst: dst, n: n, chunk: min(panels, chunkPanels)}
+	most := chunkPanels * depth / min(depth, m.cols) // of shallow ones more fit
+	*j = panelsJob{m: m, x: x, dst: dst, n: n, chunk: min(panels, most)}
 	if len(pool.workers) > 0 {
-		j.chunk = min(chunkPanels, chunk(panels, m.cols*panelRows*(4+n), pool.Threads()))
+		j.chunk = min(most, chunk(panels, m.cols*panelRows*(4+n), pool.Threads()))
 	}
 	pool.run(j, (panels+j.chunk-1)/j.chunk)
 	*j = panelsJob{}
@@ -188,7 +189,11 @@ func (j *panelsJob) panel(isa ISA, a []float32, step, p, k, kn, c, rows int) {
 	for r := range rows {
 		copy(out[r*panelRows:], j.dst[(c+r)*m.rows+first:(c+r+1)*m.rows])
 	}
-	mulPanel(isa, rows, a, step, b, kn, out[:], panelRows)
+	if m.rows-first <= panelRows/2 {
+		mulNarrow(isa, rows, a, step, b, kn, out[:], panelRows)
+	} else {
+		mulPanel(isa, rows, a, step, b, kn, out[:], panelRows)
+	}
 	for r := range rows {
 		copy(j.dst[(c+r)*m.rows+first:(c+r+1)*m.rows], out[r*panelRows:])
 	}

@@ -67,6 +67,12 @@ func q8Tile(isa ISA, out []float32, ld int, m *Matrix, g int, t tile) {
 	}
 }
 
+// mulNarrow is mulPanel where only the first 16 columns are wanted. No kernel here
+// makes use of that.
+func mulNarrow(isa ISA, rows int, a []float32, step int, b store, n int, out []float32, ld int) {
+	mulPanel(isa, rows, a, step, b, n, out, ld)
+}
+
 // mulPanel is rule 3 for a panel: for rows values of i and 32 of c, out[i·ld+c] is
 // continued with the products a[k·step+i]·b[k·32+c], k ascending.
 func mulPanel(isa ISA, rows int, a []float32, step int, b store, n int, out []float32, ld int) {

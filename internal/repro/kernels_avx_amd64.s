@@ -3549,6 +3549,139 @@ store:
 	VZEROUPPER
 	RET
 
+// func panelAVX512x8narrow(a *float32, astep int, b *float32, c *float32, ld int, n int)
+// Requires: AVX, AVX512F
+TEXT ·panelAVX512x8narrow(SB), NOSPLIT, $0-48
+	MOVQ    a+0(FP), AX
+	MOVQ    astep+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    c+24(FP), BX
+	MOVQ    ld+32(FP), SI
+	MOVQ    n+40(FP), DI
+	MOVQ    BX, R8
+	VMOVUPS (R8), Z0
+	ADDQ    SI, R8
+	VMOVUPS (R8), Z1
+	ADDQ    SI, R8
+	VMOVUPS (R8), Z2
+	ADDQ    SI, R8
+	VMOVUPS (R8), Z3
+	ADDQ    SI, R8
+	VMOVUPS (R8), Z4
+	ADDQ    SI, R8
+	VMOVUPS (R8), Z5
+	ADDQ    SI, R8
+	VMOVUPS (R8), Z6
+	ADDQ    SI, R8
+	VMOVUPS (R8), Z7
+	SUBQ    $0x02, DI
+	JL      last
+
+loop:
+	VMOVUPS      (DX), Z8
+	VBROADCASTSS (AX), Z9
+	VMULPS       Z9, Z8, Z11
+	VADDPS       Z11, Z0, Z0
+	VBROADCASTSS 4(AX), Z10
+	VMULPS       Z10, Z8, Z12
+	VADDPS       Z12, Z1, Z1
+	VBROADCASTSS 8(AX), Z9
+	VMULPS       Z9, Z8, Z13
+	VADDPS       Z13, Z2, Z2
+	VBROADCASTSS 12(AX), Z10
+	VMULPS       Z10, Z8, Z14
+	VADDPS       Z14, Z3, Z3
+	VBROADCASTSS 16(AX), Z9
+	VMULPS       Z9, Z8, Z15
+	VADDPS       Z15, Z4, Z4
+	VBROADCASTSS 20(AX), Z10
+	VMULPS       Z10, Z8, Z16
+	VADDPS       Z16, Z5, Z5
+	VBROADCASTSS 24(AX), Z9
+	VMULPS       Z9, Z8, Z17
+	VADDPS       Z17, Z6, Z6
+	VBROADCASTSS 28(AX), Z10
+	VMULPS       Z10, Z8, Z18
+	VADDPS       Z18, Z7, Z7
+	VMOVUPS      128(DX), Z8
+	VBROADCASTSS (AX)(CX*1), Z9
+	VMULPS       Z9, Z8, Z11
+	VADDPS       Z11, Z0, Z0
+	VBROADCASTSS 4(AX)(CX*1), Z10
+	VMULPS       Z10, Z8, Z12
+	VADDPS       Z12, Z1, Z1
+	VBROADCASTSS 8(AX)(CX*1), Z9
+	VMULPS       Z9, Z8, Z13
+	VADDPS       Z13, Z2, Z2
+	VBROADCASTSS 12(AX)(CX*1), Z10
+	VMULPS       Z10, Z8, Z14
+	VADDPS       Z14, Z3, Z3
+	VBROADCASTSS 16(AX)(CX*1), Z9
+	VMULPS       Z9, Z8, Z15
+	VADDPS       Z15, Z4, Z4
+	VBROADCASTSS 20(AX)(CX*1), Z10
+	VMULPS       Z10, Z8, Z16
+	VADDPS       Z16, Z5, Z5
+	VBROADCASTSS 24(AX)(CX*1), Z9
+	VMULPS       Z9, Z8, Z17
+	VADDPS       Z17, Z6, Z6
+	VBROADCASTSS 28(AX)(CX*1), Z10
+	VMULPS       Z10, Z8, Z18
+	VADDPS       Z18, Z7, Z7
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x00000100, DX
+	SUBQ         $0x02, DI
+	JGE          loop
+
+last:
+	ADDQ         $0x02, DI
+	JZ           store
+	VMOVUPS      (DX), Z8
+	VBROADCASTSS (AX), Z9
+	VMULPS       Z9, Z8, Z11
+	VADDPS       Z11, Z0, Z0
+	VBROADCASTSS 4(AX), Z10
+	VMULPS       Z10, Z8, Z12
+	VADDPS       Z12, Z1, Z1
+	VBROADCASTSS 8(AX), Z9
+	VMULPS       Z9, Z8, Z13
+	VADDPS       Z13, Z2, Z2
+	VBROADCASTSS 12(AX), Z10
+	VMULPS       Z10, Z8, Z14
+	VADDPS       Z14, Z3, Z3
+	VBROADCASTSS 16(AX), Z9
+	VMULPS       Z9, Z8, Z15
+	VADDPS       Z15, Z4, Z4
+	VBROADCASTSS 20(AX), Z10
+	VMULPS       Z10, Z8, Z16
+	VADDPS       Z16, Z5, Z5
+	VBROADCASTSS 24(AX), Z9
+	VMULPS       Z9, Z8, Z17
+	VADDPS       Z17, Z6, Z6
+	VBROADCASTSS 28(AX), Z10
+	VMULPS       Z10, Z8, Z18
+	VADDPS       Z18, Z7, Z7
+
+store:
+	MOVQ    BX, AX
+	VMOVUPS Z0, (AX)
+	ADDQ    SI, AX
+	VMOVUPS Z1, (AX)
+	ADDQ    SI, AX
+	VMOVUPS Z2, (AX)
+	ADDQ    SI, AX
+	VMOVUPS Z3, (AX)
+	ADDQ    SI, AX
+	VMOVUPS Z4, (AX)
+	ADDQ    SI, AX
+	VMOVUPS Z5, (AX)
+	ADDQ    SI, AX
+	VMOVUPS Z6, (AX)
+	ADDQ    SI, AX
+	VMOVUPS Z7, (AX)
+	VZEROUPPER
+	RET
+
 // func packAVX2(dst *float32, x *float32, ld int, n int)
 // Requires: AVX
 TEXT ·packAVX2(SB), NOSPLIT, $0-32

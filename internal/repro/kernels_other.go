@@ -16,6 +16,10 @@ func mulPanel(_ ISA, rows int, a []float32, step int, b store, n int, out []floa
 	mulPanelPortable(rows, a, step, b, n, out, ld)
 }
 
+func mulNarrow(isa ISA, rows int, a []float32, step int, b store, n int, out []float32, ld int) {
+	mulPanel(isa, rows, a, step, b, n, out, ld)
+}
+
 func packTile(_ ISA, dst, x []float32, ld, rows, n int) { packTilePortable(dst, x, ld, rows, n) }
 
 func addSquares(_ ISA, l *laneSum, x []float32, m float32) { l.addSquares(x, m) }

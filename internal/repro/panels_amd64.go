@@ -24,15 +24,28 @@ func mulPanel(isa ISA, rows int, a []float32, step int, b store, n int, out []fl
 	case b.f16 != nil:
 		mulPanelHalf(isa, rows, a, step, (*[panelRows]Float16)(b.f16), n, out, ld)
 	default:
-		mulPanelFull(isa, rows, a, step, (*[panelRows]float32)(b.f32), n, out, ld)
+		mulPanelFull(isa, rows, a, step, (*[panelRows]float32)(b.f32), n, out, ld, false)
 	}
 }
 
-func mulPanelFull(isa ISA, rows int, a []float32, step int, b *[panelRows]float32, n int, out []float32, ld int) {
+// mulNarrow is mulPanel where only the first 16 columns are wanted; the others of
+// out may become anything.
+func mulNarrow(isa ISA, rows int, a []float32, step int, b store, n int, out []float32, ld int) {
+	if isa == Portable || b.f16 != nil {
+		mulPanel(isa, rows, a, step, b, n, out, ld)
+		return
+	}
+	mulPanelFull(isa, rows, a, step, (*[panelRows]float32)(b.f32), n, out, ld, true)
+}
+
+func mulPanelFull(isa ISA, rows int, a []float32, step int, b *[panelRows]float32, n int, out []float32, ld int, narrow bool) {
 	step *= 4
 	for i := 0; i < rows; {
 		x, o, left := &a[i], out[i*ld:], rows-i
 		switch {
+		case isa == AVX512 && left >= 8 && narrow:
+			panelAVX512x8narrow(x, step, &b[0], &o[0], ld*4, n)
+			i += 8
 		case isa == AVX512 && left >= 8:
 			panelAVX512x8(x, step, &b[0], &o[0], ld*4, n)
 			i += 8
@@ -47,7 +60,9 @@ func mulPanelFull(isa ISA, rows int, a []float32, step int, b *[panelRows]float3
 			i++
 		case left >= 4:
 			panelAVX2x4(x, step, &b[0], &o[0], ld*4, n)
-			panelAVX2x4(x, step, &b[16], &o[16], ld*4, n)
+			if !narrow {
+				panelAVX2x4(x, step, &b[16], &o[16], ld*4, n)
+			}
 			i += 4
 		case left >= 2:
 			panelAVX2x2(x, step, &b[0], &o[0], ld*4, n)

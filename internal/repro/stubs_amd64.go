@@ -83,6 +83,9 @@ func panelAVX2x2half(a *float32, astep int, b *uint16, c *float32, ld int, n int
 func panelAVX2x4half(a *float32, astep int, b *uint16, c *float32, ld int, n int)
 
 //go:noescape
+func panelAVX512x8narrow(a *float32, astep int, b *float32, c *float32, ld int, n int)
+
+//go:noescape
 func packAVX2(dst *float32, x *float32, ld int, n int)
 
 //go:noescape

@@ -24,6 +24,9 @@ type panelKernel struct {
 func panel(isa string, r []reg.VecPhysical, width, rows, nv int, half bool) {
 	k := &panelKernel{r: r, width: width, rows: rows, nv: nv, half: half, size: 4}
 	name, element := fmt.Sprintf("panel%sx%d", isa, rows), "float32"
+	if width*nv < 32 && isa == "AVX512" {
+		name += "narrow" // the first 16 columns
+	}
 	if half {
 		name, element, k.size = name+"half", "uint16", 2
 	}

@@ -53,6 +53,7 @@ func main() {
 		panel("AVX2", y, 8, 2, 2, half)
 		panel("AVX2", y, 8, 4, 2, half)
 	}
+	panel("AVX512", z, 16, 8, 1, false)
 	pack()
 	addSquares()
 	expSum()
