@@ -20,6 +20,9 @@ type LLMConfig struct {
 	// Rival is the path of llama.cpp's llama-bench, to be run between our own
 	// rounds on the same models; empty: none.
 	Rival string
+	// NumPy is the path of a Python whose NumPy multiplies between our own rounds;
+	// empty: none.
+	NumPy string
 	Watch func(done, total int, what string)
 }
 
@@ -34,8 +37,10 @@ type LLMReport struct {
 	// here. They are equal, or the benchmark fails.
 	Bits    map[string]string `json:"bits"`
 	Kernels []KernelRow       `json:"kernels"`
+	Floats  []FloatRow        `json:"floats"`
 	Models  []ModelRow        `json:"models"`
 	Rival   string            `json:"rival,omitempty"` // what it calls itself
+	NumPy   string            `json:"numpy,omitempty"` // with its BLAS, or "absent: " and why
 }
 
 // Shape is a model to measure: weights are random.
@@ -73,6 +78,9 @@ func LLM(ctx context.Context, cfg LLMConfig) (*LLMReport, error) {
 	}
 	if cfg.Kernels {
 		if r.Kernels, err = kernels(ctx, &cfg, isa); err != nil {
+			return nil, err
+		}
+		if r.Floats, r.NumPy, err = floats(ctx, &cfg, isa); err != nil {
 			return nil, err
 		}
 	}
