@@ -19,6 +19,7 @@ func (r *Request) Keep(offers []*Offer, before []core.NodeID, n int, budget core
 		lot   core.Digest // spreads the models over equal nodes
 	}
 	var fit []candidate
+	usual := usualLatency(offers)
 	for _, o := range offers {
 		if r.Never(o, budget) != "" {
 			continue
@@ -27,7 +28,7 @@ func (r *Request) Keep(offers []*Offer, before []core.NodeID, n int, budget core
 		idle.InFlight = 0
 		fit = append(fit, candidate{
 			Offer: o, new: !slices.Contains(o.Loaded, r.Model) && !slices.Contains(before, o.Node),
-			score: r.score(&idle, nil), lot: core.DigestOf([]byte(r.Model.String() + string(o.Node))),
+			score: r.score(&idle, usual, nil), lot: core.DigestOf([]byte(r.Model.String() + string(o.Node))),
 		})
 	}
 	slices.SortFunc(fit, func(a, b candidate) int {

@@ -42,8 +42,9 @@ func (r *Request) rank(fit []*Offer, used []Used, rng *rand.Rand) []*Offer {
 		score float64
 	}
 	all := make([]scored, len(fit))
+	usual := usualLatency(fit)
 	for i, o := range fit {
-		all[i] = scored{o, r.score(o, used)}
+		all[i] = scored{o, r.score(o, usual, used)}
 	}
 	slices.SortStableFunc(all, func(a, b scored) int { return cmp.Compare(a.score, b.score) })
 	for i := range all {
@@ -62,13 +63,31 @@ const (
 // worthPrice is how much waiting weighs as much as the price itself.
 const worthPrice = 10 * time.Second
 
-func (r *Request) score(o *Offer, used []Used) float64 {
+// usualLatency is the mean of those known, in ms; 0 if none is.
+func usualLatency(offers []*Offer) float64 {
+	sum, n := 0.0, 0.0
+	for _, o := range offers {
+		if o.P50Ms > 0 {
+			sum, n = sum+o.P50Ms, n+1
+		}
+	}
+	return sum / max(n, 1)
+}
+
+// score is the expected price. A node whose latency nobody has seen is taken to be
+// like the others: else who has the model loaded, and so has been asked, would come
+// behind those who have yet to load it.
+func (r *Request) score(o *Offer, usualMs float64, used []Used) float64 {
+	latency := o.P50Ms
+	if latency == 0 {
+		latency = usualMs
+	}
 	s := (float64(o.Price) + 1) / max(o.P5, 0.001)
 	if o.Seen >= provenBad && o.Mean < poorMean {
 		s *= 1e6 // whatever it costs, it hardly ever gives a result: better anybody else
 	}
 	s *= 1 + float64(o.InFlight)/float64(max(o.Slots, 1))
-	s *= 1 + o.P50Ms/float64(worthPrice.Milliseconds())
+	s *= 1 + latency/float64(worthPrice.Milliseconds())
 	s *= 1 + r.Start(o).Seconds()/worthPrice.Seconds()
 	for i := range used {
 		if used[i].Node == o.Node {

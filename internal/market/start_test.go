@@ -44,6 +44,8 @@ func TestWarmIsPreferred(t *testing.T) {
 		want string
 	}{
 		{"all else equal", 2 << 30, func(_, _ *Offer) {}, "warm"},
+		{"it is known to take a minute", 2 << 30, func(o, _ *Offer) { o.P50Ms = 60_000 }, "warm"},
+		{"the others are known to be faster by more than it takes to load", 2 << 30, func(o, c *Offer) { o.P50Ms, c.P50Ms = 60_000, 1_000 }, "cold"},
 		{"the others are twice as cheap", 2 << 30, func(_, o *Offer) { o.Price = 50 }, "warm"},
 		{"the others are ten times as cheap", 2 << 30, func(_, o *Offer) { o.Price = 10 }, "cold"},
 		{"the others are twice as cheap, and the model is not large", 20 << 20, func(_, o *Offer) { o.Price = 50 }, "cold"},
