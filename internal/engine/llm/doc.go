@@ -16,12 +16,22 @@
 //	template      name of the chat template to use in place of the model's own, see
 //	              internal/llm/chat
 //	profile       q8 (default) or f32: see internal/llm.Profile
-//	mode          embed: texts are not continued, but turned into vectors
+//	mode          embed: texts are not continued, but turned into vectors; or
+//	              score: the model tells what it makes of answers
 //
 // With mode embed a line has an id and a prompt, and its answer is a vector of
 // length 1 (see llm.Model.Embed), in base64 of its binary32 numbers, little-endian:
 //
 //	{"id":1,"embedding":"zcxMPQ…","usage":{"prompt_tokens":4}}
+//
+// With mode score a line has an id, a prompt or messages, the text of an answer that
+// was drawn elsewhere, the bytes of its tokens in base64, if they are known, and the
+// temperature of the draw. What it is answered has a list for each of the answer's
+// tokens: margin, logprob, and at that temperature logprob, entropy and variance (see
+// llm.Scored); told says that the tokens are those that were given, and not those
+// that the text is read as:
+//
+//	{"id":1,"prompt_tokens":4,"told":true,"scores":[[0,-0.31,-0.31,1.02,1.9],…]}
 //
 // Texts that are continued also have "tokens", the drawn tokens, those of a stop string among them:
 //

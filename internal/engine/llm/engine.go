@@ -59,6 +59,7 @@ type served struct {
 	ready   chan struct{} // closed when loading has ended
 	err     error
 	model   *llm.Model
+	byBytes func() map[string]int32 // see tokensByBytes
 	batcher *llm.Batcher
 	stop    context.CancelFunc
 
@@ -228,6 +229,7 @@ func (s *served) load(ctx context.Context, e *Engine, m engine.Model, p llm.Prof
 		s.model, err = llm.Load(ctx, w, llm.Options{Profile: p})
 	}
 	if err == nil {
+		s.byBytes = sync.OnceValue(func() map[string]int32 { return tokensByBytes(s.model.Tokens) })
 		s.batcher, err = llm.NewBatcher(s.model, e.pool, llm.BatcherConfig{})
 	}
 	if err != nil && ctx.Err() == nil {
@@ -298,10 +300,13 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	if err != nil {
 		return nil, err
 	}
-	if params.embed {
+	if params.embed || params.score {
 		s, err := in.profiled(ctx, params.profile)
 		if err != nil {
 			return nil, err
+		}
+		if params.score {
+			return s.score(ctx, in, input, params.template, use)
 		}
 		return s.embed(ctx, in, input, &params, use)
 	}

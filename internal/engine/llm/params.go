@@ -16,6 +16,7 @@ type taskParams struct {
 	profile  llm.Profile
 	template string // of the chat templates' names; "" is the model's own
 	embed    bool   // texts are not continued: their vectors are asked for
+	score    bool   // or what the model makes of how others have continued them
 }
 
 func parseParams(params map[string]string) (p taskParams, err error) {
@@ -29,8 +30,10 @@ func parseParams(params map[string]string) (p taskParams, err error) {
 	case "":
 	case "embed":
 		p.embed = true
+	case "score":
+		p.score = true
 	default:
-		return p, fmt.Errorf("%w: mode %.40q: want embed, or none to continue texts", engine.ErrInput, mode)
+		return p, fmt.Errorf("%w: mode %.40q: want embed or score, or none to continue texts", engine.ErrInput, mode)
 	}
 	p.Params, err = completion.ParseParams(params, "profile", "template", "mode")
 	return p, err
