@@ -53,7 +53,7 @@ func (v *Verification) withDefaults() *Verification {
 	setDefault(&out.Method, "none")
 	if out.Method != "quorum" {
 		out.Replicas, out.Agree = 1, 1
-		if out.Method == "reexecute" {
+		if out.sampled() {
 			setDefault(&out.Rate, defaultRate)
 		}
 		return &out

@@ -91,12 +91,12 @@ type Disconnect struct {
 
 // Verification is what must hold before a result counts and is paid.
 type Verification struct {
-	Method   string   `json:"method" doc:"none (default), quorum, or reexecute: a sample, drawn by a lot that anybody can cast again, is run again by another owner and compared bit for bit; spot-check, logprobs and tee are not supported yet"`
+	Method   string   `json:"method" doc:"none (default), quorum, or reexecute: a sample, drawn by a lot that anybody can cast again, is run again by another owner and compared bit for bit; or logprobs, for models of providers' own servers: a sample is read by another owner's reference, and tested; spot-check and tee are not supported yet"`
 	Replicas int      `json:"replicas,omitempty" doc:"quorum: leases of each part, each with another owner; default 3"`
 	Agree    int      `json:"agree,omitempty" doc:"quorum: how many equal results are needed, more than half; default a majority"`
-	Rate     float64  `json:"rate,omitempty" doc:"reexecute: share of the results that is run again, in millionths at the finest, 1 for all; default 0.1" example:"0.1"`
+	Rate     float64  `json:"rate,omitempty" doc:"reexecute, logprobs: share of the results that is looked at again, in millionths at the finest, 1 for all; default 0.1" example:"0.1"`
 	Span     int      `json:"span,omitempty" doc:"reexecute with language models (engine llm): draw only so many tokens of each answer again, and read the rest; default 0, the whole" example:"32"`
-	Nonce    string   `json:"nonce,omitempty" doc:"reexecute: a word of yours that goes into the lot, so that nobody can have foreseen it before you submitted; up to 64 letters, digits, - and _"`
+	Nonce    string   `json:"nonce,omitempty" doc:"reexecute, logprobs: a word of yours that goes into the lot, so that nobody can have foreseen it before you submitted; up to 64 letters, digits, - and _"`
 	Window   Duration `json:"window,omitzero" doc:"not supported yet"`
 	Value    string   `json:"value,omitempty" doc:"not supported yet"`
 }

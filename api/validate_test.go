@@ -167,7 +167,7 @@ func TestRefusals(t *testing.T) {
 		{"lost after", `{` + tiny + `,"disconnect":{"lost_after":"999ms"}}`, core.Invalid, "disconnect.lost_after", "at least 1s"},
 
 		// Verification.
-		{"method", `{` + tiny + `,"verification":{"method":"vibes"}}`, core.Invalid, "verification.method", "none, quorum or reexecute"},
+		{"method", `{` + tiny + `,"verification":{"method":"vibes"}}`, core.Invalid, "verification.method", "none, quorum, reexecute or logprobs"},
 		{"spot-check", `{` + tiny + `,"verification":{"method":"spot-check","rate":0.1}}`, core.Unsupported, "verification.method", "not supported yet"},
 		{"reexecute rate", `{` + tiny + `,"verification":{"method":"reexecute","rate":1.01}}`, core.Invalid, "verification.rate", "0.000001 to 1"},
 		{"reexecute rate negative", `{` + tiny + `,"verification":{"method":"reexecute","rate":-0.1}}`, core.Invalid, "verification.rate", "0.000001 to 1"},
@@ -179,7 +179,8 @@ func TestRefusals(t *testing.T) {
 		{"reexecute replicas", `{` + tiny + `,"verification":{"method":"reexecute","replicas":2}}`, core.Invalid, "verification.method", "quorum"},
 		{"reexecute window", `{` + tiny + `,"verification":{"method":"reexecute","window":"5m"}}`, core.Unsupported, "verification.window", "paid at once"},
 		{"nonce without reexecute", `{` + tiny + `,"verification":{"method":"quorum","nonce":"x"}}`, core.Invalid, "verification.nonce", "reexecute"},
-		{"logprobs", `{` + tiny + `,"verification":{"method":"logprobs"}}`, core.Unsupported, "verification.method", "not supported yet"},
+		{"logprobs rate", `{` + tiny + `,"verification":{"method":"logprobs","rate":1.01}}`, core.Invalid, "verification.rate", "0.000001 to 1"},
+		{"logprobs span", `{` + tiny + `,"verification":{"method":"logprobs","span":8}}`, core.Invalid, "verification.span", "without reexecute"},
 		{"tee method", `{` + tiny + `,"verification":{"method":"tee"}}`, core.Unsupported, "verification.method", "not supported yet"},
 		{"rate", `{` + tiny + `,"verification":{"method":"quorum","rate":0.1}}`, core.Invalid, "verification.rate", "without reexecute"},
 		{"window", `{` + tiny + `,"verification":{"method":"quorum","window":"5m"}}`, core.Unsupported, "verification.window", "not supported yet"},

@@ -5,7 +5,7 @@ import (
 	"regexp"
 )
 
-const methods = "use none, quorum or reexecute"
+const methods = "use none, quorum, reexecute or logprobs"
 
 func (s *TaskSpec) checkVerification() error {
 	v := s.Verification
@@ -13,7 +13,7 @@ func (s *TaskSpec) checkVerification() error {
 		return nil
 	}
 	switch v.Method {
-	case "", "none", "reexecute":
+	case "", "none", "reexecute", "logprobs":
 		if v.Replicas > 1 || v.Replicas < 0 || v.Agree > 1 || v.Agree < 0 {
 			return invalid("verification.method", "replicas and agree mean nothing without quorum").WithHint(`add "method": "quorum"`)
 		}
@@ -25,10 +25,10 @@ func (s *TaskSpec) checkVerification() error {
 		if full.Agree <= full.Replicas/2 || full.Agree > full.Replicas {
 			return invalid("verification.agree", "%d of %d: want more than half and no more than there are", full.Agree, full.Replicas)
 		}
-	case "spot-check", "logprobs", "tee":
+	case "spot-check", "tee":
 		return unsupported("verification.method", "verification by "+v.Method, methods)
 	default:
-		return invalid("verification.method", "%.40q: want none, quorum or reexecute", v.Method).WithHint(methods)
+		return invalid("verification.method", "%.40q: want none, quorum, reexecute or logprobs", v.Method).WithHint(methods)
 	}
 	switch {
 	case v.Window != 0:
@@ -41,15 +41,18 @@ func (s *TaskSpec) checkVerification() error {
 
 var nonceForm = regexp.MustCompile(`^[A-Za-z0-9_-]*$`)
 
-// checkSample checks what only reexecute knows.
+// sampled reports whether a lot decides which results are looked at again.
+func (v *Verification) sampled() bool { return v.Method == "reexecute" || v.Method == "logprobs" }
+
+// checkSample checks what only reexecute and logprobs know.
 func (v *Verification) checkSample() error {
 	alone := func(field string) error {
-		return invalid(field, "means nothing without reexecute").WithHint(`add "method": "reexecute"`)
+		return invalid(field, "means nothing without reexecute or logprobs").WithHint(`add "method": "reexecute"`)
 	}
-	switch sampled := v.Method == "reexecute"; {
+	switch sampled := v.sampled(); {
 	case !sampled && v.Rate != 0:
 		return alone("verification.rate")
-	case !sampled && v.Span != 0:
+	case v.Method != "reexecute" && v.Span != 0:
 		return alone("verification.span")
 	case v.Span < 0 || v.Span > maxSpan:
 		return invalid("verification.span", "%d: want 1 to %d tokens, or 0 for whole answers", v.Span, maxSpan)

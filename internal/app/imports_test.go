@@ -28,6 +28,7 @@ var pure = map[string][]string{
 	"internal/repro":           {"internal/core"},
 	"internal/shard/plan":      {"internal/core"},
 	"internal/planted":         {},
+	"internal/rescore":         {"internal/core", "internal/engine", "internal/engine/completion", "internal/verify/logprobs"},
 }
 
 // What a pure package must not reach for. time is allowed for its types and

@@ -164,7 +164,7 @@ func (f *submitFlags) spec() (*api.TaskSpec, error) {
 }
 
 // verifyForms are the methods of verification that take something after a colon.
-const verifyForms = "quorum:REPLICAS:AGREE such as quorum:3:2, or reexecute:RATE:SPAN such as reexecute:0.1 or reexecute:0.1:32"
+const verifyForms = "quorum:REPLICAS:AGREE such as quorum:3:2, reexecute:RATE:SPAN such as reexecute:0.1 or reexecute:0.1:32, or logprobs:RATE such as logprobs:0.1"
 
 func (f *submitFlags) setVerification(spec *api.TaskSpec) error {
 	if f.verify == "" {
@@ -182,6 +182,10 @@ func (f *submitFlags) setVerification(spec *api.TaskSpec) error {
 	case "reexecute":
 		if v.Rate, err = strconv.ParseFloat(first, 64); err == nil && both {
 			v.Span, err = strconv.Atoi(second)
+		}
+	case "logprobs":
+		if v.Rate, err = strconv.ParseFloat(first, 64); both {
+			err = strconv.ErrSyntax
 		}
 	case "quorum":
 		if v.Replicas, err = strconv.Atoi(first); err == nil && both {

@@ -66,6 +66,8 @@ which run on several nodes at once. With --verify quorum:3:2 each part runs with
 three owners, and two must return the same bytes; with --verify reexecute:0.1 each
 runs once, and one in ten, drawn afterwards, once more with another owner; with
 reexecute:0.1:32 only 32 tokens of each answer of a language model are drawn again.
+With logprobs:0.1 one in ten answers of a provider's own server is read by another
+owner's copy of the model, and not paid if it cannot have drawn it.
 --max-cost is held on your account when the task is accepted, and must cover the
 checks as well; what is not used comes back.`,
 		Example: `  atoll submit --model triage@1 --input requests.jsonl --split 200 --verify quorum:3:2 --max-cost 2 --watch

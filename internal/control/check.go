@@ -14,7 +14,7 @@ import (
 // arm makes a new lease one whose result may be run again: it commits the hub to
 // a secret, and keeps what the check may cost.
 func arm(t *task, p *part, l *lifecycle.Lease) {
-	if t.Terms.Method != lifecycle.Reexecute {
+	if !t.Terms.Sampled() {
 		return
 	}
 	l.Secret = newNonce()
@@ -58,7 +58,7 @@ func disarm(p *part, l *lifecycle.Lease) (kept core.Money) {
 // allowance is what the next lease of a part may cost, with as much again kept
 // for its check where there may be one.
 func (t *task) allowance(p *part) core.Money {
-	if t.Terms.Method != lifecycle.Reexecute {
+	if !t.Terms.Sampled() {
 		return t.Remaining()
 	}
 	if tried := p.Drawn(); tried != nil {
@@ -70,7 +70,7 @@ func (t *task) allowance(p *part) core.Money {
 // drawn reports whether a result that has just come in is to be run again.
 // Failures are not: they are not paid.
 func drawn(t *task, l *lifecycle.Lease) bool {
-	return t.Terms.Method == lifecycle.Reexecute && !planted.Draw && l.Checks == 0 && l.Failure == "" &&
+	return t.Terms.Sampled() && !planted.Draw && l.Checks == 0 && l.Failure == "" &&
 		lot(t, l).Under(t.Terms.Rate)
 }
 

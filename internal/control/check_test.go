@@ -14,6 +14,7 @@ import (
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/draw"
+	"atoll/internal/lifecycle"
 	"atoll/internal/receipt"
 	"atoll/internal/request"
 )
@@ -307,12 +308,14 @@ func TestMethodsThatAnEngineAllows(t *testing.T) {
 		{"none", 0, "gpu", false, ""},
 		{"quorum", 0, "gpu", false, "verification.method"},
 		{"reexecute", 0, "gpu", false, "verification.method"},
+		{"logprobs", 0, "gpu", false, "verification.method"}, // it has no reference
+		{"logprobs", 0, "test", true, "verification.method"},
 		{"quorum", 0, "test", true, ""},
 		{"reexecute", 0, "test", true, ""},
 		{"reexecute", 32, "test", true, ""},
 		{"reexecute", 32, "whole", true, "verification.span"},
 	} {
-		err := w.hub.checkMethod(&api.TaskSpec{Verification: &api.Verification{Method: c.method, Span: c.span}}, c.engine, c.reproducible)
+		err := w.hub.checkMethod(&task{Task: lifecycle.Task{Engine: c.engine}}, &api.TaskSpec{Verification: &api.Verification{Method: c.method, Span: c.span}}, c.reproducible, core.Digest{})
 		field := ""
 		if e, ok := errors.AsType[*core.Error](err); ok {
 			if field = e.Field; e.Hint == "" {

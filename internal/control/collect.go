@@ -72,7 +72,7 @@ func (c *Control) modelDigests() map[core.Digest]bool {
 		out[m.Digest] = true
 	}
 	for _, t := range c.tasks {
-		out[t.ModelDigest] = true
+		out[t.ModelDigest], out[t.Reference] = true, true
 	}
 	return out
 }

@@ -158,6 +158,7 @@ type task struct {
 	spec     []byte
 	input    []byte // nil when it is in the blob store
 	req      market.Request
+	refReq   market.Request // of what tests its results
 	params   map[string]string
 	paramsID core.Digest
 	callback string

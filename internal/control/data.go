@@ -165,7 +165,7 @@ func (c *Control) NodeModel(_ context.Context, id core.NodeID, d core.Digest, w 
 	ok := c.asked(id, d)
 	if n := c.nodes[id]; n != nil {
 		for _, r := range n.leases {
-			ok = ok || r.task.ModelDigest == d
+			ok = ok || r.task.workOf(r.lease()).model == d
 		}
 	}
 	c.mu.Unlock()

@@ -174,7 +174,7 @@ func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec)
 		}
 		t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = m.id(), m.Engine, m.Digest, m.Size, m.Floats && spec.Verification.Method != "none"
 		t.Upstream = m.Upstream
-		return c.checkMethod(spec, m.Engine, m.Reproducible)
+		return c.checkMethod(t, spec, m.Reproducible, m.Reference)
 	} else if spec.Engine == "" {
 		return err
 	}
@@ -188,17 +188,24 @@ func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec)
 	}
 	t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = d.String(), spec.Engine, d, size, facts.Floats && spec.Verification.Method != "none"
 	t.Upstream = facts.Upstream
-	return c.checkMethod(spec, spec.Engine, facts.Reproducible)
+	return c.checkMethod(t, spec, facts.Reproducible, facts.Reference)
 }
 
-// checkMethod refuses a pair of engine and method that cannot work.
-func (c *Control) checkMethod(spec *api.TaskSpec, engine string, reproducible bool) error {
-	if m := spec.Verification.Method; m != "none" && !reproducible {
-		return core.Errorf(core.Invalid, "engine %s does not give the same bytes twice, so %s over it would find honest nodes wrong", engine, m).
-			At("verification.method").WithHint("what goes: none with every model; quorum and reexecute with models of reproducible engines (text, wasm, llm)")
+// checkMethod refuses a pair of engine and method that cannot work, and finds the
+// reference where one is needed.
+func (c *Control) checkMethod(t *task, spec *api.TaskSpec, reproducible bool, reference core.Digest) error {
+	m := spec.Verification.Method
+	switch {
+	case m == "logprobs" && reproducible:
+		return core.Errorf(core.Invalid, "engine %s gives the same bytes twice: its answers are compared, not tested", t.Engine).At("verification.method").WithHint("use reexecute")
+	case m == "logprobs":
+		return c.takeReference(t, spec, reference)
+	case m != "none" && !reproducible:
+		return core.Errorf(core.Invalid, "engine %s does not give the same bytes twice, so %s over it would find honest nodes wrong", t.Engine, m).
+			At("verification.method").WithHint("what goes: none with every model; logprobs with models of providers' own servers that have a reference; quorum and reexecute with models of reproducible engines (text, wasm, llm)")
 	}
-	if spec.Verification.Span > 0 && c.cfg.Pieces[engine] == nil {
-		return core.Errorf(core.Invalid, "work of engine %s cannot be run again in part", engine).At("verification.span").WithHint("leave verification.span out: all of a result that is drawn is run again")
+	if spec.Verification.Span > 0 && c.cfg.Pieces[t.Engine] == nil {
+		return core.Errorf(core.Invalid, "work of engine %s cannot be run again in part", t.Engine).At("verification.span").WithHint("leave verification.span out: all of a result that is drawn is run again")
 	}
 	return nil
 }

@@ -27,13 +27,19 @@ func (c *Control) derivePieces(x *checked) {
 		e := &x.execution.Leases[i]
 		c.mu.Lock()
 		r := c.leases[e.Lease]
-		if r == nil || r.node.doc.ID != x.node || r.task.Terms.Span == 0 || e.Outcome != receipt.OK {
+		if r == nil || r.node.doc.ID != x.node || r.task.Terms.Span == 0 && r.task.Terms.Method != lifecycle.Logprobs || e.Outcome != receipt.OK {
 			c.mu.Unlock()
 			continue
 		}
 		t, p, l := r.task, &part{Part: r.part.Part}, *r.lease()
 		c.mu.Unlock()
 		if l.Receipt = x.digest; !drawn(t, &l) {
+			continue
+		}
+		if t.Terms.Method == lifecycle.Logprobs {
+			asking, test := c.question(t, p, &l, e.Result, x)
+			x.piece(e.Lease, asking)
+			x.testedAtOnce(e.Lease, test)
 			continue
 		}
 		data, err := c.piece(t, p, &l, e.Result, x)
@@ -44,28 +50,49 @@ func (c *Control) derivePieces(x *checked) {
 		case len(data) > maxPiece || core.DigestOf(data) == p.Input:
 			continue
 		}
-		if x.pieces == nil {
-			x.pieces = map[core.LeaseID][]byte{}
-		}
-		x.pieces[e.Lease] = data
+		x.piece(e.Lease, data)
 	}
+}
+
+// piece sets what the check of a lease is to run.
+func (x *checked) piece(l core.LeaseID, data []byte) {
+	if x.pieces == nil {
+		x.pieces = map[core.LeaseID][]byte{}
+	}
+	x.pieces[l] = data
 }
 
 // piece derives what the check of a lease is to run.
 func (c *Control) piece(t *task, p *part, l *lifecycle.Lease, result core.Digest, x *checked) ([]byte, error) {
-	size, uploaded := x.uploaded[l.ID]
-	if p.Size > maxClaim || size > maxClaim {
-		return nil, core.Errorf(core.TooLarge, "an input of %d bytes and a claim of %d, at most %d of either", p.Size, size, maxClaim)
-	}
-	input, err := c.openInput(t, p)
-	claimed := x.results[l.ID].Data
-	if uploaded && err == nil {
-		claimed, err = c.readBlob(result, 0, -1)
-	}
+	input, claimed, err := c.claim(t, p, l.ID, result, x)
 	if err != nil {
 		return nil, err
 	}
 	return c.cfg.Pieces[t.Engine](engine.Input{Data: input, Params: t.params}, claimed, t.Terms.Span, lot(t, l))
+}
+
+// claim returns a part's input and the result that a report brings of a lease, if
+// they are not too long to be taken apart.
+func (c *Control) claim(t *task, p *part, l core.LeaseID, result core.Digest, x *checked) (input, claimed []byte, err error) {
+	size, uploaded := x.uploaded[l]
+	if p.Size > maxClaim || size > maxClaim {
+		return nil, nil, core.Errorf(core.TooLarge, "an input of %d bytes and a claim of %d, at most %d of either", p.Size, size, maxClaim)
+	}
+	claimed = x.results[l].Data
+	if uploaded {
+		if claimed, err = c.readBlob(result, 0, -1); err != nil {
+			return nil, nil, err
+		}
+	}
+	input, err = c.openInput(t, p)
+	return input, claimed, err
+}
+
+// stored reads bytes that are kept with a part's results.
+func (c *Control) stored(t *task, p *part, d core.Digest) ([]byte, error) {
+	var b bytes.Buffer
+	err := c.writeStored(context.Background(), &b, t.ID, p.Index, d)
+	return b.Bytes(), err
 }
 
 // keepPiece stores what the check of a drawn lease is to run.
@@ -85,8 +112,6 @@ func (c *Control) openLeaseInput(t *task, p *lifecycle.Part, l *lifecycle.Lease)
 	if !l.Partial {
 		return c.openInput(t, &part{Part: *p})
 	}
-	var b bytes.Buffer
 	d, _ := p.InputOf(l)
-	err := c.writeStored(context.Background(), &b, t.ID, p.Index, d)
-	return b.Bytes(), err
+	return c.stored(t, &part{Part: *p}, d)
 }

@@ -114,12 +114,13 @@ func (b *batch) placePart(t *task, p *part, need int) bool {
 			}
 		}
 	}
-	choice := market.Place(&t.req, c.offers, used, arch, need, t.allowance(p), seed(t, p))
+	req := t.request(p)
+	choice := market.Place(req, c.offers, used, arch, need, t.allowance(p), seed(t, p))
 	for _, o := range choice.Offers {
 		b.grant(t, p, o)
 	}
 	if len(choice.Offers) < need || t.NotChosen == nil {
-		b.explain(t, t.allowance(p))
+		b.explain(t, req, t.allowance(p))
 	}
 	if len(choice.Offers) < need {
 		// Full nodes come free, which is told; whether one fits at all is asked
@@ -160,7 +161,7 @@ func usedBy(p *lifecycle.Part) []market.Used {
 		l := &p.Leases[i]
 		used = append(used, market.Used{
 			Node: l.Node, Owner: l.Owner, Arch: l.Arch,
-			Barred:  l.State == lifecycle.Refused,
+			Barred:  l.State == lifecycle.Refused || l.Test != nil && !l.Test.Pass,
 			Counted: l.Counted() && !planted.Spread,
 		})
 	}
@@ -172,10 +173,10 @@ const maxNotChosen = 50
 
 // explain records which of the market's nodes the task cannot use, and why: what
 // holds for the task as a whole, not that a node is busy or has another lease.
-func (b *batch) explain(t *task, budget core.Money) {
+func (b *batch) explain(t *task, req *market.Request, budget core.Money) {
 	t.NotChosen = make([]lifecycle.NotChosen, 0)
 	for _, o := range b.c.offers {
-		if why := t.req.Never(o, budget); why != "" && len(t.NotChosen) < maxNotChosen {
+		if why := req.Never(o, budget); why != "" && len(t.NotChosen) < maxNotChosen {
 			t.NotChosen = append(t.NotChosen, lifecycle.NotChosen{Node: o.Node, Owner: o.Owner, Reason: why})
 		}
 	}
@@ -201,7 +202,7 @@ func (b *batch) grant(t *task, p *part, o *market.Offer) {
 	c.stats.leases++
 	b.touchPart(t, p)
 	b.span(t, "lease.offer", attribute.String("lease", l.ID.String()), attribute.String("node", string(o.Node)))
-	b.event(t, "lease.offered", &p.Part, &l, "to %s of %s in %s for %s%s", o.Node, o.Owner, o.Country, o.Price, toLoad(t.req.Start(o)))
+	b.event(t, "lease.offered", &p.Part, &l, "to %s of %s in %s for %s%s", o.Node, o.Owner, o.Country, o.Price, toLoad(t.request(p).Start(o)))
 }
 
 // toLoad says that a node has not got a model in memory, if that will be felt.

@@ -18,8 +18,10 @@ type checked struct {
 	leaf      []byte
 	digest    core.Digest // names the receipt
 	results   map[core.LeaseID]bus.Result
-	pieces    map[core.LeaseID][]byte // what the checks of these results are to run
-	uploaded  map[core.LeaseID]int64  // bytes of the result named, if it came over HTTP for this very lease
+	pieces    map[core.LeaseID][]byte          // what the checks of these results are to run
+	tests     map[core.LeaseID]tested          // what references have made of others' results
+	atOnce    map[core.LeaseID]*lifecycle.Test // of results that no reference need look at
+	uploaded  map[core.LeaseID]int64           // bytes of the result named, if it came over HTTP for this very lease
 }
 
 // checkUploads finds out which of the results that a report speaks of its node has
@@ -73,6 +75,7 @@ func (c *Control) report(id core.NodeID, data []byte) error {
 		return err
 	}
 	c.derivePieces(x)
+	c.test(x)
 	if planted.Ack {
 		for i := range x.execution.Leases {
 			c.send(id, bus.KindAck, bus.Ack{Leases: []core.LeaseID{x.execution.Leases[i].Lease}})
@@ -115,13 +118,14 @@ func (b *batch) reported(x *checked) {
 			leaf = b.appendLeaf(x.leaf, x.envelope)
 		}
 		l.Receipt = x.digest
-		b.deliver(r, l, e, res, size, leaf, x.pieces[e.Lease])
+		b.deliver(r, x, e, size, leaf)
 		b.ack(x.node, e.Lease)
 	}
 }
 
 // deliver notes a result and lets the part go on.
-func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, size, leaf int64, piece []byte) {
+func (b *batch) deliver(r *leaseRef, x *checked, e *receipt.ExecutedLease, size, leaf int64) {
+	l, res := r.lease(), x.results[e.Lease]
 	if err := l.Move(lifecycle.Reported, ""); err != nil {
 		b.tx.Fail(err)
 		return
@@ -131,7 +135,9 @@ func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLeas
 		l.Failure = core.Clip(e.Error, 500)
 	}
 	l.Drawn = drawn(r.task, l)
-	b.keepPiece(r, l, piece)
+	b.keepPiece(r, l, x.pieces[l.ID])
+	l.Test = x.atOnce[l.ID]
+	r.noteTest(x)
 	b.keepResult(r, l, res, size)
 	b.tx.PutReported(l.ID, r.task.ID, r.part.Index)
 	r.node.latency.add(l.ReportedMs - l.OfferedMs)
@@ -146,6 +152,7 @@ func (b *batch) deliver(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLeas
 func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedLease, res bus.Result, uploaded bool) string {
 	t, p := r.task, r.part
 	input, _ := p.InputOf(l)
+	w := t.workOf(l)
 	switch {
 	case !l.Live():
 		return "the lease is " + string(l.State) + ": " + l.Reason
@@ -157,9 +164,9 @@ func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedL
 		return "the receipt has not this lease's commitment"
 	case e.Input != input:
 		return "the receipt names input " + e.Input.Short() + ", the lease " + input.Short()
-	case e.Model != t.ModelDigest:
-		return "the receipt names model " + e.Model.Short() + ", the lease " + t.ModelDigest.Short()
-	case e.Params != t.paramsID:
+	case e.Model != w.model:
+		return "the receipt names model " + e.Model.Short() + ", the lease " + w.model.Short()
+	case e.Params != w.paramsID:
 		return "the receipt names other parameters"
 	case e.PriceMicro != int64(l.Price):
 		return "the receipt names another price"

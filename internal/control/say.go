@@ -40,14 +40,15 @@ func (b *batch) messages() (out []func()) {
 func (c *Control) wire(r *leaseRef, l *lifecycle.Lease, now int64) bus.Lease {
 	t, p := r.task, r.part
 	input, size := p.InputOf(l)
+	w := t.workOf(l)
 	m := bus.Lease{
-		ID: l.ID, Task: t.ID, Part: p.Index, Attempt: l.Attempt, Account: t.Account, Engine: t.Engine,
-		Model: t.ModelDigest, ModelSize: t.ModelSize, Input: input, InputSize: size, Params: t.params, ParamsHash: t.paramsID,
+		ID: l.ID, Task: t.ID, Part: p.Index, Attempt: l.Attempt, Account: t.Account, Engine: w.engine,
+		Model: w.model, ModelSize: w.size, Input: input, InputSize: size, Params: w.params, ParamsHash: w.paramsID,
 		Nonce: l.Nonce, Commit: commitment(l), Price: l.Price, CPUMillis: t.req.CPUMillis, Memory: t.req.Memory,
 		ExecutionMs: t.Terms.ExecutionMs, LatencyMs: t.Terms.LatencyMs, PenaltyPerMille: t.Terms.PenaltyPerMille, ExpiresMs: min(now+t.Terms.QueueMs, t.DueMs()), Residency: t.Residency, Traceparent: t.Traceparent,
 		Selector: t.req.Selector.String(), Progress: t.preview != nil,
 	}
-	if t.Terms.Method == lifecycle.Reexecute {
+	if t.Terms.Sampled() {
 		m.Attempt = 1 // most later ones are checks: nothing tells them from work
 	}
 	if size <= bus.InlineLimit {

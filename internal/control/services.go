@@ -7,6 +7,7 @@ import (
 
 	"atoll/api"
 	"atoll/internal/core"
+	"atoll/internal/lifecycle"
 	"atoll/internal/request"
 	"atoll/internal/store"
 )
@@ -29,7 +30,7 @@ func (c *Control) PutService(ctx context.Context, v request.Viewer, name string,
 		return api.Service{}, err
 	}
 	full := spec.Spec(m.id()).WithDefaults()
-	if err := c.checkMethod(&full, m.Engine, m.Reproducible); err != nil {
+	if err := c.checkMethod(&task{Task: lifecycle.Task{Model: m.id(), Engine: m.Engine}}, &full, m.Reproducible, m.Reference); err != nil {
 		return api.Service{}, err
 	}
 	spec.Model = m.id()

@@ -52,6 +52,7 @@ func (t *task) readTerms(spec *api.TaskSpec) error {
 	if err := t.readResources(spec.Resources); err != nil {
 		return err
 	}
+	t.readReference()
 	return t.readParams(spec.Params)
 }
 

@@ -58,6 +58,9 @@ type Lease struct {
 	Piece     core.Digest `json:"piece,omitzero"`
 	PieceSize int64       `json:"piece_size,omitzero"`
 	Partial   bool        `json:"partial,omitzero"` // runs the piece of the lease that it checks
+	// Test is what a reference has made of this drawn lease's result, where that is
+	// how results are verified.
+	Test *Test `json:"test,omitempty"`
 
 	// Set by the report.
 	Failure string      `json:"fail,omitempty"` // error text if the run failed
@@ -69,6 +72,12 @@ type Lease struct {
 	Pay         core.Money      `json:"pay,omitzero"`
 	Transfer    core.TransferID `json:"xfer,omitzero"`    // the payment it grants
 	VerdictLeaf int64           `json:"verdict,omitzero"` // log index of the verdict, plus 1
+}
+
+// Test is the outcome of a test by a reference.
+type Test struct {
+	Pass   bool   `json:"pass,omitzero"`
+	Reason string `json:"why"` // with what was measured and its threshold
 }
 
 // Live reports whether the node may still deliver.

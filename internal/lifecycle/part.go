@@ -43,10 +43,10 @@ func (p *Part) Lease(id core.LeaseID) *Lease {
 	return nil
 }
 
-// Drawn returns the lease whose result is to be run again, or nil.
+// Drawn returns the lease whose result is to be looked at again, or nil.
 func (p *Part) Drawn() *Lease {
 	for i := range p.Leases {
-		if p.Leases[i].Drawn {
+		if p.Leases[i].Drawn && p.Leases[i].State != Rejected {
 			return &p.Leases[i]
 		}
 	}

@@ -49,6 +49,7 @@ const (
 	None      Method = "none"
 	Quorum    Method = "quorum"    // every part by several owners
 	Reexecute Method = "reexecute" // a sample, drawn afterwards, by another owner
+	Logprobs  Method = "logprobs"  // a sample, read by another owner's model with the same weights
 )
 
 // Compared reports whether one owner's results may be held against another's.
@@ -57,11 +58,17 @@ func (t *Terms) Compared() bool { return t.Method != None }
 // Payable is how many leases of a part may be paid. Of a result that is run
 // again that is the work, and what showed who was right.
 func (t *Terms) Payable() int {
-	if t.Method == Reexecute {
+	switch t.Method {
+	case Reexecute:
 		return disputants
+	case Logprobs:
+		return 2 // the work, and what has tested it
 	}
 	return t.Replicas
 }
+
+// Sampled reports whether a lot decides which results are looked at again.
+func (t *Terms) Sampled() bool { return t.Method == Reexecute || t.Method == Logprobs }
 
 // disputants are the owners that it takes to settle a dispute: two who differ,
 // and a third.
@@ -83,6 +90,10 @@ type Task struct {
 	ModelSize   int64       `json:"model_size"`
 	Upstream    string      `json:"upstream,omitempty"` // what the model is called at providers' own servers
 	OneArch     bool        `json:"one_arch,omitzero"`  // replicas must share a platform class
+	// Reference is the model that tests answers of one that is at providers' own
+	// servers.
+	Reference     core.Digest `json:"reference,omitzero"`
+	ReferenceSize int64       `json:"reference_size,omitzero"`
 	InputBlob   core.Digest `json:"input_blob,omitzero"`
 	Residency   []string    `json:"residency,omitempty"` // as resolved, with versions
 	Traceparent string      `json:"trace,omitempty"`

@@ -2,13 +2,14 @@ package receipt
 
 import (
 	"fmt"
+	"slices"
 
 	"atoll/internal/core"
 	"atoll/internal/draw"
 )
 
-// reexecute is the method of verification whose verdicts say how the lot fell.
-const reexecute = "reexecute"
+// sampled are the methods of verification whose verdicts say how the lot fell.
+var sampled = []string{"reexecute", "logprobs"}
 
 // lots casts again the lots that a verdict speaks of. That a secret was fixed
 // before the result was known can be told only with the receipt at hand.
@@ -23,7 +24,7 @@ func (c *checker) lots() (string, error) {
 	n, fixed := 0, 0
 	for i := range v.Leases {
 		l := &v.Leases[i]
-		if l.Method != reexecute || l.Draw == nil && (l.Checks != 0 || l.Outcome == Rejected) {
+		if !slices.Contains(sampled, l.Method) || l.Draw == nil && (l.Checks != 0 || l.Outcome == Rejected) {
 			continue // no lot is cast on checks, nor on failures
 		}
 		if l.Draw == nil {

@@ -12,6 +12,11 @@
 // no other owner can be had in time, a drawn result that nobody contradicts
 // stands and is paid, and says that it rests on one owner; contradicted, it
 // fails with nobody paid and nobody blamed.
+//
+// Under "logprobs" results of different owners cannot be compared. One that is drawn
+// is read by another owner's reference, whose scores are tested (see internal/rescore):
+// if they pass both are paid, if not the reference alone, and the part is tried again.
+// Nobody is blamed: a test is no proof.
 package verify
 
 import (
@@ -65,6 +70,9 @@ type Verdict struct {
 // Judge looks at a part that has not ended, and changes nothing. last says that
 // no further lease can be had, so that what is there must do.
 func Judge(t *lifecycle.Terms, p *lifecycle.Part, last bool) Judgement {
+	if t.Method == lifecycle.Logprobs {
+		return judgeTested(t, p, last)
+	}
 	e := gather(t, p)
 	left := e.most*t.MaxAttempts - p.Attempts()
 	if last {

@@ -56,6 +56,6 @@
 //
 // # What a failure means
 //
-// It withholds pay, and counts against the node's record. It is never proof, so it
-// never costs a stake.
+// It withholds pay. It is never proof, so it neither counts against the node's record
+// nor costs a stake.
 package logprobs

@@ -1,0 +1,94 @@
+package verify_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"atoll/internal/core"
+	"atoll/internal/lifecycle"
+	"atoll/internal/verify"
+)
+
+// What becomes of results that a reference tests. Work is W, a check C; each with a
+// state, and work with whether it is drawn (d) and its test (+, −).
+func TestTested(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, leases string
+		last         bool
+		want         string
+	}{
+		{"nothing yet", "", false, "need=1"},
+		{"work is out", "W:running", false, "wait"},
+		{"not drawn", "W:reported", false, "agreed W+paid"},
+		{"drawn, and nobody has tested it", "Wd:reported", false, "need=1"},
+		{"its test is out", "Wd:reported C:running", false, "wait"},
+		{"passed", "Wd+:reported C:reported", false, "agreed W+paid C+paid"},
+		{"failed: another is to try, the reference is paid", "Wd-:reported C:reported", false, "need=1 W- C+paid"},
+		{"failed at once, as what cannot be tested", "Wd-:reported", false, "need=1 W-"},
+		{"failed, and nobody is left to try", "Wd-:reported C:reported", true, "failed W- C+paid"},
+		{"the second passes", "Wd-:rejected C:passed Wd+:reported C:reported", false, "agreed W+paid C+paid"},
+		{"the reference fails: another is asked", "Wd:reported C:failed", false, "need=1 C-"},
+		{"no reference can be had: it stands, and says so", "Wd:reported", true, "agreed! W+paid"},
+		{"no second reference can be had", "Wd:reported C:failed", true, "agreed! C- W+paid"},
+		{"work fails: another is to try", "W:failed", false, "need=1 W-"},
+		{"work fails, and nobody is left", "W:failed", true, "failed W-"},
+		{"nobody could be had", "", true, "failed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			terms := &lifecycle.Terms{Method: lifecycle.Logprobs, Replicas: 1, Agree: 1, MaxAttempts: 3}
+			p := &lifecycle.Part{}
+			for i, text := range strings.Fields(tt.leases) {
+				what, state, _ := strings.Cut(text, ":")
+				l := lifecycle.Lease{ID: core.LeaseID(i + 1), Node: core.NodeID(fmt.Sprint("n", i)), Price: 5, State: lifecycle.LeaseState(state), Result: core.DigestOf([]byte(text))}
+				if state == "failed" {
+					l.State, l.Failure = lifecycle.Reported, "it failed"
+				}
+				if what == "C" {
+					l.Checks = core.LeaseID(i)
+				}
+				l.Drawn = strings.Contains(what, "d")
+				if strings.ContainsAny(what, "+-") {
+					l.Test = &lifecycle.Test{Pass: strings.Contains(what, "+"), Reason: "margin 1"}
+				}
+				p.Leases = append(p.Leases, l)
+			}
+			j := verify.Judge(terms, p, tt.last)
+			got := ""
+			switch o := j.Outcome.(type) {
+			case verify.Lacking:
+				got = fmt.Sprintf("need=%d", o.Leases)
+			case verify.Waiting:
+				got = "wait"
+			case verify.Failed:
+				got = "failed"
+			case verify.Agreed:
+				if got = "agreed"; o.Note != "" {
+					got += "!"
+				}
+			}
+			for _, v := range j.Verdicts {
+				l := p.Lease(v.Lease)
+				got += " W"
+				if l.Checks != 0 {
+					got = got[:len(got)-1] + "C"
+				}
+				got += map[bool]string{true: "+", false: "-"}[v.Pass]
+				if v.Pay > 0 {
+					got += "paid"
+				}
+				if v.Wrong {
+					t.Errorf("%s is blamed: a test is no proof", v.Lease)
+				}
+				if v.Reason == "" {
+					t.Errorf("no reason for %s", v.Lease)
+				}
+			}
+			if got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
