@@ -94,9 +94,9 @@ type Task struct {
 	// servers.
 	Reference     core.Digest `json:"reference,omitzero"`
 	ReferenceSize int64       `json:"reference_size,omitzero"`
-	InputBlob   core.Digest `json:"input_blob,omitzero"`
-	Residency   []string    `json:"residency,omitempty"` // as resolved, with versions
-	Traceparent string      `json:"trace,omitempty"`
+	InputBlob     core.Digest `json:"input_blob,omitzero"`
+	Residency     []string    `json:"residency,omitempty"` // as resolved, with versions
+	Traceparent   string      `json:"trace,omitempty"`
 
 	Parts     int         `json:"parts"`
 	Succeeded int         `json:"ok,omitzero"`

@@ -44,9 +44,7 @@ const MaxQuestion = 512 << 10
 // for: it is its server's fault.
 var ErrClaim = errors.New("the answer cannot be checked")
 
-func unfit(line int, format string, args ...any) error {
-	return fmt.Errorf("%w: line %d: %s", ErrClaim, line+1, fmt.Sprintf(format, args...))
-}
+func unfit(line int, why string) error { return fmt.Errorf("%w: line %d: %s", ErrClaim, line+1, why) }
 
 // claim is one line of the result that is checked.
 type claim struct {

@@ -71,23 +71,19 @@ func judgeTested(t *lifecycle.Terms, p *lifecycle.Part, last bool) Judgement {
 // again as long as there are attempts.
 func (e *tested) failed(left int) Judgement {
 	why := "its test by a reference failed: " + e.work.Test.Reason
-	vs := append(e.lone, e.verdicts(false, why)...)
-	switch {
-	case left > 0:
-		return Judgement{Lacking{1}, vs}
-	default:
-		return Judgement{Failed{why}, vs}
+	j := Judgement{Failed{why}, append(e.lone, e.verdicts(false, why)...)}
+	if left > 0 {
+		j.Outcome = Lacking{1}
 	}
+	return j
 }
 
 // verdicts are of the work and of what has tested it, which is paid either way.
 func (e *tested) verdicts(pass bool, why string) (vs []Verdict) {
 	v := Verdict{Lease: e.work.ID, Pass: pass, Reason: why}
 	if pass {
-		late := ""
-		v.Confirmed = e.work.Test != nil
-		v.Pay, late = pay(e.terms, e.work)
-		v.Reason += late
+		granted, late := pay(e.terms, e.work)
+		v.Confirmed, v.Pay, v.Reason = e.work.Test != nil, granted, v.Reason+late
 	}
 	vs = append(vs, v)
 	if e.check != nil {
