@@ -59,6 +59,7 @@ type session struct {
 
 	url, key, context, caFile string // flags
 	asJSON                    bool
+	asked                     string // the hub that is talked to, in words; empty: none yet
 }
 
 // Run runs the verb that env.Args name and returns the exit code.
@@ -95,7 +96,7 @@ func (s *session) exit(cmd *cobra.Command, err error) int {
 		fmt.Fprintln(s.err, "hint:", hint)
 	}
 	if p, ok := errors.AsType[*api.Problem](err); ok && p.RequestID != "" {
-		fmt.Fprintln(s.err, "request:", term.Clean(p.RequestID))
+		fmt.Fprintf(s.err, "request: %s to %s\n", term.Clean(p.RequestID), s.asked)
 	}
 	return exitFailed
 }
@@ -113,7 +114,7 @@ func (s *session) words(err error) (text, hint string) {
 	case errors.Is(err, http.ErrSchemeMismatch):
 		hint = "what answers there speaks plain HTTP: if it is the hub, its address begins with http://"
 	case client.Unreachable(err):
-		hint = "is the hub running? \"atoll up\" starts one, \"atoll doctor\" looks closer"
+		hint = "is the hub running? \"atoll up\" starts one, \"atoll context list\" says which others you know, \"atoll doctor\" looks closer"
 	}
 	return inVerbs(text), hint
 }

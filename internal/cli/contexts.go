@@ -144,6 +144,9 @@ func (s *session) where() (hubEntry, error) {
 	if e.URL == "" {
 		return e, errors.New("no hub is known yet; start one with \"atoll up\", or name one with --url or ATOLL_URL")
 	}
+	if s.asked = e.URL; known && e.URL == c.Contexts[name].URL {
+		s.asked += " (context " + name + ")"
+	}
 	return e, nil
 }
 

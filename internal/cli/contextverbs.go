@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -18,7 +19,9 @@ func (s *session) contextCmd() *cobra.Command {
 		Example: `  atoll context list
   atoll context use work`,
 		Long: `A context is a hub's address and a key for it. "atoll up" and "atoll join" write
-one, so that the next verb just works. Contexts are kept in
+one, so that the next verb just works; for the hub of "atoll hub" it is written by
+"atoll context add". What is known at one hub (models, accounts, tasks) is not
+known at another. Contexts are kept in
 $XDG_CONFIG_HOME/atoll/contexts.json, readable by you alone.
 
 --url, --key and --ca-cert, then ATOLL_URL, ATOLL_API_KEY and ATOLL_CA_CERT,
@@ -97,8 +100,17 @@ func (s *session) contextUseCmd() *cobra.Command {
 				return usagef("there is no context %q; see: atoll context list", args[0])
 			}
 			c.Current = args[0]
-			return s.saveContexts(c)
+			if err := s.saveContexts(c); err != nil {
+				return err
+			}
+			s.printCurrent(c.Contexts[args[0]])
+			return nil
 		}}
+}
+
+// printCurrent says to whom the next verb will talk.
+func (s *session) printCurrent(e hubEntry) {
+	fmt.Fprintf(s.err, "the other verbs now talk to %s\n", e.URL)
 }
 
 func (s *session) completeContexts(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -127,7 +139,11 @@ func (s *session) contextAddCmd() *cobra.Command {
 			if _, err := client.New(e.config()); err != nil {
 				return usageError{err}
 			}
-			return s.addContext(args[0], e)
+			if err := s.addContext(args[0], e); err != nil {
+				return err
+			}
+			s.printCurrent(e)
+			return nil
 		}}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,12 @@ var (
 	InVerbs = inVerbs
 	InFlags = inFlags
 )
+
+// Keep is what quickstart does with its context while its network is left running.
+func Keep(ctx context.Context, env Env, url string) error {
+	s := &session{env: env, err: term.New(env.Stderr, env.Getenv)}
+	return s.keep(ctx, hubEntry{URL: url})
+}
 
 // Verb is what tests look at of a verb.
 type Verb struct {

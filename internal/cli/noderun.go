@@ -163,8 +163,10 @@ func (s *session) joinCmd() *cobra.Command {
 			return cobra.ExactArgs(2)(cmd, args)
 		},
 		Long: `Join a hub as a node, remember it, and run (see: atoll node run --help). Later,
-"atoll node run --country FR" goes on, and "atoll node status" says what this
-machine has earned, what is pending, why it is idle and what others ask.
+"atoll node run" with the same flags goes on (a token is needed once, country and
+price are said at each start), and "atoll node status" says what this machine has
+earned, what is pending, why it is idle and what others ask. A second node on one
+machine needs a --dir, a --name and a token of its own.
 
 It says which GPUs there are, and which servers of your own answer on loopback
 (Ollama, vLLM, llama.cpp, LM Studio at their usual ports). None of them is offered

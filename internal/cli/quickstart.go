@@ -80,16 +80,40 @@ func (s *session) quickstart(ctx context.Context, f *quickFlags) (err error) {
 		return err
 	}
 	if f.keep {
-		if err := s.addContext("quickstart", hubEntry{URL: run.Network.URL, Key: run.Key}); err != nil {
+		if err := s.keep(ctx, hubEntry{URL: run.Network.URL, Key: run.Key}); err != nil {
 			return err
 		}
-		fmt.Fprintln(s.err, "the network runs until Ctrl-C; the context \"quickstart\" is set")
-		<-ctx.Done()
 	}
 	if !run.Result.OK {
 		return errNo
 	}
 	return nil
+}
+
+// keep leaves the network running until ctx ends, with a context for it that ends
+// with it: afterwards the other verbs talk to whom they did before.
+func (s *session) keep(ctx context.Context, e hubEntry) error {
+	const name = "quickstart"
+	c, err := s.loadContexts()
+	if err != nil {
+		return err
+	}
+	before := c.Current
+	if err := s.addContext(name, e); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.err, "the network runs until Ctrl-C; until then the context %q is the current one\n", name)
+	<-ctx.Done()
+	if c, err = s.loadContexts(); err != nil {
+		return err
+	}
+	if c.Contexts[name] != e { // another quickstart has begun meanwhile
+		return nil
+	}
+	if delete(c.Contexts, name); c.Current == name {
+		c.Current = before
+	}
+	return s.saveContexts(c)
 }
 
 // quickConfig checks the flags and makes the folder. Remove takes it away again.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,6 +61,11 @@ func (f *hubFlags) config(s *session, contextName string) (HubConfig, error) {
 	cfg.OnReady = func(r Ready) error {
 		cfg.Log.Info("the hub answers", "url", r.URL, "nodes", len(r.Nodes))
 		if contextName == "" {
+			ca := ""
+			if r.CACert != "" {
+				ca = " --ca-cert " + filepath.Join(cfg.Dir, "keys", "ca.crt")
+			}
+			s.hint("as its admin, in another terminal: atoll context add work --url %s --key \"$(cat %s)\"%s", r.URL, filepath.Join(cfg.Dir, "admin.key"), ca)
 			return nil
 		}
 		s.hint("in another terminal: atoll market offers, atoll submit --help")

@@ -29,6 +29,9 @@ func (c *Control) PutService(ctx context.Context, v request.Viewer, name string,
 	if err != nil {
 		return api.Service{}, err
 	}
+	if m.Engine == "text" {
+		return api.Service{}, core.Errorf(core.Invalid, "%s is a classifier, which answers no prompts", m.id()).At("model").WithHint("submit work to it instead: atoll submit --model MODEL --input FILE")
+	}
 	full := spec.Spec(m.id()).WithDefaults()
 	if err := c.checkMethod(&task{Task: lifecycle.Task{Model: m.id(), Engine: m.Engine}}, &full, m.Reproducible, m.Reference); err != nil {
 		return api.Service{}, err

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"atoll/api"
@@ -29,5 +30,19 @@ func TestServicesAreBounded(t *testing.T) {
 	}
 	if err := put(0); err != nil {
 		t.Errorf("one that is there: %v", err)
+	}
+}
+
+// A classifier answers no prompts, so it is not put behind the OpenAI API.
+func TestClassifiersAreNotServed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	v := request.Viewer{Account: "demo"}
+	if _, err := w.hub.RegisterModel(t.Context(), v, request.ModelUpload{Name: "triage", Engine: "text", Digest: w.model.Digest}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.hub.PutService(t.Context(), v, "triage", api.ServiceSpec{Model: "triage"})
+	if core.KindOf(err) != core.Invalid || !strings.Contains(err.Error(), "triage@1 is a classifier") {
+		t.Errorf("served: %v", err)
 	}
 }

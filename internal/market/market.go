@@ -170,10 +170,10 @@ func (r *Request) never(o *Offer) string {
 	switch {
 	case !r.Residency.Allows(o.Country):
 		return fmt.Sprintf("residency %s: the node is in %s", strings.Join(r.Residency.Resolved(), ", "), o.Country)
+	case o.Draining: // whether it has left already or not
+		return "draining"
 	case !o.Up:
 		return "not heard of for some seconds"
-	case o.Draining:
-		return "draining"
 	case !slices.Contains(o.Engines, r.Engine):
 		return fmt.Sprintf("does not run engine %s", r.Engine)
 	case r.Upstream != "" && len(o.Upstreams) == 0:

@@ -72,6 +72,7 @@ func TestWhy(t *testing.T) {
 		{"residency", func(_ *Request, o *Offer) { o.Country = "US" }, "residency EU"},
 		{"down", func(_ *Request, o *Offer) { o.Up = false }, "not heard of"},
 		{"draining", func(_ *Request, o *Offer) { o.Draining = true }, "draining"},
+		{"drained and gone", func(_ *Request, o *Offer) { o.Draining, o.Up = true, false }, "draining"},
 		{"engine", func(r *Request, _ *Offer) { r.Engine = "wasm" }, "engine wasm"},
 		{"own server is down", func(r *Request, _ *Offer) { r.Upstream = "qwen" }, "down or has no models"},
 		{"own server has others", func(r *Request, o *Offer) { r.Upstream, o.Upstreams = "qwen", []string{"phi", "owl"} }, "does not have the model qwen, only phi, owl"},

@@ -101,7 +101,7 @@ func (n *Node) renewCertificate(ctx context.Context, grant identity.JoinGrant) (
 		return "", err
 	}
 	if res.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("the hub answered %s: %s", res.Status, problem(body))
+		return "", fmt.Errorf("the hub refuses: %s", problem(res.Status, body))
 	}
 	var answer api.NodeCertificate
 	if err := json.Unmarshal(body, &answer); err != nil {

@@ -154,11 +154,11 @@ func (n *Node) askOnce(ctx context.Context, client *http.Client, body []byte) (*
 		}
 		return grant, nil
 	}
-	err = fmt.Errorf("%w: %s: %s", ErrJoin, res.Status, problem(answer))
+	said := problem(res.Status, answer)
 	if c := res.StatusCode; c/100 == 5 || c == http.StatusTooManyRequests {
-		return nil, fmt.Errorf("the hub answered %s: %s", res.Status, problem(answer))
+		return nil, fmt.Errorf("the hub cannot take it now: %s", said)
 	}
-	return nil, backoff.Permanent(err)
+	return nil, backoff.Permanent(fmt.Errorf("%w: %s", ErrJoin, said))
 }
 
 // unanswered marks failures that waiting will not mend.
@@ -175,11 +175,12 @@ func (n *Node) unanswered(err error) error {
 	return err
 }
 
-// problem takes the words for people out of a problem document.
-func problem(body []byte) string {
+// problem takes the words for people out of a problem document. What is none did
+// not come from a hub, and is told as it is, with its status.
+func problem(status string, body []byte) string {
 	var p struct{ Title, Detail, Hint string }
 	if json.Unmarshal(body, &p) != nil || p.Title+p.Detail == "" {
-		return strings.ToValidUTF8(string(body[:min(len(body), 300)]), "?")
+		return status + ": " + strings.ToValidUTF8(string(body[:min(len(body), 300)]), "?")
 	}
 	text := p.Title
 	if p.Detail != "" {

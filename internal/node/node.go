@@ -124,6 +124,9 @@ func New(cfg Config) (_ *Node, err error) {
 	}
 	n := &Node{cfg: cfg, up: make(chan struct{}), ended: make(chan struct{})}
 	if n.unlock, err = durable.Lock(cfg.Dir, "node "+string(cfg.Name)); err != nil {
+		if errors.Is(err, durable.ErrLocked) {
+			err = fmt.Errorf("%w and --name, for which a token is needed, too", err)
+		}
 		return nil, fmt.Errorf("node directory: %w", err)
 	}
 	defer func() {

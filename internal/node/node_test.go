@@ -329,7 +329,7 @@ func TestNodeReusesItsGrant(t *testing.T) {
 	if err := first.WaitConnected(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(h.config(dir)); !errors.Is(err, durable.ErrLocked) || !strings.Contains(err.Error(), "by node paris-1, process ") {
+	if _, err := New(h.config(dir)); !errors.Is(err, durable.ErrLocked) || !strings.Contains(err.Error(), "by node paris-1, process ") || !strings.Contains(err.Error(), "another --dir and --name") {
 		t.Errorf("two nodes over one directory: %v", err)
 	}
 	if err := end(); err != nil {
@@ -352,7 +352,7 @@ func TestNodeIsNotLetIn(t *testing.T) {
 		why    string
 	}{
 		"no token":   {func(_ *hub, c *Config) { c.Token = "" }, "needs a join token"},
-		"refused":    {func(h *hub, _ *Config) { h.no = "has expired" }, "401 Unauthorized: the join token has expired; ask for another"},
+		"refused":    {func(h *hub, _ *Config) { h.no = "has expired" }, "refuses this node: the join token has expired; ask for another"},
 		"other node": {func(h *hub, _ *Config) { h.spoil = func(g *identity.JoinGrant) { g.Node = "rome-1" } }, "missing or wrong"},
 		"no hub key": {func(h *hub, _ *Config) { h.spoil = func(g *identity.JoinGrant) { g.HubKeyPEM = "" } }, "public key"},
 		"no API key": {func(h *hub, _ *Config) { h.spoil = func(g *identity.JoinGrant) { g.APIKey = "x" } }, "not a valid token"},
@@ -541,7 +541,7 @@ func FuzzGrant(f *testing.F) {
 	f.Add([]byte(`{"detail":"no"}`))
 	n := &Node{cfg: Config{Name: "paris-1", HubURL: "https://hub"}, key: key}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		_ = problem(body)
+		_ = problem("409 Conflict", body)
 		g, err := n.parseGrant(body)
 		if err == nil && (g.Node != "paris-1" || g.Owner == "" || g.APIKey.Kind() != identity.APIKey) {
 			t.Errorf("%+v", g)

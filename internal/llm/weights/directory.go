@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,9 @@ const (
 func (m *Model) readDirectory() error {
 	m.Format = "safetensors"
 	config, err := m.read(fileConfig, maxConfig)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("a directory must hold a model as Hugging Face publishes it: %w", err)
+	}
 	if err != nil {
 		return err
 	}
