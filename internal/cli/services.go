@@ -123,6 +123,7 @@ func (s *session) serve(ctx context.Context, model string, f *serveFlags) error 
 		return err
 	}
 	if !f.noWarmUp {
+		s.hint("%s is served; one short answer is asked for, so that a node loads it …", name)
 		if out.WarmUp, err = warm(ctx, c, name); err != nil {
 			return fmt.Errorf("%s is served, but gave no answer: %w", name, err)
 		}

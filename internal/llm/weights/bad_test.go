@@ -217,7 +217,7 @@ func TestBadDirectory(t *testing.T) {
 		kind   core.Kind
 		want   string
 	}{
-		{"no config.json", remove("config.json"), core.NotFound, "as Hugging Face publishes it: open config.json"},
+		{"no config.json", remove("config.json"), core.NotFound, "as Hugging Face publishes it: "},
 		{"no tokenizer.json", remove("tokenizer.json"), core.NotFound, "tokenizer.json"},
 		{"a shard less", remove("model-00002-of-00002.safetensors"), core.Invalid, "model-00002-of-00002.safetensors is missing"},
 		{"no index", remove("model.safetensors.index.json"), core.Invalid, "model.safetensors is missing"},
