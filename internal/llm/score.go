@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,10 +25,19 @@ type Scored struct {
 // how likely it was after what stands before it. The whole costs as much as reading
 // a prompt of that length. temperature is that of the draw; at 0 Drawn, Entropy and
 // Variance are those of temperature 1.
-func (m *Model) Score(ctx context.Context, pool *repro.Pool, prompt, answer []int32, temperature float64) ([]Scored, error) {
+//
+// ended says that the model is said to have ended the answer by itself: then what
+// follows is the likeliest of its tokens that do so.
+func (m *Model) Score(ctx context.Context, pool *repro.Pool, prompt, answer []int32, ended bool, temperature float64) ([]Scored, error) {
 	tokens := slices.Concat(prompt, answer)
+	var ends []int32
+	if ended {
+		if ends = m.Tokens.Vocab().Stop; len(ends) > 0 {
+			tokens = append(tokens, ends[0]) // in place of whichever it is
+		}
+	}
 	switch {
-	case len(prompt) == 0 || len(answer) == 0:
+	case len(prompt) == 0 || len(tokens) == len(prompt):
 		return nil, core.Errorf(core.Invalid, "score: %d tokens of prompt and %d of answer: want at least one each", len(prompt), len(answer))
 	case len(tokens) > m.Config.Context:
 		return nil, core.Errorf(core.TooLarge, "score: prompt and answer have %d tokens; the model's context is %d", len(tokens), m.Config.Context)
@@ -51,7 +61,7 @@ func (m *Model) Score(ctx context.Context, pool *repro.Pool, prompt, answer []in
 	for p := range pages {
 		span.Pages = append(span.Pages, int32(p))
 	}
-	out := make([]Scored, 0, len(answer))
+	out := make([]Scored, 0, len(tokens)-len(prompt))
 	for span.First = 0; span.First < len(tokens)-1; span.First += len(span.Tokens) { // nothing follows the last
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -65,7 +75,12 @@ func (m *Model) Score(ctx context.Context, pool *repro.Pool, prompt, answer []in
 		}
 		for i := range span.Want {
 			row := logits[i*m.Config.Vocab : (i+1)*m.Config.Vocab]
-			out = append(out, scored(row, tokens[end-span.Want+1+i], temperature))
+			at := end - span.Want + 1 + i
+			id := tokens[at]
+			if at == len(prompt)+len(answer) {
+				id = slices.MaxFunc(ends, func(a, b int32) int { return cmp.Compare(row[a], row[b]) })
+			}
+			out = append(out, scored(row, id, temperature))
 		}
 	}
 	return out, nil

@@ -25,7 +25,7 @@ func TestScoreOfOwnAnswer(t *testing.T) {
 		answer, claims = append(answer, token.ID), append(claims, float64(token.Logprob))
 	}
 	for _, cut := range []int{1, 63, 64, 65, len(answer) - 1} { // any of it may count as the prompt
-		scored, err := m.Score(t.Context(), newPool(t, 1), append(append([]int32(nil), prompt...), answer[:cut]...), answer[cut:], 0)
+		scored, err := m.Score(t.Context(), newPool(t, 1), append(append([]int32(nil), prompt...), answer[:cut]...), answer[cut:], false, 0)
 		if err != nil || len(scored) != len(answer)-cut {
 			t.Fatalf("%d scored, %v", len(scored), err)
 		}
@@ -49,11 +49,11 @@ func TestScoreRefuses(t *testing.T) {
 		"no prompt": {nil, one, 0, core.Invalid}, "no answer": {one, nil, 0, core.Invalid}, "too long": {make([]int32, m.Config.Context), one, 0, core.TooLarge},
 		"temperature": {one, one, 3, core.Invalid}, "not a number": {one, one, math.NaN(), core.Invalid},
 	} {
-		if _, err := m.Score(t.Context(), newPool(t, 1), c.prompt, c.answer, c.temperature); core.KindOf(err) != c.want {
+		if _, err := m.Score(t.Context(), newPool(t, 1), c.prompt, c.answer, false, c.temperature); core.KindOf(err) != c.want {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := m.Score(t.Context(), newPool(t, 1), one, []int32{99999}, 0); err == nil {
+	if _, err := m.Score(t.Context(), newPool(t, 1), one, []int32{99999}, false, 0); err == nil {
 		t.Error("a token that is not in the vocabulary was scored")
 	}
 }

@@ -2,6 +2,7 @@ package rescore
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"iter"
 	"math"
@@ -9,7 +10,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/engine/completion"
 	"atoll/internal/verify/logprobs"
 )
 
@@ -22,10 +25,11 @@ type Verdict struct {
 
 // scores is one line of what the reference says.
 type scores struct {
-	ID     int          `json:"id"`
-	Prompt int64        `json:"prompt_tokens"`
-	Told   bool         `json:"told"`
-	Scores [][5]float64 `json:"scores"`
+	ID      int          `json:"id"`
+	Prompt  int64        `json:"prompt_tokens"`
+	Context int64        `json:"context"`
+	Told    bool         `json:"told"`
+	Scores  [][5]float64 `json:"scores"`
 }
 
 // group are the answers that were drawn in one way.
@@ -56,10 +60,10 @@ func Judge(in engine.Input, claimed, asking, said []byte) (Verdict, error) {
 			return Verdict{}, fmt.Errorf("the reference has not answered line %d", q.ID+1)
 		}
 		a := &all[q.ID]
-		if s.Told && len(s.Scores) != len(a.tokens) {
-			return Verdict{}, fmt.Errorf("the reference has scored %d tokens of line %d, which has %d", len(s.Scores), q.ID+1, len(a.tokens))
+		if n := len(s.Scores); s.Told && n != len(a.tokens) && n != len(a.tokens)+1 {
+			return Verdict{}, fmt.Errorf("the reference has scored %d tokens of line %d, which has %d", n, q.ID+1, len(a.tokens))
 		}
-		if why := a.meter(&s); why != "" {
+		if why := cmp.Or(a.short(&s), a.meter(&s)); why != "" {
 			return Verdict{Judged: true, Reason: fmt.Sprintf("line %d: %s", q.ID+1, why)}, nil
 		}
 		if err := a.sort(groups, &s); err != nil {
@@ -78,6 +82,19 @@ const (
 	spareTokens = 64
 	spareShare  = 8 // an eighth
 )
+
+// short says that there should have been an answer, or a longer one.
+func (a *asked) short(s *scores) string {
+	n, most := int64(len(s.Scores)), int64(completion.Value(a.line.MaxTokens, completion.DefaultTokens))
+	fits := s.Prompt+n+1 < s.Context
+	switch {
+	case a.claim.Error != "" && fits:
+		return fmt.Sprintf("it was refused, though the prompt has %d tokens and the model's context is %d: %s", s.Prompt, s.Context, core.Clip(a.claim.Error, 100))
+	case a.claim.Finish == "length" && fits && n+n/spareShare+spareTokens/8 < most:
+		return fmt.Sprintf("it ends for its length after %d tokens, of %d that were asked for", n, most)
+	}
+	return ""
+}
 
 // meter holds the server's counts against the reference's.
 func (a *asked) meter(s *scores) string {
@@ -104,7 +121,7 @@ func (a *asked) sort(groups []*group, s *scores) error {
 	}
 	for i, v := range s.Scores {
 		t := logprobs.Token{Margin: v[0], Logprob: v[1], Drawn: v[2], Entropy: v[3], Variance: v[4], Claimed: math.NaN()}
-		if s.Told {
+		if s.Told && i < len(a.told) { // not of what ended it
 			t.Claimed = a.told[i]
 		}
 		if !(v[0] >= 0 && v[1] <= 1e-3 && v[2] <= 1e-3 && v[3] >= -1e-3 && v[4] >= 0) || math.IsInf(v[0], 0) || math.IsInf(v[3], 0) || math.IsInf(v[4], 0) {

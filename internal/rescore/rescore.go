@@ -48,9 +48,10 @@ func unfit(line int, why string) error { return fmt.Errorf("%w: line %d: %s", Er
 
 // claim is one line of the result that is checked.
 type claim struct {
-	Text  string `json:"text"`
-	Error string `json:"error"`
-	Usage struct {
+	Text   string `json:"text"`
+	Finish string `json:"finish_reason"`
+	Error  string `json:"error"`
+	Usage  struct {
 		Prompt     int64 `json:"prompt_tokens"`
 		Completion int64 `json:"completion_tokens"`
 	} `json:"usage"`
@@ -77,6 +78,7 @@ type question struct {
 	Messages    jsontext.Value `json:"messages,omitzero"`
 	Text        string         `json:"text"`
 	Tokens      [][]byte       `json:"tokens,omitzero"`
+	Ended       bool           `json:"ended,omitzero"`
 	Temperature float64        `json:"temperature"`
 }
 
@@ -91,10 +93,10 @@ func Question(in engine.Input, claimed []byte, lot [32]byte) ([]byte, error) {
 	taken, size := make([][]byte, len(all)), 0
 	for _, i := range rng.Perm(len(all)) {
 		a := &all[i]
-		if a.claim.Error != "" {
+		if a.refusable() {
 			continue
 		}
-		q := question{ID: i, Prompt: a.line.Prompt, Messages: a.line.Messages, Text: a.claim.Text, Tokens: a.tokens, Temperature: float64(a.line.Sampling().Temperature)}
+		q := question{ID: i, Prompt: a.line.Prompt, Messages: a.line.Messages, Text: a.claim.Text, Tokens: a.tokens, Ended: a.ended(), Temperature: float64(a.line.Sampling().Temperature)}
 		b, err := json.Marshal(&q)
 		if err != nil {
 			return nil, err
@@ -109,6 +111,19 @@ func Question(in engine.Input, claimed []byte, lot [32]byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: it has no answer of less than %d bytes", ErrClaim, MaxQuestion)
 	}
 	return bytes.Join(taken, nil), nil
+}
+
+// refusable reports whether a line was refused that every server would refuse: it
+// costs nothing to see. For the others the reference tells whether the prompt fits.
+func (a *asked) refusable() bool {
+	l := &a.line
+	return a.claim.Error != "" && (l.Refused != nil || l.Regex != nil || l.Schema != nil || l.Known != nil)
+}
+
+// ended reports whether the model is said to have ended the answer by itself. Where
+// there are stop strings it may have been one of them.
+func (a *asked) ended() bool {
+	return a.claim.Error == "" && a.claim.Finish == "stop" && len(a.line.Stop) == 0
 }
 
 // read pairs lines with their claims.
@@ -161,6 +176,10 @@ func (a *asked) spell(i int) error {
 		at += len(l.Bytes)
 	}
 	switch {
+	case a.claim.Error != "" && (text != "" || len(a.claim.Logprobs) > 0):
+		return unfit(i, "it is an answer and a refusal")
+	case a.claim.Error == "" && a.claim.Finish != "stop" && a.claim.Finish != "length":
+		return unfit(i, "it does not say why it ended")
 	case lossy:
 		a.tokens, a.told = nil, nil
 	case text != "" && len(a.tokens) == 0:

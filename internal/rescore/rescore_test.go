@@ -17,7 +17,7 @@ func answer(tokens ...string) string {
 	for _, t := range tokens {
 		list = append(list, fmt.Sprintf(`{"logprob":-0.5,"bytes":%q,"top":[]}`, base64.StdEncoding.EncodeToString([]byte(t))))
 	}
-	return fmt.Sprintf(`{"id":1,"text":%q,"finish_reason":"stop","usage":{"prompt_tokens":3,"completion_tokens":%d},"logprobs":[%s]}`+"\n", strings.Join(tokens, ""), len(tokens), strings.Join(list, ","))
+	return fmt.Sprintf(`{"id":1,"text":%q,"finish_reason":"length","usage":{"prompt_tokens":3,"completion_tokens":%d},"logprobs":[%s]}`+"\n", strings.Join(tokens, ""), len(tokens), strings.Join(list, ","))
 }
 
 func input(lines ...string) engine.Input {
@@ -46,10 +46,19 @@ func TestQuestion(t *testing.T) {
 		"fewer answers":            {input(ask, ask), answer("a"), ""},
 		"more answers":             {input(ask), answer("a") + answer("a"), ""},
 		"no JSON":                  {input(ask), "nonsense\n", ""},
-		"nothing but a refusal":    {engine.Input{Data: []byte(ask), Params: map[string]string{"on_error": "answer"}}, `{"id":1,"error":"input refused: no"}` + "\n", ""},
-		"a refusal beside an answer": {
-			engine.Input{Data: []byte(ask + "\n" + ask), Params: map[string]string{"on_error": "answer"}}, `{"id":1,"error":"input refused: no"}` + "\n" + answer("a"),
+		"ended by the model":       {input(ask), strings.Replace(answer("a"), `"length"`, `"stop"`, 1), `{"id":0,"prompt":"x","text":"a","tokens":["YQ=="],"ended":true,"temperature":0}` + "\n"},
+		"or by a stop string":      {input(`{"id":1,"prompt":"x","stop":"\n"}`), strings.Replace(answer("a"), `"length"`, `"stop"`, 1), `{"id":0,"prompt":"x","text":"a","tokens":["YQ=="],"temperature":0}` + "\n"},
+		"no end":                   {input(ask), strings.Replace(answer("a"), `"length"`, `""`, 1), ""},
+		"a refusal": {
+			engine.Input{Data: []byte(ask), Params: map[string]string{"on_error": "answer"}}, `{"id":1,"error":"input refused: no"}` + "\n",
+			`{"id":0,"prompt":"x","text":"","temperature":0}` + "\n",
+		},
+		"a refusal of what every server refuses": {
+			engine.Input{Data: []byte(`{"id":1,"prompt":"x","top_p":7}` + "\n" + ask), Params: map[string]string{"on_error": "answer"}}, `{"id":1,"error":"input refused: no"}` + "\n" + answer("a"),
 			`{"id":1,"prompt":"x","text":"a","tokens":["YQ=="],"temperature":0}` + "\n",
+		},
+		"a refusal that is an answer": {
+			engine.Input{Data: []byte(ask), Params: map[string]string{"on_error": "answer"}}, strings.Replace(answer("a"), `{"id":1,`, `{"id":1,"error":"no",`, 1), "",
 		},
 	} {
 		got, err := rescore.Question(tt.in, []byte(tt.claimed), [32]byte{})
@@ -101,6 +110,26 @@ func TestJudge(t *testing.T) {
 	} {
 		v, err := rescore.Judge(in, []byte(tt.claimed), asking, []byte(tt.said))
 		if (tt.why == "") != (err != nil) || err == nil && (v.Pass != tt.pass || !v.Judged || !strings.Contains(v.Reason, tt.why)) {
+			t.Errorf("%s: %+v, %v", name, v, err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		claimed string
+		n       int // scores
+		pass    bool
+		why     string
+	}{
+		"cut short":                    {claimed, 100, false, "ends for its length after 100 tokens, of 128"},
+		"ended":                        {strings.Replace(claimed, `"length"`, `"stop"`, 1), 101, true, "over 101 tokens"},
+		"refused, though it would fit": {`{"id":1,"error":"limit exceeded: no"}` + "\n", 0, false, "it was refused, though the prompt has 3 tokens"},
+	} {
+		in := engine.Input{Data: []byte(ask), Params: map[string]string{"on_error": "answer"}}
+		asking, err := rescore.Question(in, []byte(tt.claimed), [32]byte{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		reply := strings.Replace(said(0, 3, tt.n, 0, -0.5), `"told"`, `"context":2048,"told"`, 1)
+		if v, err := rescore.Judge(in, []byte(tt.claimed), asking, []byte(reply)); err != nil || v.Pass != tt.pass || !strings.Contains(v.Reason, tt.why) {
 			t.Errorf("%s: %+v, %v", name, v, err)
 		}
 	}

@@ -25,13 +25,13 @@
 //	{"id":1,"embedding":"zcxMPQ…","usage":{"prompt_tokens":4}}
 //
 // With mode score a line has an id, a prompt or messages, the text of an answer that
-// was drawn elsewhere, the bytes of its tokens in base64, if they are known, and the
-// temperature of the draw. What it is answered has a list for each of the answer's
-// tokens: margin, logprob, and at that temperature logprob, entropy and variance (see
-// llm.Scored); told says that the tokens are those that were given, and not those
-// that the text is read as:
+// was drawn elsewhere, the bytes of its tokens in base64, if they are known, whether
+// the model ended it by itself, and the temperature of the draw. What it is answered
+// has a list for each of the answer's tokens, and for what ended it: margin, logprob,
+// and at that temperature logprob, entropy and variance (see llm.Scored); told says
+// that the tokens are those that were given, and not those that the text is read as:
 //
-//	{"id":1,"prompt_tokens":4,"told":true,"scores":[[0,-0.31,-0.31,1.02,1.9],…]}
+//	{"id":1,"prompt_tokens":4,"context":256,"told":true,"scores":[[0,-0.31,-0.31,1.02,1.9],…]}
 //
 // Texts that are continued also have "tokens", the drawn tokens, those of a stop string among them:
 //

@@ -353,3 +353,64 @@ func TestRefusalsAsAnswers(t *testing.T) {
 		}
 	}
 }
+
+// What the model has drawn itself is the likeliest each time, token by token as it was
+// told, or as its text is read; other words are not, nor is an end where there is none.
+func TestScore(t *testing.T) {
+	t.Parallel()
+	in := open(t, "acme")
+	drawn := ask(t, in, nil, `{"prompt":"Once upon a time","max_tokens":30,"logprobs":0}`)[0]
+	var tokens []string
+	for _, l := range drawn.Logprobs {
+		tokens = append(tokens, fmt.Sprintf("%q", base64.StdEncoding.EncodeToString(l.Bytes)))
+	}
+	score := func(line string) (told bool, margins []float64) {
+		t.Helper()
+		out, use, err := in.Run(t.Context(), engine.Input{Data: []byte(line), Params: map[string]string{"mode": "score"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s struct {
+			Prompt  int64        `json:"prompt_tokens"`
+			Context int          `json:"context"`
+			Told    bool         `json:"told"`
+			Scores  [][5]float64 `json:"scores"`
+		}
+		if err := json.Unmarshal(out.Data, &s); err != nil || s.Context != 256 || use.TokensIn < s.Prompt {
+			t.Fatalf("%s: %+v, %v", out.Data, use, err)
+		}
+		for _, v := range s.Scores {
+			margins = append(margins, v[0])
+		}
+		return s.Told, margins
+	}
+	for name, tt := range map[string]struct {
+		line string
+		told bool
+		n    int
+		high bool // the last margin
+	}{
+		"as told":                {fmt.Sprintf(`{"id":1,"prompt":"Once upon a time","text":%q,"tokens":[%s]}`, drawn.Text, strings.Join(tokens, ",")), true, 30, false},
+		"as read":                {fmt.Sprintf(`{"id":1,"prompt":"Once upon a time","text":%q}`, drawn.Text), false, 30, false},
+		"tokens that it has not": {fmt.Sprintf(`{"id":1,"prompt":"Once upon a time","text":%q,"tokens":["AAEC"]}`, drawn.Text), false, 30, false},
+		"ended":                  {fmt.Sprintf(`{"id":1,"prompt":"Once upon a time","text":%q,"tokens":[%s],"ended":true}`, drawn.Text, strings.Join(tokens, ",")), true, 31, true},
+		"nothing, ended":         {`{"id":1,"prompt":"Once upon a time","text":"","ended":true}`, false, 1, true},
+		"nothing":                {`{"id":1,"prompt":"Once upon a time","text":""}`, false, 0, false},
+	} {
+		told, margins := score(tt.line)
+		if told != tt.told || len(margins) != tt.n {
+			t.Errorf("%s: told %v, %d scores", name, told, len(margins))
+			continue
+		}
+		for i, m := range margins {
+			if last := i == len(margins)-1; (m > 0) != (last && tt.high) {
+				t.Errorf("%s: token %d is %g below the best", name, i, m)
+			}
+		}
+	}
+	for _, bad := range []string{`{"id":1,"text":"x"}`, `{"prompt":"x","text":"x"}`, `{"id":1,"prompt":"x","text":1}`, `{"id":1,"prompt":"x","text":"x","temperature":9}`, ""} {
+		if _, _, err := in.Run(t.Context(), engine.Input{Data: []byte(bad), Params: map[string]string{"mode": "score"}}); !errors.Is(err, engine.ErrInput) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}

@@ -20,6 +20,7 @@ type scoreLine struct {
 	Messages    jsontext.Value `json:"messages"`
 	Text        string         `json:"text"`
 	Tokens      [][]byte       `json:"tokens"`
+	Ended       bool           `json:"ended"` // by the model itself
 	Temperature float64        `json:"temperature"`
 }
 
@@ -63,10 +64,10 @@ func (s *served) scoreLine(ctx context.Context, in *instance, b []byte, template
 	tokens, told := s.numbers(&l)
 	line := append([]byte{'{'}, `"id":`...)
 	line = append(line, l.ID...)
-	line = fmt.Appendf(line, `,"prompt_tokens":%d,"told":%t,"scores":[`, len(prompt), told)
+	line = fmt.Appendf(line, `,"prompt_tokens":%d,"context":%d,"told":%t,"scores":[`, len(prompt), s.model.Config.Context, told)
 	use.TokensIn += int64(len(prompt) + len(tokens))
-	if len(tokens) > 0 {
-		scored, err := s.model.Score(ctx, in.e.pool, prompt, tokens, l.Temperature)
+	if ends := s.model.Tokens.Vocab().Stop; len(tokens) > 0 || l.Ended && len(ends) > 0 {
+		scored, err := s.model.Score(ctx, in.e.pool, prompt, tokens, l.Ended, l.Temperature)
 		if err != nil {
 			return nil, failed(err)
 		}

@@ -124,7 +124,7 @@ func scoredAnswer(t *testing.T, m *llm.Model, prompt, line string, temperature f
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	scored, err := m.Score(t.Context(), pool, m.Tokens.Encode(prompt, tokenizer.Options{Whole: true}), answer, temperature)
+	scored, err := m.Score(t.Context(), pool, m.Tokens.Encode(prompt, tokenizer.Options{Whole: true}), answer, false, temperature)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func answers(t testing.TB, m *llm.Model, temperature float32) (list []said) {
 // seen is an answer as the reference sees it.
 func seen(t testing.TB, reference *llm.Model, a said, temperature float64) []logprobs.Token {
 	t.Helper()
-	scored, err := reference.Score(t.Context(), pool(t), a.prompt, a.tokens, temperature)
+	scored, err := reference.Score(t.Context(), pool(t), a.prompt, a.tokens, false, temperature)
 	if err != nil {
 		t.Fatal(err)
 	}
