@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -211,6 +212,9 @@ func refusal(res *http.Response) error {
 		p = other.problem()
 	} else if json.Unmarshal(body, p) != nil || p.Title == "" && p.Detail == "" {
 		text := string(bytes.ToValidUTF8(body[:min(len(body), 200)], []byte("?")))
+		if strings.HasPrefix(strings.TrimSpace(text), "<") {
+			text = "a page for browsers, so it may not be a hub's"
+		}
 		p = &api.Problem{Type: "about:blank", Title: http.StatusText(res.StatusCode), Detail: "the hub's address answered " + res.Status + ": " + text}
 	}
 	p.Status = res.StatusCode

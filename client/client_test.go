@@ -149,6 +149,19 @@ func TestNotRepeated(t *testing.T) {
 	}
 }
 
+// What is behind a wrong address is not shown to people as HTML.
+func TestPageForBrowsers(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte("\n<!DOCTYPE html><title>nothing here</title>"))
+	})
+	_, err := c.Task(t.Context(), 1)
+	if want := "the hub's address answered 404 Not Found: a page for browsers, so it may not be a hub's"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %q", err, want)
+	}
+}
+
 // What answers with a certificate that is not trusted, or without TLS, will do so
 // again: the caller hears of it at once.
 func TestWrongServerIsNotRepeated(t *testing.T) {

@@ -154,6 +154,7 @@ not succeed, a receipt that was refused, a check that failed).`,
 	root.SetHelpCommandGroupID("tools")
 	root.SetCompletionCommandGroupID("tools")
 	usageArgs(root)
+	helpArgs(root)
 	return root
 }
 
@@ -186,6 +187,19 @@ func usageArgs(cmd *cobra.Command) {
 	}
 	for _, c := range cmd.Commands() {
 		usageArgs(c)
+	}
+}
+
+// helpArgs makes "atoll help" refuse a verb that there is not.
+func helpArgs(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, _ := root.Find([]string{"help"}) // made by the line above
+	help.Args = func(_ *cobra.Command, args []string) error {
+		c, rest, err := root.Find(args)
+		if err == nil && len(rest) > 0 {
+			err = usagef("there is no verb %q in \"%s\"%s", rest[0], c.CommandPath(), suggest(c, rest[0]))
+		}
+		return err
 	}
 }
 

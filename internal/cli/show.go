@@ -34,6 +34,9 @@ func show[T any](s *session, rows []T, header string, cells func(T) []string) er
 // showAll prints at most limit rows of an iterator, and says if there are more; 0:
 // all.
 func showAll[T any](s *session, seq iter.Seq2[T, error], limit int, header string, cells func(T) []string) error {
+	if limit < 0 {
+		return usagef("--limit %d: want a number of rows, or 0 for all", limit)
+	}
 	most := limit
 	if limit > 0 {
 		most = limit + 1

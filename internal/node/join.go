@@ -180,7 +180,11 @@ func (n *Node) unanswered(err error) error {
 func problem(status string, body []byte) string {
 	var p struct{ Title, Detail, Hint string }
 	if json.Unmarshal(body, &p) != nil || p.Title+p.Detail == "" {
-		return status + ": " + strings.ToValidUTF8(string(body[:min(len(body), 300)]), "?")
+		text := strings.ToValidUTF8(string(body[:min(len(body), 300)]), "?")
+		if strings.HasPrefix(strings.TrimSpace(text), "<") {
+			text = "a page for browsers, so this may not be a hub's address"
+		}
+		return status + ": " + text
 	}
 	text := p.Title
 	if p.Detail != "" {

@@ -368,6 +368,14 @@ func TestNodeIsNotLetIn(t *testing.T) {
 		"another's CA": {func(h *hub, c *Config) {
 			c.HubURL, c.Token, c.CACert = stranger.web.URL, stranger.token, otherCA(h.t)
 		}, "--ca-cert"},
+		"no hub there": {func(h *hub, c *Config) {
+			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = w.Write([]byte("\n<!DOCTYPE html><title>404</title>"))
+			}))
+			h.t.Cleanup(web.Close)
+			c.HubURL = web.URL
+		}, "refuses this node: 404 Not Found: a page for browsers, so this may not be a hub's address"},
 		"no TLS there": {func(h *hub, c *Config) { c.HubURL = strings.Replace(h.web.URL, "http:", "https:", 1) }, "does not speak TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {

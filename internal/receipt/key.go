@@ -43,8 +43,8 @@ func ParseKey(b []byte) (Key, error) {
 		b = block.Bytes
 	}
 	parsed, err := x509.ParsePKIXPublicKey(b)
-	if err != nil {
-		return Key{}, fmt.Errorf("%w: %w", ErrKey, err)
+	if err != nil { // in the words of ASN.1, which help nobody who took the wrong file
+		return Key{}, fmt.Errorf("%w: neither PEM nor DER of a public key", ErrKey)
 	}
 	public, ok := parsed.(*ecdsa.PublicKey)
 	if !ok {

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -58,11 +60,29 @@ func Refusal(err error) error {
 	}
 	if sem, ok := errors.AsType[*json.SemanticError](err); ok {
 		if errors.Is(err, json.ErrUnknownName) {
-			return fmt.Errorf("%w: the field %.80q is not known", engine.ErrInput, string(sem.JSONPointer))
+			return fmt.Errorf("%w: the field %.80q is not known", engine.ErrInput, dotted(sem.JSONPointer))
 		}
-		return fmt.Errorf("%w: %.80q is a JSON %s", engine.ErrInput, string(sem.JSONPointer), sem.JSONKind)
+		if sem.JSONPointer == "" {
+			return fmt.Errorf("%w: the line is a JSON %s", engine.ErrInput, kind(sem.JSONKind))
+		}
+		return fmt.Errorf("%w: %.80q is a JSON %s", engine.ErrInput, dotted(sem.JSONPointer), kind(sem.JSONKind))
 	}
 	return fmt.Errorf("%w: no line as it should be", engine.ErrInput)
+}
+
+// dotted is where in a line something is, such as messages.0.role. Slashes would
+// look like a path, and nodes take those out of what they say.
+func dotted(p jsontext.Pointer) string { return strings.Join(slices.Collect(p.Tokens()), ".") }
+
+// kind is what people call a kind of JSON value.
+func kind(k jsontext.Kind) string {
+	switch k {
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	}
+	return k.String()
 }
 
 // CheckID accepts what can be repeated in an answer: a string or a number, or nil

@@ -43,12 +43,15 @@ func TestLines(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	var into struct {
-		N int `json:"n"`
+		N int      `json:"n"`
+		O struct{} `json:"o"`
 	}
 	for line, want := range map[string]string{
-		`{"n":`:       "input refused: no valid JSON at byte 6 of the line",
-		`{"n":"one"}`: `input refused: "/n" is a JSON string`,
-		`{"m":1}`:     `input refused: the field "/m" is not known`,
+		`{"n":`:         "input refused: no valid JSON at byte 6 of the line",
+		`{"n":"one"}`:   `input refused: "n" is a JSON string`,
+		`{"o":{"m":1}}`: `input refused: the field "o.m" is not known`,
+		`[]`:            `input refused: the line is a JSON array`,
+		`{"m":1}`:       `input refused: the field "m" is not known`,
 		`{"n":1,"n":1, "and it is longer than what is allowed for one": 1}`: "limit exceeded: 65 bytes, at most 40",
 	} {
 		err := Decode([]byte(line), 40, &into, json.RejectUnknownMembers(true))

@@ -142,7 +142,7 @@ func TestRefusals(t *testing.T) {
 		"array":          {`["text"]`, nil, engine.ErrInput, "no JSON object or string"},
 		"no text":        {`{"txt":"a"}`, nil, engine.ErrInput, `no "text"`},
 		"null text":      {`{"text":null}`, nil, engine.ErrInput, `no "text"`},
-		"number text":    {`{"text":3}`, nil, engine.ErrInput, `"/text" is a JSON number`},
+		"number text":    {`{"text":3}`, nil, engine.ErrInput, `"text" is a JSON number`},
 		"text twice":     {`{"text":"a","text":"b"}`, nil, engine.ErrInput, "line 1"},
 		"two values":     {`{"text":"a"} {"text":"b"}`, nil, engine.ErrInput, "byte 14"},
 		"bad utf-8":      {"{\"text\":\"\xff\"}", nil, engine.ErrInput, "line 1"},
