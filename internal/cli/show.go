@@ -52,7 +52,7 @@ func showAll[T any](s *session, seq iter.Seq2[T, error], limit int, header strin
 	if err := show(s, rows, header, cells); err != nil || !more {
 		return err
 	}
-	fmt.Fprintf(s.err, "there are more than these %d; --limit 0 shows all\n", limit)
+	fmt.Fprintln(s.err, "there are more; --limit 0 shows all")
 	return nil
 }
 
