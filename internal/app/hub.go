@@ -32,6 +32,7 @@ import (
 	"atoll/internal/httpapi/conns"
 	"atoll/internal/httpapi/openai"
 	"atoll/internal/identity"
+	"atoll/internal/peer/relay"
 	"atoll/internal/webhook"
 )
 
@@ -46,6 +47,7 @@ type HubConfig struct {
 	NATSPort  int    // of the embedded NATS, on the API's host; 0: a free one; negative: none, only nodes of this process
 	NATS      *ExternalNATS
 	Conns     conns.Config // limits of the API's connections
+	Relayed   int          // connections between nodes that are relayed at once; 0: none
 	// Private lets data pointers and callbacks go to private and loopback addresses.
 	Private   bool
 	Reserve   int64         // bytes of the disk that stay free; 0: none
@@ -79,6 +81,7 @@ type Hub struct {
 	ca     *identity.CA // nil on loopback
 	key    *identity.Key
 	ln     net.Listener
+	relay  *relay.Hub // nil: nothing is relayed
 	server *http.Server
 	outbox *callbacks
 	unlock func() error
@@ -179,8 +182,14 @@ func (h *Hub) openAPI(registry *prometheus.Registry) error {
 	if err != nil {
 		return err
 	}
+	if h.cfg.Relayed > 0 {
+		if h.relay, err = relay.NewHub(relay.Config{Circuits: h.cfg.Relayed, Metrics: registry, Log: h.cfg.Log}); err != nil {
+			return err
+		}
+		h.close = append(h.close, func() error { h.relay.Close(); return nil })
+	}
 	handler, err := atoll.New(atoll.Config{
-		Mounts: mounts, Hub: h.Control, Log: h.cfg.Log, Tracer: h.cfg.Tracer, Version: Version, LogHandler: logHandler,
+		Mounts: mounts, Relay: h.relay, Hub: h.Control, Log: h.cfg.Log, Tracer: h.cfg.Tracer, Version: Version, LogHandler: logHandler,
 		MetricsHandler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	})
 	if err != nil {

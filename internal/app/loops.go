@@ -76,6 +76,9 @@ func (h *Hub) serve() error {
 func (h *Hub) hangUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	defer cancel()
+	if h.relay != nil {
+		h.relay.Close() // its connections are no requests any more
+	}
 	if h.server.Shutdown(ctx) != nil {
 		h.server.Close() // event streams and waiting submits
 	}

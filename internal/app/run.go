@@ -79,7 +79,7 @@ func traced(ctx context.Context, service string, f func(*telemetry.Telemetry) er
 func hubConfig(c cli.HubConfig, t *telemetry.Telemetry) HubConfig {
 	out := HubConfig{
 		Dir: c.Dir, Listen: c.Listen, Advertise: c.Advertise, NATSPort: c.NATSPort, Private: c.Private, Reserve: c.Reserve, Quota: c.Quota, Retention: c.Retention,
-		Conns: conns.Config{Total: c.Conns, PerAddress: c.PerPeer}, Log: c.Log, Tracer: t.Tracer, Traced: t.Exporting,
+		Conns: conns.Config{Total: c.Conns, PerAddress: c.PerPeer}, Relayed: c.Relayed, Log: c.Log, Tracer: t.Tracer, Traced: t.Exporting,
 	}
 	if c.NATS != nil {
 		x := ExternalNATS(*c.NATS)

@@ -40,6 +40,7 @@ type HubConfig struct {
 	Quota     int64         // bytes kept for each account
 	Conns     int           // to the API at once; 0: the default
 	PerPeer   int           // of them from one address; 0: the default
+	Relayed   int           // connections between nodes at once that cannot dial one another; 0: none
 	ReadyFile string        // written when the API answers; empty: none
 	Log       *slog.Logger
 	OnReady   func(Ready) error // called once, when the API answers

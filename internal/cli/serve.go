@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"atoll/internal/httpapi/conns"
+	"atoll/internal/peer/relay"
 )
 
 // hubFlags are shared by "hub" and "up".
@@ -30,6 +31,7 @@ func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
 	fl.StringVar(&f.quota, "quota", "64Gi", "`BYTES` that are kept for each account: uploads, inputs and results")
 	fl.IntVar(&f.cfg.Conns, "max-connections", 0, fmt.Sprintf("`NUMBER` of connections to the API at once (default: %d)", conns.DefaultTotal))
 	fl.IntVar(&f.cfg.PerPeer, "max-connections-per-address", 0, fmt.Sprintf("`NUMBER` of them from one address or IPv6 /64 network; raise it behind a proxy (default: %d)", conns.DefaultPerAddress))
+	fl.IntVar(&f.cfg.Relayed, "max-relayed", relay.DefaultCircuits, "`NUMBER` of connections at once that the hub carries between nodes that cannot dial one another, encrypted from node to node; 0 carries none")
 	logFlags(cmd, &f.level, &f.logForm)
 	_ = cmd.MarkFlagDirname("dir")
 	_ = cmd.MarkFlagFilename("ready-file")
@@ -41,6 +43,9 @@ func (f *hubFlags) config(s *session, contextName string) (HubConfig, error) {
 	cfg := f.cfg
 	if r := cfg.Retention; r != 0 && r < 24*time.Hour {
 		return cfg, usagef("--retention %s: want at least 24h, for which idempotency keys hold, or 0", r)
+	}
+	if cfg.Relayed < 0 {
+		return cfg, usagef("--max-relayed %d: want 0 or more", cfg.Relayed)
 	}
 	var err error
 	if cfg.Reserve, err = size("--reserve", f.reserve, 0); err != nil {

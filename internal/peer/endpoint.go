@@ -282,7 +282,8 @@ func (e *Endpoint) link(ctx context.Context, to Address) (l *link, fresh bool, e
 	}
 }
 
-// connect dials a peer's addresses in turn.
+// connect dials a peer's addresses in turn. Each is given an equal share of the time that
+// is left: one that swallows what it is sent, as firewalls do, leaves some to the next.
 func (e *Endpoint) connect(ctx context.Context, to Address) (*link, error) {
 	if len(to.At) == 0 || e.cfg.Dial == nil {
 		return nil, fmt.Errorf("%w: %s has not connected, and there is no address of it", ErrUnreachable, to.Node)
@@ -291,8 +292,11 @@ func (e *Endpoint) connect(ctx context.Context, to Address) (*link, error) {
 	defer stop()
 	defer context.AfterFunc(e.ctx, stop)()
 	var failures []error
-	for _, at := range to.At {
-		l, err := e.connectTo(ctx, to, at)
+	for i, at := range to.At {
+		end, _ := ctx.Deadline() // set above
+		share, stop := context.WithTimeout(ctx, time.Until(end)/time.Duration(len(to.At)-i))
+		l, err := e.connectTo(share, to, at)
+		stop()
 		if err == nil {
 			e.keep(l)
 			return l, nil

@@ -193,6 +193,34 @@ func TestIdentity(t *testing.T) {
 	_ = s.Close()
 }
 
+// An address that swallows what is sent to it leaves time for the next.
+func TestSilentAddress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := peer.NewMemory()
+		w := newTown(t)
+		handlers := map[string]peer.Handler{"echo": echo}
+		a := w.node("a", "a", func(c *peer.Config) { c.Dial = m.Dialler("a") })
+		b := w.node("b", "b", func(c *peer.Config) { c.Handlers = handlers })
+		listening(t, m, "b", b)
+		for _, at := range []string{"wall", "wall-2"} {
+			l, err := m.Listen(at) // nobody accepts
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+		}
+		b.address.At = []string{"wall", "wall-2", "b"}
+		s, err := a.Open(t.Context(), b.address, "echo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		say(t, s, "a", "x")
+		_ = s.Close()
+		_, _ = a.Close(), b.Close() // within the bubble
+	})
+}
+
 // After a connection has broken the next stream makes another.
 func TestRedial(t *testing.T) {
 	t.Parallel()

@@ -93,7 +93,7 @@ func (s *server) addAccounts() {
 			if err := s.hub.RevokeKey(ctx, in.ID); err != nil {
 				return nil, err
 			}
-			s.keys.Forget(func(p *auth.Principal) bool { return p.KeyID == in.ID })
+			s.forget(func(p *auth.Principal) bool { return p.KeyID == in.ID })
 			return &none{}, nil
 		})
 	addBody(s, route{method: "POST", path: "/v1/join-tokens", id: "create-join-token", tag: tag, scope: auth.Admin, status: http.StatusCreated, summary: "Make a token with which nodes join for an owner"},

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"atoll/internal/auth"
+	"atoll/internal/peer/relay"
 )
 
 // Config for New. Hub and Log are required.
@@ -25,6 +26,9 @@ type Config struct {
 	// paths without that prefix: /checkpoint, /tile/….
 	LogHandler http.Handler
 	Mounts     []Mount // other APIs on the same server
+	// Relay, optional, joins nodes that cannot dial one another. It stays the
+	// caller's to close.
+	Relay *relay.Hub
 
 	// KeyRate bounds each API key, AddressRate each address that shows no valid
 	// one. A zero Rate means the default.

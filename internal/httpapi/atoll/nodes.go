@@ -79,6 +79,9 @@ func (s *server) addNodes() {
 			return replyOf(api.NodeCertificate{Certificate: cert}, err)
 		})
 	s.addNodeData()
+	if s.cfg.Relay != nil {
+		s.addRelay()
+	}
 }
 
 // addNodeData registers what nodes themselves use. Bytes are streamed.
@@ -123,7 +126,15 @@ func (s *server) checkOwner(ctx context.Context, id core.NodeID) error {
 }
 
 func (s *server) forgetNode(id core.NodeID) {
-	s.keys.Forget(func(p *auth.Principal) bool { return p.Node == id })
+	s.forget(func(p *auth.Principal) bool { return p.Node == id })
+}
+
+// forget ends what rests on keys that have become void.
+func (s *server) forget(match func(*auth.Principal) bool) {
+	s.keys.Forget(match)
+	if s.cfg.Relay != nil {
+		s.cfg.Relay.Cut(match)
+	}
 }
 
 func (s *server) nodeModel(w http.ResponseWriter, r *http.Request, p *auth.Principal) {

@@ -90,6 +90,8 @@ var routes = []struct {
 	{"get-node-model", "GET", "/v1/node/models/DIGEST", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"get-lease-input", "GET", "/v1/node/leases/LEASE/input", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"put-lease-result", "PUT", "/v1/node/leases/LEASE/result", "result", [6]int{401, 403, 403, 403, 204, 403}},
+	{"attach-to-relay", "GET", "/v1/node/relay", "", [6]int{401, 403, 403, 403, 400, 403}},
+	{"connect-through-relay", "GET", "/v1/node/relay/rome-1", "", [6]int{401, 403, 403, 403, 400, 403}},
 	{"revoke-node", "DELETE", "/v1/nodes/paris-1", "", [6]int{401, 403, 200, 404, 401, 200}}, // ann's row revokes the node's key
 	{"get-health", "GET", "/healthz", "", [6]int{200, 200, 200, 200, 200, 200}},
 	{"get-ready", "GET", "/readyz", "", [6]int{200, 200, 200, 200, 200, 200}},

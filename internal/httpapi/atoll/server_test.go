@@ -24,6 +24,7 @@ import (
 	"atoll/internal/auth"
 	"atoll/internal/core"
 	"atoll/internal/httpapi/atoll"
+	"atoll/internal/peer/relay"
 )
 
 // logBuffer is a log that tests read.
@@ -66,6 +67,11 @@ func start(t testing.TB, edit func(*atoll.Config)) *bench {
 			http.Error(w, "no such tile", http.StatusNotFound)
 		}),
 	}
+	var err error
+	if cfg.Relay, err = relay.NewHub(relay.Config{Log: cfg.Log}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cfg.Relay.Close)
 	if edit != nil {
 		edit(&cfg)
 	}
