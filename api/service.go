@@ -69,6 +69,8 @@ func (t Terms) Spec(model string, input ...DataPointer) *TaskSpec {
 // it are to be done that do not say so themselves.
 type ServiceSpec struct {
 	Model string `json:"model" doc:"name@version, or name for the latest there is now" example:"tiny@1"`
+	// Pipeline has several nodes hold the model's layers.
+	Pipeline string `json:"pipeline,omitempty" doc:"auto: as many nodes as are fastest; or their number, from 2 on; absent: each node that answers holds the whole model" example:"auto"`
 	Terms
 }
 
@@ -77,7 +79,33 @@ type Service struct {
 	Name      string         `json:"name"`
 	Owner     core.AccountID `json:"owner"`
 	CreatedAt time.Time      `json:"created_at"`
+	Line      *Line          `json:"line,omitempty" doc:"of a service with a pipeline: which nodes hold its model, and how it goes"`
 	ServiceSpec
+}
+
+// Line is how a model is held by several nodes.
+type Line struct {
+	ID    string `json:"id,omitempty" doc:"changes when the line is planned anew"`
+	State string `json:"state" doc:"planning, seating (nodes load their layers), ready, alone (one node does it best)"`
+	// Why says why it is not ready, or how it was planned.
+	Why       string        `json:"why,omitempty"`
+	Stages    []LineStage   `json:"stages,omitempty" doc:"the first is the head, which answers"`
+	Spares    []core.NodeID `json:"spares,omitempty" doc:"nodes that take the place of one that fails"`
+	Left      []NotChosen   `json:"left,omitempty" doc:"nodes that have no place, with the reason"`
+	Price     core.Money    `json:"price,omitempty" doc:"of a request, shared by the stages"`
+	Planned   float64       `json:"planned_tokens_per_second,omitempty" doc:"of one answer, as the plan expects it"`
+	PerSecond float64       `json:"tokens_per_second" doc:"drawn in the last second, all answers together"`
+	Tokens    int64         `json:"tokens" doc:"drawn since the line was made"`
+	RowBytes  int64         `json:"bytes_per_token,omitempty" doc:"that go between nodes for each token"`
+	Replays   int           `json:"replays" doc:"stages that were lost and replaced, each with a replay of what it had"`
+	Answering int           `json:"answering" doc:"answers under way"`
+}
+
+// LineStage is a node's place in a line.
+type LineStage struct {
+	Node   core.NodeID    `json:"node"`
+	Owner  core.AccountID `json:"owner,omitempty"`
+	Layers [2]int         `json:"layers" doc:"the first, and the one after the last"`
 }
 
 // Validate checks the terms as those of a task. Others ask a service and pay, so

@@ -60,6 +60,7 @@ type Placement struct {
 	Regions  []string `json:"regions,omitempty" example:"[\"eu-west\"]"`
 	Selector string   `json:"selector,omitempty" doc:"label selector in Kubernetes syntax" example:"tier in (gold)"`
 	Spread   string   `json:"spread,omitempty" doc:"owner: no two leases of a part with one owner (always so under quorum)"`
+	Line     string   `json:"line,omitempty" doc:"name of a service whose model several nodes hold: they are to compute it"`
 	TEE      []string `json:"tee,omitempty" doc:"not supported yet"`
 }
 

@@ -181,6 +181,11 @@ func (s *TaskSpec) checkPlacement() error {
 	if _, err := policy.ParseSelector(p.Selector); err != nil {
 		return at(err, "placement.selector")
 	}
+	if p.Line != "" {
+		if err := core.CheckName("service", p.Line); err != nil {
+			return invalid("placement.line", "%w", err)
+		}
+	}
 	if p.Spread != "" && p.Spread != "owner" {
 		return invalid("placement.spread", "%.40q: want owner, or nothing", p.Spread)
 	}

@@ -30,7 +30,7 @@ func (h *Hub) startBus(ctx context.Context, grant *identity.JoinGrant) (err erro
 		return err
 	}
 	sc := bus.ServerConfig{Dir: h.path("keys"), Host: host, Port: h.natsPort(), InProcessOnly: h.cfg.NATSPort < 0, Logger: h.cfg.Log}
-	if h.ca != nil {
+	if h.secure {
 		if sc.TLS, err = h.ca.ServerTLS(h.hosts()...); err != nil {
 			return err
 		}

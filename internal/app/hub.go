@@ -78,7 +78,8 @@ type Hub struct {
 	cfg    HubConfig
 	link   *bus.HubConn
 	admit  control.Admitter
-	ca     *identity.CA // nil on loopback
+	ca     *identity.CA
+	secure bool // away from loopback: API and bus speak TLS
 	key    *identity.Key
 	ln     net.Listener
 	relay  *relay.Hub // nil: nothing is relayed
@@ -145,16 +146,16 @@ func (h *Hub) openControl(ctx context.Context, registry *prometheus.Registry) er
 	if err != nil {
 		return err
 	}
-	grant := identity.JoinGrant{HubID: id, HubKeyPEM: h.key.Public().PEM(), LogVKey: log.Key().VKey(), CACertPEM: h.CACert()}
+	grant := identity.JoinGrant{HubID: id, HubKeyPEM: h.key.Public().PEM(), LogVKey: log.Key().VKey(), CACertPEM: h.CACert(), PeerCAPEM: string(h.ca.PEM())}
 	if err := h.startBus(ctx, &grant); err != nil {
 		return err
 	}
 	cc := control.Config{
 		HubID: id, Path: h.path("atoll.db"), Key: h.key, Log: log, Blobs: blobs, Quota: h.cfg.Quota, Retention: h.cfg.Retention, Fetch: fetcher, Send: h.link, Admit: h.admit, Grant: grant,
-		Models: inspectModel, Pieces: pieces, Tracer: h.cfg.Tracer, Traced: h.cfg.Traced, Logger: h.cfg.Log, NoSync: h.cfg.NoSync, Metrics: control.NewMetrics(registry),
+		Models: inspectModel, Pieces: pieces, IssueTLS: h.ca.IssueNode, Tracer: h.cfg.Tracer, Traced: h.cfg.Traced, Logger: h.cfg.Log, NoSync: h.cfg.NoSync, Metrics: control.NewMetrics(registry),
 	}
-	if h.ca != nil {
-		cc.CAPin, cc.IssueTLS = h.ca.Pin(), h.ca.IssueNode
+	if h.secure {
+		cc.CAPin = h.ca.Pin()
 	}
 	if err := h.openCallbacks(&cc, fetcher); err != nil {
 		return err
@@ -196,7 +197,7 @@ func (h *Hub) openAPI(registry *prometheus.Registry) error {
 		return err
 	}
 	h.server = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(h.cfg.Log.Handler(), slog.LevelDebug)}
-	if h.ca != nil {
+	if h.secure {
 		h.server.TLSConfig, err = h.ca.ServerTLS(h.hosts()...)
 	}
 	return err

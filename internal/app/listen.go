@@ -14,7 +14,8 @@ import (
 	"atoll/internal/identity"
 )
 
-// listen takes the API's address, with the hub's own CA away from loopback.
+// listen takes the API's address. Away from loopback it speaks TLS, with the hub's
+// own CA; nodes show one another that CA's certificates everywhere.
 func (h *Hub) listen(ctx context.Context) (err error) {
 	host, _, err := net.SplitHostPort(h.cfg.Listen)
 	if err != nil {
@@ -26,13 +27,13 @@ func (h *Hub) listen(ctx context.Context) (err error) {
 	h.close = append(h.close, func() error { h.ln.Close(); return nil })
 	scheme := "http"
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		scheme = "https"
-		if h.ca, err = identity.LoadOrCreateCA(h.path("keys"), time.Now); err != nil {
-			return err
-		}
+		scheme, h.secure = "https", true
+	}
+	if h.ca, err = identity.LoadOrCreateCA(h.path("keys"), time.Now); err != nil {
+		return err
 	}
 	limits := h.cfg.Conns
-	limits.Plain = h.ca == nil
+	limits.Plain = !h.secure
 	if h.ln, err = conns.Limit(h.ln, limits); err != nil {
 		return err
 	}
@@ -72,9 +73,9 @@ func (h *Hub) hosts() (hosts []string) {
 	return hosts
 }
 
-// CACert is the hub's own certificate authority in PEM, empty on loopback.
+// CACert is the certificate authority of the hub's API in PEM, empty on loopback.
 func (h *Hub) CACert() string {
-	if h.ca == nil {
+	if !h.secure {
 		return ""
 	}
 	return string(h.ca.PEM())

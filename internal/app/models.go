@@ -12,11 +12,37 @@ import (
 	"atoll/internal/engine/openai"
 	"atoll/internal/engine/wasm"
 	learntext "atoll/internal/learn/text"
+	modelllm "atoll/internal/llm"
 	"atoll/internal/llm/weights"
 )
 
 // pieces are the engines whose work can be run again in part.
 var pieces = map[string]engine.Piece{"llm": llm.Piece}
+
+// shape is what a plan over several nodes has to know of a model.
+func shape(m *weights.Model) *control.ModelShape {
+	c := &m.Config
+	s := &control.ModelShape{
+		Layers: c.Layers, Context: c.Context, Row: int64(c.Dim) * 4,
+		Cache: func(profile string) int64 { return modelllm.Profile(profile).CacheBytes(c) },
+	}
+	for _, id := range c.Tensors() {
+		rows, cols := c.Shape(id.Part)
+		size := int64(rows) * int64(cols) / 32 * 34
+		switch {
+		case id.Part >= weights.AttnNorm && id.Layer == 0:
+			s.Layer += size
+		case id.Part == weights.TokenEmbedding:
+			s.Embedding = size
+		case id.Part == weights.Output:
+			s.Output = size
+		}
+	}
+	if c.TiedEmbeddings {
+		s.Output = s.Embedding
+	}
+	return s
+}
 
 // maxInspect bounds the models of engines whose files are read whole.
 const maxInspect = 256 << 20
@@ -35,10 +61,11 @@ func inspectModel(name, path string) (control.ModelFacts, error) {
 		if err != nil {
 			return control.ModelFacts{}, err
 		}
-		if _, err := weights.FromGGUF("the file", f, info.Size()); err != nil {
+		w, err := weights.FromGGUF("the file", f, info.Size())
+		if err != nil {
 			return control.ModelFacts{}, err
 		}
-		return control.ModelFacts{Reproducible: true}, nil
+		return control.ModelFacts{Reproducible: true, Shape: shape(w)}, nil
 	case openai.Name:
 		data, err := wholeModel(f, name)
 		if err != nil {

@@ -239,7 +239,7 @@ func nodeConfig(c cli.NodeConfig) (node.Config, error) {
 	}
 	cfg := node.Config{
 		Name: core.NodeID(c.Name), Dir: c.Dir, HubURL: c.Hub, Token: identity.Token(c.Token), CACert: c.CACert, Country: c.Country, Region: c.Region, Labels: c.Labels,
-		Price: c.Price, MaxPenalty: c.Penalty, Slots: c.Slots, CacheBytes: c.Cache, Reserve: c.Reserve, Faults: faults, Version: Version, Build: build(), Log: c.Log,
+		Price: c.Price, MaxPenalty: c.Penalty, Peers: c.Peers, PeersAt: c.PeersAt, Slots: c.Slots, CacheBytes: c.Cache, Reserve: c.Reserve, Faults: faults, Version: Version, Build: build(), Log: c.Log,
 	}
 	for _, a := range c.Accounts {
 		cfg.Accounts = append(cfg.Accounts, core.AccountID(a))

@@ -8,9 +8,11 @@ import (
 	fastjson "github.com/go-json-experiment/json"
 
 	"atoll/internal/core"
+	"atoll/internal/shard/charter"
 )
 
-// Kinds of message. Hub to node: KindLease, KindAck, KindCancel, KindKeep. Node to hub:
+// Kinds of message. Hub to node: KindLease, KindAck, KindCancel, KindKeep, KindLine (a
+// sealed charter.Charter). Node to hub:
 // KindHeartbeat, KindStatus, KindReport, KindProgress. Every message may be lost,
 // doubled or late: receivers compare it with what they have stored, keyed by lease
 // ID.
@@ -19,6 +21,7 @@ const (
 	KindAck       = "ack"
 	KindCancel    = "cancel"
 	KindKeep      = "keep"
+	KindLine      = "line"
 	KindHeartbeat = "heartbeat"
 	KindStatus    = "status"
 	KindReport    = "report"
@@ -80,6 +83,9 @@ type Lease struct {
 	Traceparent string   `json:"traceparent,omitempty"`
 	// Progress asks to be told of the result while it comes into being.
 	Progress bool `json:"progress,omitempty"`
+	// Line, if not zero, is the line that computes the model, of which the node is the
+	// head.
+	Line charter.ID `json:"line,omitzero"`
 }
 
 // Ack tells a node that the hub has durably stored its reports (or will never
@@ -136,6 +142,8 @@ type NodeOffer struct {
 	Trouble   string            `json:"trouble,omitempty"`   // why less is offered than should be
 	Loaded    []core.Digest     `json:"loaded,omitempty"`    // models in memory, the last used first, at most MaxLoaded
 	LoadRate  int64             `json:"load_rate,omitempty"` // bytes of a model fetched and loaded in a second, as measured; 0: not yet
+	PeerAt    []string          `json:"peer_at,omitempty"`   // where other nodes can dial it
+	Lines     []charter.State   `json:"lines,omitempty"`     // that it heads
 	Arch      string            `json:"arch"`
 	OS        string            `json:"os"`
 	Version   string            `json:"version"`
@@ -152,13 +160,16 @@ type NodeOffer struct {
 // MaxLoaded bounds the models that an offer names, or a Keep asks for.
 const MaxLoaded = 64
 
+// MaxLines bounds the lines that a node may head.
+const MaxLines = 16
+
 // MaxWord bounds each name, label and value of an offer, in bytes.
 const MaxWord = 256
 
 // Long reports whether a word of the offer is longer than MaxWord.
 func (o *NodeOffer) Long() bool {
 	words := []string{o.Country, o.Region, o.Arch, o.OS, o.Version, o.Trouble}
-	words = slices.Concat(words, o.Engines, o.Upstreams, o.Sandbox, slices.Collect(maps.Keys(o.Labels)), slices.Collect(maps.Values(o.Labels)), slices.Collect(maps.Keys(o.Bench)))
+	words = slices.Concat(words, o.PeerAt, o.Engines, o.Upstreams, o.Sandbox, slices.Collect(maps.Keys(o.Labels)), slices.Collect(maps.Values(o.Labels)), slices.Collect(maps.Keys(o.Bench)))
 	for _, a := range o.Accounts {
 		words = append(words, string(a))
 	}

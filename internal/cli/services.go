@@ -19,9 +19,9 @@ import (
 
 // serveFlags say how a model is served.
 type serveFlags struct {
-	name, profile, template string
-	noWarmUp                bool
-	terms                   submitFlags
+	name, profile, template, pipeline string
+	noWarmUp                          bool
+	terms                             submitFlags
 }
 
 func (s *session) serveCmd() *cobra.Command {
@@ -32,17 +32,24 @@ func (s *session) serveCmd() *cobra.Command {
 there and do not say otherwise. One short answer is asked for, so that the model is
 loaded somewhere, and what that took is printed.
 
+With --pipeline several nodes hold the model together, each some of its layers: as
+many as you say, or as many as are fastest. The hub plans who holds what, from what
+the nodes have measured, and shows it. The text is the one that a single node would
+give; a node that fails in the middle of an answer is replaced, and the answer goes on.
+
 Clients need the hub's address with /v1 behind it, an API key, and the name. Each
 answer is an ordinary task with a receipt, paid by the account that asks.`,
 		Example: `  atoll serve tiny
   atoll serve tiny@2 --name assistant --profile f32 --residency EU --verify quorum:3:2
-  atoll serve status
+  atoll serve tiny --pipeline 3 --name tiny3
+  atoll serve status tiny3
   atoll serve stop assistant`,
 		RunE: func(cmd *cobra.Command, args []string) error { return s.serve(cmd.Context(), args[0], &f) },
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.name, "name", "", "`NAME` to serve it under (default: the model's)")
 	fl.StringVar(&f.profile, "profile", "", "`PROFILE` of its arithmetic: q8 or f32 (default: q8)")
+	fl.StringVar(&f.pipeline, "pipeline", "", "`NODES` that hold the model together: auto, or their number from 2 on (default: each node that answers holds it whole)")
 	fl.StringVar(&f.template, "template", "", "`NAME` of a built-in chat template, such as chatml, for a model that has none")
 	fl.StringVar(&f.terms.verify, "verify", "", "`METHOD`: none, or quorum:REPLICAS:AGREE such as quorum:3:2 (default: none)")
 	fl.StringVar(&f.terms.maxCost, "max-cost", "", "`CREDITS` that one request may cost at most, up to 1")
@@ -59,19 +66,26 @@ func (s *session) serveStatusCmd() *cobra.Command {
 		seq := c.Services(cmd.Context())
 		if len(args) > 0 {
 			one, err := c.Service(cmd.Context(), args[0])
+			if err == nil && one.Line != nil && !s.asJSON {
+				return s.showLine(&one)
+			}
 			seq = func(yield func(api.Service, error) bool) { yield(one, err) }
 		}
-		return showAll(s, seq, 0, "NAME MODEL VERIFICATION RESIDENCY PARAMS OWNER SINCE", func(v api.Service) []string {
+		return showAll(s, seq, 0, "NAME MODEL NODES VERIFICATION RESIDENCY PARAMS OWNER SINCE", func(v api.Service) []string {
 			method := "none"
 			if v.Verification != nil {
 				method = v.Verification.Method
+			}
+			nodes := "each"
+			if v.Line != nil {
+				nodes = lineState(v.Line)
 			}
 			params := ""
 			if len(v.Params) > 0 {
 				b, _ := json.Marshal(v.Params) // came as JSON
 				params = string(b)
 			}
-			return []string{v.Name, v.Model, method, strings.Join(v.Residency, ","), params, string(v.Owner), clock(v.CreatedAt)}
+			return []string{v.Name, v.Model, nodes, method, strings.Join(v.Residency, ","), params, string(v.Owner), clock(v.CreatedAt)}
 		})
 	})
 	s.jsonFlag(cmd)
@@ -122,6 +136,11 @@ func (s *session) serve(ctx context.Context, model string, f *serveFlags) error 
 	if out.Service, err = c.PutService(ctx, name, spec); err != nil {
 		return err
 	}
+	if out.Service.Pipeline != "" {
+		if out.Service, err = s.seated(ctx, c, name); err != nil {
+			return err
+		}
+	}
 	if !f.noWarmUp {
 		s.hint("%s is served; one short answer is asked for, so that a node loads it …", name)
 		if out.WarmUp, err = warm(ctx, c, name); err != nil {
@@ -131,8 +150,7 @@ func (s *session) serve(ctx context.Context, model string, f *serveFlags) error 
 	if s.asJSON {
 		return s.printJSON(out)
 	}
-	s.printServing(&out)
-	return nil
+	return s.printServing(&out)
 }
 
 // spec is the service that the flags ask for.
@@ -150,7 +168,7 @@ func (f *serveFlags) spec(model string) (api.ServiceSpec, error) {
 	if err != nil {
 		return api.ServiceSpec{}, err
 	}
-	spec := api.ServiceSpec{Model: model, Terms: task.Terms()}
+	spec := api.ServiceSpec{Model: model, Pipeline: f.pipeline, Terms: task.Terms()}
 	if err := spec.Validate(); err != nil {
 		return spec, wrongSpec(inFlags(err))
 	}
@@ -253,9 +271,14 @@ func ask(ctx context.Context, c *client.Client, path, name string) (a asked, err
 	return a, nil
 }
 
-func (s *session) printServing(out *serving) {
+func (s *session) printServing(out *serving) error {
 	v := &out.Service
 	fmt.Fprintf(s.out, "%s serves %s\n", v.Name, v.Model)
+	if v.Line != nil {
+		if err := s.showLine(v); err != nil {
+			return err
+		}
+	}
 	if w := out.WarmUp; w != nil {
 		nodes := make([]string, len(w.Nodes))
 		for i, n := range w.Nodes {
@@ -272,4 +295,5 @@ func (s *session) printServing(out *serving) {
 	}
 	fmt.Fprintf(s.out, "curl %s%s -H \"Authorization: Bearer $ATOLL_API_KEY\" \\\n", strings.TrimSuffix(out.URL, "/v1"), path)
 	fmt.Fprintf(s.out, "  -H \"Content-Type: application/json\" -d '{\"model\":%q,%s,\"max_tokens\":64,\"stream\":true}'\n", v.Name, say)
+	return nil
 }

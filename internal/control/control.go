@@ -101,6 +101,16 @@ type ModelFacts struct {
 	// with the same weights by which answers can be checked, if there is one.
 	Upstream  string
 	Reference core.Digest
+	// Shape is of models whose layers several nodes can hold; nil: they cannot.
+	Shape *ModelShape
+}
+
+// ModelShape is what it takes to hold a model's layers. Sizes are in bytes of memory.
+type ModelShape struct {
+	Layers, Context          int
+	Layer, Embedding, Output int64
+	Row                      int64                      // of a position, between layers
+	Cache                    func(profile string) int64 // of a position's key and value in one layer
 }
 
 // Control is the running state of a hub.
@@ -131,6 +141,7 @@ type Control struct {
 	services    map[string]*api.Service
 	keeping     map[string]*keeping // by service
 	keptMs      int64               // when nodes were last asked to keep models
+	lines       map[string]*line    // by service
 	waiting     waitlist
 	payouts     []payout // granted, waiting for a checkpoint; by log index
 	published   store.Checkpoint
@@ -162,6 +173,7 @@ type task struct {
 	params   map[string]string
 	paramsID core.Digest
 	callback string
+	service  string // whose line is to compute it; empty: none
 	escrow   ledger.Escrow
 	wait     wait
 	owing    int // payouts not yet made
@@ -226,7 +238,7 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 	c := &Control{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, ids: core.NewIDSource(cfg.Now, cfg.Rand),
 		tasks: map[core.TaskID]*task{}, parts: map[core.AccountID]int{}, ownPreviews: map[core.AccountID]int{}, leases: map[core.LeaseID]*leaseRef{}, nodes: map[core.NodeID]*node{},
-		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{}, services: map[string]*api.Service{}, keeping: map[string]*keeping{},
+		accounts: map[core.AccountID]*ledger.Account{}, models: map[string]*modelRow{}, latest: map[string]int{}, services: map[string]*api.Service{}, keeping: map[string]*keeping{}, lines: map[string]*line{},
 		boot: cfg.Now(), sweptMs: cfg.Now().UnixMilli(), readers: newReaders(), quota: newQuota(cmp.Or(cfg.Quota, DefaultQuota)),
 	}
 	var err error

@@ -66,12 +66,17 @@ func checkHeartbeat(m *bus.Heartbeat) error {
 		return core.Errorf(core.Invalid, "%d slots and a queue of %d: want 1 to %d, and a queue no shorter than the slots", o.Slots, o.Queue, maxSlots)
 	case min(o.CPUMillis, o.Memory, o.LoadRate) < 0:
 		return core.Errorf(core.Invalid, "negative CPU, memory or load rate")
-	case max(len(o.Labels), len(o.Engines), len(o.Upstreams), len(o.Accounts), len(o.GPUs), len(o.Bench), len(o.Sandbox), len(o.Loaded)) > maxNames:
-		return core.Errorf(core.Invalid, "more than %d labels, engines, accounts, GPUs or models", maxNames)
+	case max(len(o.Labels), len(o.Engines), len(o.Upstreams), len(o.Accounts), len(o.GPUs), len(o.Bench), len(o.Sandbox), len(o.Loaded), len(o.PeerAt)) > maxNames || len(o.Lines) > bus.MaxLines:
+		return core.Errorf(core.Invalid, "more than %d labels, engines, accounts, GPUs, models or addresses, or %d lines", maxNames, bus.MaxLines)
 	case o.Long():
 		return core.Errorf(core.Invalid, "a name or label of over %d bytes", bus.MaxWord)
 	case !policy.IsCountry(o.Country):
 		return core.Errorf(core.Invalid, "country %.20q is not in ISO 3166-1", o.Country)
+	}
+	for i := range o.Lines {
+		if err := o.Lines[i].Check(); err != nil {
+			return core.Errorf(core.Invalid, "%w", err)
+		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/lifecycle"
 	"atoll/internal/market"
+	"atoll/internal/peer"
 )
 
 // keepEveryMs is how often nodes are asked to keep the models of services. They do
@@ -36,6 +37,9 @@ func (c *Control) keepServices(now int64) {
 	c.keptMs = now
 	asked := map[core.NodeID]*bus.Keep{}
 	for _, name := range slices.Sorted(maps.Keys(c.services)) {
+		if l := c.lines[name]; c.services[name].Pipeline != "" && (l == nil || !l.alone) {
+			continue // its line holds it
+		}
 		for _, k := range c.keepService(c.services[name]) {
 			if asked[k] == nil {
 				asked[k] = &bus.Keep{}
@@ -80,6 +84,11 @@ func (c *Control) keepService(s *api.Service) []core.NodeID {
 func (c *Control) asked(id core.NodeID, d core.Digest) bool {
 	for name, k := range c.keeping {
 		if k.model.Digest == d && slices.Contains(k.on, id) && c.services[name] != nil {
+			return true
+		}
+	}
+	for _, l := range c.lines { // its layers, or in a lost node's place
+		if l.charter != nil && l.charter.Model == d && slices.ContainsFunc(l.charter.Nodes(), func(a peer.Address) bool { return a.Node == id }) {
 			return true
 		}
 	}

@@ -27,6 +27,8 @@ type modelRow struct {
 	Upstream     string         `json:"upstream,omitempty"`
 	Reference    core.Digest    `json:"reference,omitzero"`
 	CreatedMs    int64          `json:"created"`
+
+	shape *ModelShape // once it was asked for
 }
 
 func (m *modelRow) id() string { return modelID(m.Name, m.Version) }
@@ -174,6 +176,9 @@ func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec)
 		}
 		t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = m.id(), m.Engine, m.Digest, m.Size, m.Floats && spec.Verification.Method != "none"
 		t.Upstream = m.Upstream
+		if err := c.checkLine(spec, m.id()); err != nil {
+			return err
+		}
 		return c.checkMethod(t, spec, m.Reproducible, m.Reference)
 	} else if spec.Engine == "" {
 		return err
@@ -189,6 +194,23 @@ func (c *Control) resolveModel(ctx context.Context, t *task, spec *api.TaskSpec)
 	t.Model, t.Engine, t.ModelDigest, t.ModelSize, t.OneArch = d.String(), spec.Engine, d, size, facts.Floats && spec.Verification.Method != "none"
 	t.Upstream = facts.Upstream
 	return c.checkMethod(t, spec, facts.Reproducible, facts.Reference)
+}
+
+// checkLine refuses a task for a line that is of no service, or of another model.
+func (c *Control) checkLine(spec *api.TaskSpec, model string) error {
+	if spec.Placement == nil || spec.Placement.Line == "" {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.services[spec.Placement.Line]
+	switch {
+	case s == nil:
+		return noService(spec.Placement.Line).At("placement.line")
+	case s.Pipeline == "" || s.Model != model:
+		return core.Errorf(core.Invalid, "service %s does not have several nodes hold %s", s.Name, model).At("placement.line").WithHint("make one with: atoll serve MODEL --pipeline auto")
+	}
+	return nil
 }
 
 // checkMethod refuses a pair of engine and method that cannot work, and finds the

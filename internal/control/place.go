@@ -104,7 +104,7 @@ func (b *batch) placeParts(t *task) {
 // it needs.
 func (b *batch) placePart(t *task, p *part, need int) bool {
 	c := b.c
-	used := usedBy(&p.Part)
+	used := c.usedBy(t, &p.Part)
 	arch := ""
 	if t.OneArch {
 		arch = "any"
@@ -114,8 +114,19 @@ func (b *batch) placePart(t *task, p *part, need int) bool {
 			}
 		}
 	}
-	req := t.request(p)
-	choice := market.Place(req, c.offers, used, arch, need, t.allowance(p), seed(t, p))
+	req, offers := t.request(p), c.offers
+	if t.byLine(p) {
+		o, why := c.lineOffer(t)
+		if o == nil {
+			t.wait.full, t.wait.parked = false, true
+			b.setPart(t, p, lifecycle.PartWaiting, why)
+			return false
+		}
+		if o.Line != "" {
+			offers = []*market.Offer{o}
+		}
+	}
+	choice := market.Place(req, offers, used, arch, need, t.allowance(p), seed(t, p))
 	for _, o := range choice.Offers {
 		b.grant(t, p, o)
 	}
@@ -152,7 +163,7 @@ func (c *Control) waitReason(t *task, busy bool) string {
 }
 
 // usedBy lists what a part has tried.
-func usedBy(p *lifecycle.Part) []market.Used {
+func (c *Control) usedBy(t *task, p *lifecycle.Part) []market.Used {
 	if len(p.Leases) == 0 {
 		return nil
 	}
@@ -161,11 +172,24 @@ func usedBy(p *lifecycle.Part) []market.Used {
 		l := &p.Leases[i]
 		used = append(used, market.Used{
 			Node: l.Node, Owner: l.Owner, Arch: l.Arch,
-			Barred:  l.State == lifecycle.Refused || l.Test != nil && !l.Test.Pass,
+			Barred:  l.State == lifecycle.Refused && !c.outlived(t, l) || l.Test != nil && !l.Test.Pass,
 			Counted: l.Counted() && !planted.Spread,
 		})
 	}
 	return used
+}
+
+// byLine reports whether the part's next lease is for the line of a service: checks of
+// what it has done are not.
+func (t *task) byLine(p *part) bool {
+	return t.service != "" && (!t.Terms.Sampled() || p.Drawn() == nil)
+}
+
+// outlived reports whether a lease was for a line that is no more: that its head has
+// refused it says nothing of the next.
+func (c *Control) outlived(t *task, l *lifecycle.Lease) bool {
+	now := c.lines[t.service]
+	return l.Line != "" && (now == nil || now.charter == nil || now.charter.Line.String() != l.Line)
 }
 
 // maxNotChosen bounds the reasons kept with a task.
@@ -189,7 +213,7 @@ func (b *batch) grant(t *task, p *part, o *market.Offer) {
 	n := c.nodes[o.Node]
 	l := lifecycle.Lease{
 		ID: core.LeaseID(c.ids.Next()), Attempt: len(p.Leases) + 1, Node: o.Node, Owner: o.Owner, Arch: o.Arch,
-		State: lifecycle.Offered, Price: o.Price, Nonce: newNonce(), OfferedMs: b.now,
+		State: lifecycle.Offered, Price: o.Price, Line: o.Line, Nonce: newNonce(), OfferedMs: b.now,
 	}
 	arm(t, p, &l)
 	p.Leases = append(p.Leases, l)

@@ -37,6 +37,9 @@ func (c *Control) PutService(ctx context.Context, v request.Viewer, name string,
 		return api.Service{}, err
 	}
 	spec.Model = m.id()
+	if err := c.checkPipeline(&spec); err != nil {
+		return api.Service{}, err
+	}
 	s := &api.Service{Name: name, Owner: v.Account, ServiceSpec: spec}
 	err = c.job(ctx, func(b *batch) error {
 		if had := c.services[name]; had != nil && had.Owner != v.Account && !v.Admin {
@@ -89,7 +92,7 @@ func (c *Control) DeleteService(ctx context.Context, v request.Viewer, name stri
 	})
 }
 
-func noService(name string) error {
+func noService(name string) *core.Error {
 	return core.Errorf(core.NotFound, "no service %.80q", name).At("name").WithHint("see which there are with: atoll serve status")
 }
 
@@ -98,9 +101,16 @@ func (c *Control) Service(_ context.Context, name string) (api.Service, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.services[name]; s != nil {
-		return *s, nil
+		return c.serviceView(s), nil
 	}
 	return api.Service{}, noService(name)
+}
+
+// serviceView is a service with how its line goes. It is called with mu held.
+func (c *Control) serviceView(s *api.Service) api.Service {
+	v := *s
+	v.Line = c.lineView(s)
+	return v
 }
 
 // Services lists all services by name.
@@ -109,7 +119,7 @@ func (c *Control) Services(context.Context) ([]api.Service, error) {
 	defer c.mu.Unlock()
 	out := make([]api.Service, 0, len(c.services))
 	for _, s := range c.services {
-		out = append(out, *s)
+		out = append(out, c.serviceView(s))
 	}
 	slices.SortFunc(out, func(a, b api.Service) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil

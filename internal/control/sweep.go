@@ -42,6 +42,7 @@ func (c *Control) Sweep() {
 	}
 	c.mu.Unlock()
 	c.keepServices(now)
+	c.tendLines(now)
 	switch {
 	case due:
 		c.enqueue((*batch).sweep)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"atoll/internal/core"
+	"atoll/internal/peer"
+	"atoll/internal/shard/charter"
 )
 
 // Failures that mean the part itself, not the node, is at fault. Engines wrap
@@ -50,6 +52,30 @@ type Host interface {
 	Watch(ctx context.Context, tell func(Hosted))
 }
 
+// Sharer is an engine that computes models together with those of other nodes: each
+// holds some of a model's layers, and together they are a line (package shard).
+type Sharer interface {
+	Engine
+	// Join puts the engine among its peers, once, before all else. It returns what
+	// answers them, by protocol.
+	Join(n Neighbours) map[string]peer.Handler
+	// Charter tells of a line that names this node: it holds what others ask of it
+	// for that line, and heads the line if it is the first.
+	Charter(c *charter.Charter)
+	// Lines tells of the lines that this node heads, at once and as they change, until
+	// ctx ends. Load gives an instance of one that is ready.
+	Lines(ctx context.Context, tell func([]charter.State))
+}
+
+// Neighbours are the nodes around an engine, and what it needs of its own.
+type Neighbours struct {
+	Self peer.Address
+	Open func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error)
+	// Fetch returns the path of a model's file, checked against its digest, which stays
+	// until release is called.
+	Fetch func(ctx context.Context, d core.Digest, size int64) (path string, release func(), err error)
+}
+
 // Hosted is what a Host's server has at one moment.
 type Hosted struct {
 	Models []string // by their names there, sorted
@@ -57,10 +83,12 @@ type Hosted struct {
 	Trouble string
 }
 
-// Model is a model whose bytes are on local disk and match their digests.
+// Model is a model whose bytes are on local disk and match their digests, or one that
+// a line computes.
 type Model struct {
 	Digest core.Digest // of Path's content
-	Path   string
+	Path   string      // empty with a Line
+	Line   charter.ID  // zero: the model is computed here
 	// Tenant is the requesting account. Engines that pool processes never
 	// share one between tenants.
 	Tenant core.AccountID

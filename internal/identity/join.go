@@ -46,8 +46,9 @@ type JoinGrant struct {
 	NatsURLs   []string       `json:"nats_urls,omitempty"`
 	UserJWT    string         `json:"user_jwt"`
 	CACertPEM  string         `json:"ca_cert,omitempty"`   // of the hub; empty on loopback
+	PeerCAPEM  string         `json:"peer_ca,omitempty"`   // that has issued what nodes show one another
 	NatsCAPEM  string         `json:"nats_ca,omitempty"`   // of the bus; empty: on loopback, or trusted by systems
-	NodeCert   string         `json:"node_cert,omitempty"` // PEM, for mutual TLS; empty on loopback
+	NodeCert   string         `json:"node_cert,omitempty"` // PEM, for mutual TLS with peers, and with the hub away from loopback
 	APIKey     Token          `json:"api_key"`             // for blobs and results over HTTP
 	ServerTime int64          `json:"server_time_ms"`      // hub clock, Unix milliseconds
 }

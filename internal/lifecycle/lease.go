@@ -43,6 +43,7 @@ type Lease struct {
 	Reason     string         `json:"why,omitempty"`
 	Price      core.Money     `json:"price"`
 	Nonce      string         `json:"nonce"`
+	Line       string         `json:"line,omitempty"` // that computes it, of which the node is the head
 	OfferedMs  int64          `json:"offered"`
 	StartedMs  int64          `json:"started,omitzero"`
 	ReportedMs int64          `json:"reported,omitzero"`

@@ -3,6 +3,7 @@ package llm
 import (
 	"fmt"
 
+	"atoll/internal/llm/weights"
 	"atoll/internal/repro"
 )
 
@@ -33,6 +34,15 @@ func ParseProfile(s string) (Profile, error) {
 
 // quantised reports whether matrices with rows of so many columns are Q8_0.
 func (p Profile) quantised(cols int) bool { return p == Q8 && cols%repro.BlockSize == 0 }
+
+// CacheBytes is what the key and the value of one position take in one layer.
+func (p Profile) CacheBytes(c *weights.Config) int64 {
+	size := int64(2)
+	if p.cache() == repro.F32 {
+		size = 4
+	}
+	return 2 * size * int64(c.KVHeads*c.HeadDim)
+}
 
 func (p Profile) cache() repro.Format {
 	if p == F32 {

@@ -40,6 +40,7 @@ type Offer struct {
 	InFlight  int              // leases it holds now
 	Loaded    []core.Digest    // models in its memory
 	LoadRate  int64            // bytes of a model that it fetches and loads in a second; 0 if unknown
+	Line      string           // the line that it heads, in an offer of a line
 	P50Ms     float64          // dispatch to report; 0 if unknown
 	Mean      float64          // reliability, expected
 	P5        float64          // reliability, 5th percentile

@@ -218,10 +218,10 @@ func (n *Node) parseGrant(body []byte) (*identity.JoinGrant, error) {
 	return &g, err
 }
 
-// tlsConfigs returns what the hub and its bus are spoken to with, and the
-// certificate that both are shown, nil if there is none.
+// tlsConfigs returns what the hub and its bus are spoken to with, and the node's
+// certificate, nil if there is none.
 func (n *Node) tlsConfigs(g *identity.JoinGrant) (web, bus *tls.Config, cert *certificate, err error) {
-	if g.CACertPEM != "" && g.NodeCert != "" {
+	if g.NodeCert != "" {
 		if cert, err = newCertificate(g.NodeCert, n.key); err != nil {
 			return nil, nil, nil, err
 		}

@@ -86,6 +86,10 @@ type Config struct {
 	Machine *measure.Machine // default: measured in Run
 	Bus     *bus.Server      // a bus of this process, in place of the grant's addresses
 	Listen  string           // loopback address for /healthz and /metrics; default: none
+	// Peers is the address at which other nodes are heard, with whom models are held
+	// together; default: a free port of loopback if the hub is there, else none. PeersAt
+	// is where they reach it, if that is another address.
+	Peers, PeersAt string
 
 	Metrics prometheus.Registerer // default: none
 	Gather  prometheus.Gatherer   // what /metrics shows; needed with Listen
@@ -109,7 +113,8 @@ type Node struct {
 	draining bool
 
 	web  *http.Client // to the hub, set by start
-	cert *certificate // shown to the hub, set by start; nil on loopback
+	cert *certificate // shown to peers, and to the hub but on loopback; set by start; nil if there is none
+	near *peers       // set by start; nil if there is no certificate
 
 	up    chan struct{} // closed when agent and conn are set
 	ended chan struct{} // closed when Run has returned
@@ -150,6 +155,12 @@ func (c *Config) complete() error {
 		return err
 	}
 	if err := checkHubURL(c.HubURL); err != nil {
+		return err
+	}
+	if u, err := url.Parse(c.HubURL); err == nil && c.Peers == "" && isLoopback(u.Hostname()) {
+		c.Peers = "127.0.0.1:0"
+	}
+	if err := checkPeers(c.Peers, c.PeersAt); err != nil {
 		return err
 	}
 	switch {
@@ -227,6 +238,7 @@ func (n *Node) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return n.unlessDrained(err)
 	}
+	defer func() { err = errors.Join(err, n.near.close()) }()
 	conn, err := n.start(ctx, grant, out)
 	if err != nil {
 		return n.unlessDrained(err)
@@ -257,7 +269,9 @@ func (n *Node) work(ctx context.Context, grant *identity.JoinGrant, conn *bus.No
 				func(err error) { n.cfg.Log.Warn("the certificate was not renewed, trying again", "error", err) })
 		})
 	}
+	watching.Go(func() { n.near.serve(n) })
 	err := n.agent.Run(ctx, conn)
+	err = errors.Join(err, n.near.close())
 	disowned := context.Cause(ctx)
 	stop(nil)
 	watching.Wait()
@@ -284,18 +298,26 @@ func (n *Node) start(ctx context.Context, grant *identity.JoinGrant, out *outbox
 		return nil, err
 	}
 	n.cert = cert
+	n.web = &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: n.cfg.Slots, IdleConnTimeout: time.Minute,
+		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 30 * time.Second, Proxy: http.ProxyFromEnvironment}}
+	if n.near, err = n.openPeers(ctx, grant); err != nil {
+		return nil, err
+	}
 	cfg, err := n.agentConfig(ctx, grant, out)
 	if err != nil {
 		return nil, err
 	}
-	n.web = &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: n.cfg.Slots, IdleConnTimeout: time.Minute,
-		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 30 * time.Second, Proxy: http.ProxyFromEnvironment}}
 	if cfg.HTTP, err = agent.NewHubHTTP(n.cfg.HubURL, grant.APIKey, n.web); err != nil {
 		return nil, err
 	}
 	a, err := agent.New(cfg)
 	if err != nil {
 		return nil, err
+	}
+	if n.near != nil {
+		if err := n.near.join(n, grant.PeerCAPEM, cfg.Sharers, a); err != nil {
+			return nil, err
+		}
 	}
 	conn, err := bus.ConnectNode(bus.NodeConfig{
 		Endpoint: bus.Endpoint{URLs: grant.NatsURLs, InProcess: n.cfg.Bus, TLS: busTLS, UserJWT: grant.UserJWT, Nkey: n.nkey},
@@ -344,12 +366,17 @@ func (n *Node) agentConfig(ctx context.Context, grant *identity.JoinGrant, out *
 			return cfg, err
 		}
 	}
+	offer := n.offer(m)
+	var together []engine.Sharer
+	if n.near != nil {
+		offer.PeerAt, together = n.near.self.At, sharers(c.Engines)
+	}
 	return agent.Config{
 		Core: agent.CoreConfig{
-			Node: c.Name, Hub: grant.HubID, HubKey: hubKey, Offer: n.offer(m),
+			Node: c.Name, Hub: grant.HubID, HubKey: hubKey, Offer: offer,
 			MaxInput: c.MaxInput, MaxModel: c.CacheBytes, MaxPenalty: c.MaxPenalty, Faults: c.Faults, Signer: statements, Outbox: out,
 		},
-		Engines: c.Engines, Blobs: blobs, Metrics: c.Metrics, Tracer: c.Tracer, Log: c.Log,
+		Engines: c.Engines, Sharers: together, Blobs: blobs, Metrics: c.Metrics, Tracer: c.Tracer, Log: c.Log,
 	}, nil
 }
 

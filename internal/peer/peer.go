@@ -11,9 +11,9 @@ import (
 
 // Address says who a node is and where it can be dialled.
 type Address struct {
-	Node core.NodeID
-	Key  core.Digest // of its public key (SubjectPublicKeyInfo)
-	At   []string    // for Config.Dial, tried in order; none: it has to dial us
+	Node core.NodeID `json:"node"`
+	Key  core.Digest `json:"key"`          // of its public key (SubjectPublicKeyInfo)
+	At   []string    `json:"at,omitempty"` // for Config.Dial, tried in order; none: it has to dial us
 }
 
 // Peer is the node at the other end of a stream.

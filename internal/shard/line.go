@@ -25,7 +25,7 @@ type LineConfig struct {
 	Head   *Head
 	Member *Member // of the head's node: tokens come to it
 	Self   peer.Address
-	Seat   Seat           // Line, First and Last are filled in
+	Seat   Seat           // First and Last are filled in; and Line, if it is zero
 	Posts  []Post         // behind the head, in order
 	Spares []peer.Address // who can take anybody's place, in order
 	// Patience is for how long a stage may do nothing, or say nothing, before another
@@ -54,6 +54,7 @@ type Line struct {
 
 	mu       sync.Mutex // guards what others ask for
 	replaced int
+	held     []Post
 }
 
 // post is a stage as the head knows it.
@@ -78,8 +79,10 @@ func NewLine(c LineConfig) (*Line, error) {
 	if err := checkPosts(c.Head.cfg.Model.Last, c.Head.cfg.Model.Config.Layers, c.Posts); err != nil {
 		return nil, err
 	}
-	l := &Line{cfg: c, spares: slices.Clone(c.Spares), broken: make(chan *post, 64)}
-	_, _ = rand.Read(l.id[:]) // never fails
+	l := &Line{cfg: c, id: c.Seat.Line, spares: slices.Clone(c.Spares), broken: make(chan *post, 64)}
+	if l.id.IsZero() {
+		_, _ = rand.Read(l.id[:]) // never fails
+	}
 	return l, nil
 }
 
@@ -103,10 +106,19 @@ func (l *Line) Replaced() int {
 	return l.replaced
 }
 
+// Held is who holds which layers behind the head, as far as they are seated.
+func (l *Line) Held() []Post {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.held)
+}
+
 // Run seats the stages, says so by calling ready, and keeps the line going until ctx
 // ends or a place cannot be filled.
 func (l *Line) Run(ctx context.Context, ready func()) error {
-	if err := l.cfg.Member.enter(l.id, l.cfg.Head.Stage); err != nil {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := l.cfg.Member.enter(l.id, &seat{l.cfg.Head.Stage, stop}); err != nil {
 		return err
 	}
 	defer l.cfg.Member.leave(l.id)
@@ -148,6 +160,9 @@ func (l *Line) seatAll(ctx context.Context) error {
 		wg.Go(func() { l.posts[i], errs[i] = l.seat(ctx, p) })
 	}
 	wg.Wait()
+	l.mu.Lock()
+	l.held = slices.Clone(l.cfg.Posts)
+	l.mu.Unlock()
 	for i, err := range errs {
 		if err == nil {
 			continue
@@ -307,6 +322,7 @@ func (l *Line) put(i int, p *post) {
 	l.posts[i] = p
 	l.mu.Lock()
 	l.replaced++
+	l.held[i] = p.Post
 	l.mu.Unlock()
 }
 

@@ -61,12 +61,12 @@ func (v *village) node(name core.NodeID) *villager {
 	}
 	n := &villager{address: peer.Address{Node: name, Key: key.Public().Digest(), At: []string{string(name)}}}
 	n.Member = NewMember(MemberConfig{
-		Pool: newPool(v.t), Allow: func(peer.Peer, *Seat) error { return nil },
+		Pool: newPool(v.t), Allow: func(context.Context, peer.Peer, *Seat) error { return nil },
 		Open: func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error) {
 			return n.end.Open(ctx, to, protocol)
 		},
-		Load: func(ctx context.Context, _ core.Digest, o llm.Options) (*llm.Model, error) {
-			return llm.Load(ctx, v.file, o)
+		Load: func(ctx context.Context, s *Seat) (*llm.Model, error) {
+			return llm.Load(ctx, v.file, s.Options())
 		},
 	})
 	n.end, err = peer.New(peer.Config{
@@ -173,8 +173,8 @@ func TestLineFillsPlaces(t *testing.T) {
 	v := newVillage(t)
 	rs := requests(v.file, t, 1, 8)
 	l, h := v.line([]core.NodeID{"s-1", "s-2"}, "a", "b")
-	v.nodes["a"].cfg.Allow = func(peer.Peer, *Seat) error { return errors.New("not here") }
-	v.nodes["s-1"].cfg.Load = func(context.Context, core.Digest, llm.Options) (*llm.Model, error) {
+	v.nodes["a"].cfg.Allow = func(context.Context, peer.Peer, *Seat) error { return errors.New("not here") }
+	v.nodes["s-1"].cfg.Load = func(context.Context, *Seat) (*llm.Model, error) {
 		return nil, fmt.Errorf("no such model")
 	}
 	run(t, l, h)

@@ -19,9 +19,9 @@ type MemberConfig struct {
 	Open func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error)
 	Pool *repro.Pool
 	// Load reads a range of a model's layers.
-	Load func(ctx context.Context, model core.Digest, o llm.Options) (*llm.Model, error)
-	// Allow says whether a head may have this node hold layers.
-	Allow func(head peer.Peer, s *Seat) error
+	Load func(ctx context.Context, s *Seat) (*llm.Model, error)
+	// Allow says whether a head may have this node hold layers. It may wait to know.
+	Allow func(ctx context.Context, head peer.Peer, s *Seat) error
 	Seats int          // lines at a time; default 4
 	Log   *slog.Logger // default: none
 }
@@ -32,7 +32,13 @@ type Member struct {
 	cfg MemberConfig
 
 	mu    sync.Mutex
-	seats map[LineID]*Stage // nil while it loads
+	seats map[LineID]*seat
+}
+
+// seat is a place that is taken.
+type seat struct {
+	stage *Stage             // nil while it loads
+	stop  context.CancelFunc // ends it
 }
 
 // NewMember returns a member of no line yet.
@@ -43,7 +49,7 @@ func NewMember(c MemberConfig) *Member {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Member{cfg: c, seats: map[LineID]*Stage{}}
+	return &Member{cfg: c, seats: map[LineID]*seat{}}
 }
 
 // Handlers are for peer.Config.
@@ -66,9 +72,7 @@ func (m *Member) accept(s peer.Stream) error {
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	stage := m.seats[h.Line]
-	m.mu.Unlock()
+	stage := m.stage(h.Line)
 	if stage == nil {
 		return fmt.Errorf("%w: no such line", errStale)
 	}
@@ -79,12 +83,13 @@ func (m *Member) accept(s peer.Stream) error {
 func (m *Member) orders(ctx context.Context, s peer.Stream) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
 	var o order
 	if err := readJSON(s, &o); err != nil || o.Sit == nil {
 		return
 	}
 	line := o.Sit.Line
-	stage, err := m.sit(ctx, s.Peer(), o.Sit)
+	stage, err := m.sit(ctx, stop, s.Peer(), o.Sit)
 	if err != nil {
 		_ = writeJSON(s, &report{Error: err.Error()})
 		return
@@ -110,11 +115,11 @@ func (m *Member) orders(ctx context.Context, s peer.Stream) {
 }
 
 // sit loads the layers and makes the stage known.
-func (m *Member) sit(ctx context.Context, head peer.Peer, s *Seat) (*Stage, error) {
-	if err := m.cfg.Allow(head, s); err != nil {
+func (m *Member) sit(ctx context.Context, stop context.CancelFunc, head peer.Peer, s *Seat) (*Stage, error) {
+	if err := m.cfg.Allow(ctx, head, s); err != nil {
 		return nil, err
 	}
-	if err := m.enter(s.Line, nil); err != nil {
+	if err := m.enter(s.Line, &seat{stop: stop}); err != nil {
 		return nil, err
 	}
 	stage, err := m.load(ctx, s)
@@ -124,12 +129,31 @@ func (m *Member) sit(ctx context.Context, head peer.Peer, s *Seat) (*Stage, erro
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.seats[s.Line] = stage
+	m.seats[s.Line].stage = stage
 	return stage, nil
 }
 
+// stage is this node's in a line; nil if there is none.
+func (m *Member) stage(line LineID) *Stage {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.seats[line]; s != nil {
+		return s.stage
+	}
+	return nil
+}
+
+// Dismiss ends what this node holds for a line, if it holds anything.
+func (m *Member) Dismiss(line LineID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.seats[line]; s != nil {
+		s.stop()
+	}
+}
+
 // enter takes a place for a line. The first who names a line has it.
-func (m *Member) enter(line LineID, stage *Stage) error {
+func (m *Member) enter(line LineID, s *seat) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, taken := m.seats[line]; taken {
@@ -138,7 +162,7 @@ func (m *Member) enter(line LineID, stage *Stage) error {
 	if len(m.seats) >= m.cfg.Seats {
 		return core.Errorf(core.Unavailable, "this node is in %d lines, which is as many as it may be in", m.cfg.Seats)
 	}
-	m.seats[line] = stage
+	m.seats[line] = s
 	return nil
 }
 
@@ -149,7 +173,7 @@ func (m *Member) leave(line LineID) {
 }
 
 func (m *Member) load(ctx context.Context, s *Seat) (*Stage, error) {
-	model, err := m.cfg.Load(ctx, s.Model, llm.Options{Profile: s.Profile, First: s.First, Last: s.Last})
+	model, err := m.cfg.Load(ctx, s)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,11 @@ type Seat struct {
 	Batch   int         `json:"batch"` // positions computed at once
 }
 
+// Options are what the seat asks of llm.Load.
+func (s *Seat) Options() llm.Options {
+	return llm.Options{Profile: s.Profile, First: s.First, Last: s.Last}
+}
+
 // order is one request of the head; exactly one field is set.
 type order struct {
 	Sit    *Seat   `json:"sit,omitempty"`    // load layers

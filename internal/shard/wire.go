@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"atoll/internal/llm"
+	"atoll/internal/shard/charter"
 )
 
 // version of the format.
@@ -38,7 +39,7 @@ const (
 )
 
 // LineID names a line of stages.
-type LineID [16]byte
+type LineID = charter.ID
 
 // errFormat means that a peer does not keep to the format.
 var errFormat = errors.New("not a message of this protocol")

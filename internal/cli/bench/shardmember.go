@@ -81,12 +81,12 @@ func openMember(dir string, threads int) (*shardNode, error) {
 	}
 	n := &shardNode{pool: pool}
 	n.Member = shard.NewMember(shard.MemberConfig{
-		Pool: pool, Allow: func(peer.Peer, *shard.Seat) error { return nil },
+		Pool: pool, Allow: func(context.Context, peer.Peer, *shard.Seat) error { return nil },
 		Open: func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error) {
 			return n.end.Open(ctx, to, protocol)
 		},
-		Load: func(ctx context.Context, _ core.Digest, o llm.Options) (*llm.Model, error) {
-			return loadLayers(ctx, filepath.Join(filepath.Dir(dir), modelFile), o)
+		Load: func(ctx context.Context, s *shard.Seat) (*llm.Model, error) {
+			return loadLayers(ctx, filepath.Join(filepath.Dir(dir), modelFile), s.Options())
 		},
 	})
 	n.end, err = peer.New(peer.Config{

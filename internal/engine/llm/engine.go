@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"os"
 	"runtime"
@@ -42,6 +43,8 @@ type Engine struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	lines *lines // nil until Join
+
 	mu     sync.Mutex
 	closed bool
 	models map[key]*served
@@ -60,11 +63,16 @@ type served struct {
 	err     error
 	model   *llm.Model
 	byBytes func() map[string]int32 // see tokensByBytes
-	batcher *llm.Batcher
+	batcher generator
 	stop    context.CancelFunc
 
 	users int // guarded by Engine.mu
 	idle  *time.Timer
+}
+
+// generator continues texts: a llm.Batcher, or a line.
+type generator interface {
+	Generate(ctx context.Context, r llm.Request) iter.Seq2[llm.Token, error]
 }
 
 // New returns an engine that has nothing loaded yet.
@@ -119,6 +127,9 @@ func (e *Engine) Close() error {
 // Load implements engine.Engine. The model is loaded in the default profile, so
 // that a bad file is refused here.
 func (e *Engine) Load(ctx context.Context, m engine.Model) (engine.Instance, error) {
+	if !m.Line.IsZero() {
+		return e.instanceOf(m)
+	}
 	in := &instance{e: e, m: m}
 	s, err := e.use(ctx, m, llm.Q8)
 	if err != nil {
@@ -193,36 +204,38 @@ func (e *Engine) serve(k key, s *served, m engine.Model) {
 	defer stop()
 	s.stop = stop
 	began := time.Now()
-	s.err = s.load(ctx, e, m, k.profile)
+	var batcher *llm.Batcher
+	batcher, s.err = s.load(ctx, e, m, k.profile)
+	s.batcher = batcher
 	close(s.ready)
 	if s.err != nil {
 		return
 	}
 	e.cfg.Log.Info("language model loaded", "model", k.digest.Short(), "profile", k.profile, "layers", s.model.Config.Layers, "took", time.Since(began))
-	if err := s.batcher.Run(ctx); err != nil {
+	if err := batcher.Run(ctx); err != nil {
 		e.cfg.Log.Error("language model", "model", k.digest.Short(), "error", err)
 	}
 }
 
-func (s *served) load(ctx context.Context, e *Engine, m engine.Model, p llm.Profile) error {
+func (s *served) load(ctx context.Context, e *Engine, m engine.Model, p llm.Profile) (b *llm.Batcher, err error) {
 	f, err := os.Open(m.Path)
 	if err != nil {
-		return fmt.Errorf("llm: %w", err)
+		return nil, fmt.Errorf("llm: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("llm: %w", err)
+		return nil, fmt.Errorf("llm: %w", err)
 	}
 	if info.Size() > e.cfg.MaxModel {
-		return fmt.Errorf("%w: %d bytes, this node takes %d", engine.ErrModel, info.Size(), e.cfg.MaxModel)
+		return nil, fmt.Errorf("%w: %d bytes, this node takes %d", engine.ErrModel, info.Size(), e.cfg.MaxModel)
 	}
 	h := sha256.New()
 	if _, err := io.Copy(h, io.NewSectionReader(f, 0, info.Size())); err != nil {
-		return fmt.Errorf("llm: %w", err)
+		return nil, fmt.Errorf("llm: %w", err)
 	}
 	if got := core.Digest(h.Sum(nil)); got != m.Digest {
-		return fmt.Errorf("%w: its digest is %s, not %s", engine.ErrModel, got, m.Digest)
+		return nil, fmt.Errorf("%w: its digest is %s, not %s", engine.ErrModel, got, m.Digest)
 	}
 	w, err := weights.FromGGUF("the model", f, info.Size())
 	if err == nil {
@@ -230,12 +243,12 @@ func (s *served) load(ctx context.Context, e *Engine, m engine.Model, p llm.Prof
 	}
 	if err == nil {
 		s.byBytes = sync.OnceValue(func() map[string]int32 { return tokensByBytes(s.model.Tokens) })
-		s.batcher, err = llm.NewBatcher(s.model, e.pool, llm.BatcherConfig{})
+		b, err = llm.NewBatcher(s.model, e.pool, llm.BatcherConfig{})
 	}
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", engine.ErrModel, err)
 	}
-	return err
+	return b, err
 }
 
 type held struct {
@@ -245,8 +258,9 @@ type held struct {
 
 // instance is one tenant's use of a model.
 type instance struct {
-	e *Engine
-	m engine.Model
+	e    *Engine
+	m    engine.Model
+	line *head // nil: the model is in memory here
 
 	mu   sync.Mutex
 	used []held // one for each profile that was asked for
@@ -265,6 +279,12 @@ func (in *instance) Close(context.Context) error {
 
 // profiled returns the model in a profile.
 func (in *instance) profiled(ctx context.Context, p llm.Profile) (*served, error) {
+	if h := in.line; h != nil {
+		if p != h.model.Profile {
+			return nil, fmt.Errorf("%w: the line computes in profile %s, not %s", engine.ErrInput, h.model.Profile, p)
+		}
+		return h.served, nil
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, h := range in.used {
@@ -299,6 +319,9 @@ func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usa
 	params, err := parseParams(input.Params)
 	if err != nil {
 		return nil, err
+	}
+	if in.line != nil && (params.embed || params.score) {
+		return nil, fmt.Errorf("%w: a model on several nodes continues texts, and does nothing else", engine.ErrInput)
 	}
 	if params.embed || params.score {
 		s, err := in.profiled(ctx, params.profile)

@@ -209,7 +209,15 @@ func (s *server) resolve(ctx context.Context, name string, terms api.Terms) (mod
 	service, err := s.hub.Service(ctx, name)
 	switch {
 	case err == nil:
-		return service.Model, terms.Or(service.Terms), nil
+		all = terms.Or(service.Terms)
+		if service.Pipeline != "" {
+			place := api.Placement{}
+			if all.Placement != nil {
+				place = *all.Placement
+			}
+			place.Line, all.Placement = name, &place
+		}
+		return service.Model, all, nil
 	case core.KindOf(err) == core.NotFound:
 		return name, terms, nil
 	}

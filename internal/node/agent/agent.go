@@ -16,6 +16,7 @@ import (
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/shard/charter"
 )
 
 // ErrDied is the end of an agent by the fault crash-after.
@@ -33,6 +34,7 @@ type Link interface {
 type Config struct {
 	Core    CoreConfig      // Boot and Offer.Engines are filled in by New
 	Engines []engine.Engine // stay the caller's to close
+	Sharers []engine.Sharer // those of them that have joined their peers
 	HTTP    *HubHTTP
 	Blobs   Blobs
 	Metrics prometheus.Registerer // nil: none
@@ -46,6 +48,8 @@ type Agent struct {
 	cfg     Config
 	engines map[string]engine.Engine
 	metrics *metrics
+	models  *cache
+	kill    context.CancelFunc // ends what models fetches
 
 	events    chan event
 	connected chan struct{} // holds at most one: the link is up
@@ -111,10 +115,19 @@ func New(cfg Config) (*Agent, error) {
 	if a.metrics, err = newMetrics(cfg.Metrics); err != nil {
 		return nil, err
 	}
+	var fetching context.Context
+	fetching, a.kill = context.WithCancel(context.Background())
+	a.models = &cache{blobs: cfg.Blobs, hub: cfg.HTTP, life: fetching}
 	if cfg.Core.Faults.Any() {
 		cfg.Log.Warn("REHEARSAL: this node misbehaves on purpose and will lose pay and reputation", "faults", cfg.Core.Faults)
 	}
 	return a, nil
+}
+
+// Model returns the path of a model's file, fetched if need be, which stays until
+// release is called.
+func (a *Agent) Model(ctx context.Context, d core.Digest, size int64) (path string, release func(), err error) {
+	return a.models.get(ctx, d, size)
 }
 
 // Handle takes a message of the hub. It waits while the agent is busy.
@@ -143,6 +156,8 @@ func decode(m bus.Inbound) (event, error) {
 		var keep bus.Keep
 		err := bus.Decode(m.Data, &keep)
 		return func(c *Core, now time.Time) (Effects, error) { return c.Keep(now, keep), nil }, err
+	case bus.KindLine:
+		return func(c *Core, now time.Time) (Effects, error) { return c.Line(now, m.Data) }, nil
 	default:
 		return nil, errors.New("unknown kind")
 	}
@@ -186,7 +201,9 @@ func (a *Agent) Run(ctx context.Context, link Link) error {
 	defer close(a.ended)
 	life, kill := context.WithCancelCause(ctx)
 	a.link = link
-	in := newInstances(life, &a.cfg, a.engines)
+	defer context.AfterFunc(life, func() { a.kill() })()
+	defer a.kill()
+	in := newInstances(life, &a.cfg, a.engines, a.models)
 	in.changed = func() {
 		a.post(func(c *Core, now time.Time) (Effects, error) {
 			models, rate := in.report() // as of now: reports may overtake each other
@@ -208,6 +225,13 @@ func (a *Agent) Run(ctx context.Context, link Link) error {
 				})
 			})
 		}
+	}
+	for _, e := range a.cfg.Sharers {
+		a.working.Go(func() {
+			e.Lines(life, func(states []charter.State) {
+				a.post(func(c *Core, now time.Time) (Effects, error) { return c.Lines(now, states), nil })
+			})
+		})
 	}
 	err := a.loop(life)
 	close(a.stopped)
@@ -288,6 +312,13 @@ func (a *Agent) apply(ctx context.Context, ev event) error {
 		a.stop(id)
 	}
 	a.runner.instances.keep(time.Now(), fx.Keep)
+	for _, ch := range fx.Charters {
+		for _, e := range a.cfg.Sharers {
+			if e.Name() == ch.Engine {
+				e.Charter(ch)
+			}
+		}
+	}
 	for _, u := range fx.Upload {
 		a.working.Go(func() { a.upload(ctx, u) })
 	}

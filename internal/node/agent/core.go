@@ -12,6 +12,7 @@ import (
 	"atoll/internal/engine"
 	"atoll/internal/identity"
 	"atoll/internal/node/outbox"
+	"atoll/internal/shard/charter"
 )
 
 // Outbox is where reports are kept until they are acknowledged: outbox.Outbox,
@@ -70,6 +71,8 @@ type Effects struct {
 	Stop   []core.LeaseID // runs whose result nobody wants; Done still follows
 	Upload []Upload
 	Keep   []bus.KeptModel // models to hold in memory, as far as it suffices
+	// Charters are lines that this node may hold layers for.
+	Charters []*charter.Charter
 	// Die is set by the fault crash-after: the process ends here and now.
 	Die bool
 }

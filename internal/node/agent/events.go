@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/shard/charter"
 )
 
 // Lease takes a sealed batch of offers. An error means that the batch as a whole
@@ -185,6 +187,33 @@ func (c *Core) Keep(now time.Time, m bus.Keep) (fx Effects) {
 			fx.Keep = append(fx.Keep, k)
 		}
 	}
+	c.step(&fx)
+	return fx
+}
+
+// Line takes a sealed charter: the word that this node may hold layers of a model. An
+// error means that it is not what this node's hub has signed.
+func (c *Core) Line(now time.Time, sealed []byte) (fx Effects, err error) {
+	c.clock.advance(now)
+	ch, err := charter.Open(sealed, c.cfg.HubKey)
+	switch {
+	case err != nil:
+	case ch.Hub != c.cfg.Hub:
+		err = fmt.Errorf("%w: %.80q, and this node has joined %q", ErrOtherHub, ch.Hub, c.cfg.Hub)
+	case !c.draining && c.rules.mayKeep(&bus.KeptModel{Engine: ch.Engine, Digest: ch.Model, Size: ch.Size, Account: ch.Account}):
+		fx.Charters = append(fx.Charters, ch)
+	}
+	c.step(&fx)
+	return fx, err
+}
+
+// Lines notes how the lines go that this node heads.
+func (c *Core) Lines(now time.Time, states []charter.State) (fx Effects) {
+	c.clock.advance(now)
+	if !slices.EqualFunc(states, c.cfg.Offer.Lines, func(a, b charter.State) bool { return a.Same(&b) }) {
+		c.beatDue = c.clock.elapsed
+	}
+	c.cfg.Offer.Lines = states[:min(len(states), bus.MaxLines)]
 	c.step(&fx)
 	return fx
 }

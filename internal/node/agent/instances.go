@@ -15,12 +15,14 @@ import (
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/shard/charter"
 )
 
 type modelKey struct {
 	engine string
 	digest core.Digest
 	tenant core.AccountID
+	line   charter.ID // zero: it is computed here alone
 }
 
 // instances keeps models loaded between parts, and loads each once however many
@@ -57,17 +59,21 @@ type loaded struct {
 	there     bool // is loaded
 }
 
-func newInstances(life context.Context, cfg *Config, engines map[string]engine.Engine) *instances {
+func newInstances(life context.Context, cfg *Config, engines map[string]engine.Engine, models *cache) *instances {
 	return &instances{
 		engines: engines, life: life, log: cfg.Log, limit: loadedBytes(cfg.Core.Offer.Memory), loaded: map[modelKey]*loaded{},
-		models: &cache{blobs: cfg.Blobs, hub: cfg.HTTP, life: life},
+		models: models,
 	}
 }
 
 // acquire returns the model that a lease asks for. The caller gives it back.
 func (s *instances) acquire(ctx context.Context, l *bus.Lease) (*loaded, error) {
 	s.mu.Lock()
-	m := s.begin(modelKey{l.Engine, l.Model, l.Account}, l.ModelSize)
+	size := l.ModelSize
+	if !l.Line.IsZero() { // its engine has made room for its share
+		size = 0
+	}
+	m := s.begin(modelKey{l.Engine, l.Model, l.Account, l.Line}, size)
 	m.users++
 	s.mu.Unlock()
 	select {
@@ -101,7 +107,7 @@ func (s *instances) keep(now time.Time, models []bus.KeptModel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range models {
-		key := modelKey{k.Engine, k.Digest, k.Account}
+		key := modelKey{engine: k.Engine, digest: k.Digest, tenant: k.Account}
 		if s.loaded[key] != nil || s.dismissFor(now, k.Size) {
 			s.begin(key, k.Size).keptUntil = now.Add(keepFor)
 		}
@@ -120,7 +126,9 @@ func (s *instances) dismissFor(now time.Time, size int64) bool {
 
 func (s *instances) load(m *loaded) {
 	began := time.Now()
-	m.path, m.release, m.err = s.models.get(s.life, m.key.digest, m.size)
+	if m.release = func() {}; m.key.line.IsZero() { // else its layers are with the line
+		m.path, m.release, m.err = s.models.get(s.life, m.key.digest, m.size)
+	}
 	if m.err == nil {
 		if m.inst, m.err = s.loadFile(m); m.err != nil {
 			m.release()
@@ -170,7 +178,7 @@ func (s *instances) report() (digests []core.Digest, rate int64) {
 		return cmp.Or(cmp.Compare(b.used, a.used), bytes.Compare(a.key.digest[:], b.key.digest[:]))
 	})
 	for _, m := range all {
-		if m.there && !slices.Contains(digests, m.key.digest) && len(digests) < bus.MaxLoaded {
+		if m.there && m.key.line.IsZero() && !slices.Contains(digests, m.key.digest) && len(digests) < bus.MaxLoaded {
 			digests = append(digests, m.key.digest)
 		}
 	}
@@ -184,7 +192,7 @@ func (s *instances) loadFile(m *loaded) (inst engine.Instance, err error) {
 			err = errPanic
 		}
 	}()
-	inst, err = s.engines[m.key.engine].Load(s.life, engine.Model{Digest: m.key.digest, Path: m.path, Tenant: m.key.tenant})
+	inst, err = s.engines[m.key.engine].Load(s.life, engine.Model{Digest: m.key.digest, Path: m.path, Tenant: m.key.tenant, Line: m.key.line})
 	if err != nil {
 		err = pathless{err, m.path}
 	}

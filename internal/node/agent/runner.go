@@ -152,7 +152,12 @@ type pathless struct {
 	path string
 }
 
-func (e pathless) Error() string { return strings.ReplaceAll(e.error.Error(), e.path, "the model") }
+func (e pathless) Error() string {
+	if e.path == "" { // a line's
+		return e.error.Error()
+	}
+	return strings.ReplaceAll(e.error.Error(), e.path, "the model")
+}
 func (e pathless) Unwrap() error { return e.error }
 
 // clean takes this machine's paths, and control characters, out of a text that

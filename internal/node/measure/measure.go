@@ -23,7 +23,7 @@ type Machine struct {
 	GPUs      []bus.GPU
 	Arch, OS  string
 	// Bench holds rates per second on one core: "sha256_bytes" hashed, and
-	// "int_ops" integer operations in a dependent chain.
+	// "int_ops" integer operations in a dependent chain; and on all, ModelBytes.
 	Bench map[string]int64
 }
 
@@ -44,6 +44,7 @@ func New(ctx context.Context, log *slog.Logger) (*Machine, error) {
 		Bench: map[string]int64{
 			"sha256_bytes": hashRate(benchTime),
 			"int_ops":      intRate(benchTime),
+			ModelBytes:     modelRate(benchTime, log),
 		},
 	}
 	if err := ctx.Err(); err != nil {

@@ -1,0 +1,78 @@
+package app
+
+import (
+	"iter"
+	"net/http"
+	"strings"
+	"testing"
+
+	"atoll/api"
+	"atoll/client"
+	"atoll/internal/core"
+	"atoll/internal/openaiwire"
+)
+
+// serveTogether serves our own small model by several nodes, and returns its line once
+// it answers.
+func serveTogether(t *testing.T, c *client.Client, pipeline string) *api.Line {
+	t.Helper()
+	if _, err := c.PutService(t.Context(), "story3", api.ServiceSpec{Model: "storyteller", Pipeline: pipeline}); err != nil {
+		t.Fatal(err)
+	}
+	return lineOf(t, c, func(l *api.Line) bool { return l.State == "ready" })
+}
+
+// lineOf waits for a state of the line.
+func lineOf(t *testing.T, c *client.Client, want func(*api.Line) bool) (l *api.Line) {
+	t.Helper()
+	eventually(t, func() string {
+		s, err := c.Service(t.Context(), "story3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l = s.Line; l != nil && want(l) {
+			return "yes"
+		}
+		return ""
+	}, "yes")
+	return l
+}
+
+const story3 = `{"model":"story3","prompt":"Once upon a time","max_tokens":200,"temperature":1,"seed":11`
+
+// One model on three nodes gives the text that it gives on one, also when a node is
+// lost in the middle of a sentence, and when that node is the head.
+func TestPipeline(t *testing.T) {
+	t.Parallel()
+	n, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 30_000, ""), spec("bonn-1", "carol", "DE", 30_000, ""), spec("oslo-1", "dave", "NO", 30_000, ""), spec("wien-1", "erin", "AT", 30_000, ""))
+	pushCoral(t, c)
+	var whole openaiwire.Text
+	if res, failed := post(t, n, "/v1/completions", strings.Replace(story3, "story3", "storyteller", 1)+"}", &whole); res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %+v", res.Status, failed)
+	}
+	line := serveTogether(t, c, "3")
+	if len(line.Stages) != 3 || len(line.Spares) != 2 || line.Price < 30_000 {
+		t.Fatalf("%+v", line)
+	}
+	t.Logf("%+v", line)
+	ask := func(lose core.NodeID) {
+		t.Helper()
+		next, stop := iter.Pull2(stream(t, n, "/v1/completions", story3+`,"stream":true,"atoll":{"disconnect":{"lost_after":"1s"}}}`))
+		defer stop()
+		begun, _ := textOf(t, next, func(text string) bool { return len(text) > 40 })
+		if lose != "" {
+			if err := n.Kill(lose); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rest, _ := textOf(t, next, func(string) bool { return false })
+		if begun+rest != whole.Choices[0].Text {
+			t.Errorf("without %q: %q and %q, want %q", lose, begun, rest, whole.Choices[0].Text)
+		}
+	}
+	ask("")
+	ask(line.Stages[1].Node)
+	line = lineOf(t, c, func(l *api.Line) bool { return l.State == "ready" && l.Replays > 0 })
+	t.Logf("%+v", line)
+	ask(line.Stages[0].Node)
+}

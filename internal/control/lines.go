@@ -1,0 +1,301 @@
+package control
+
+import (
+	"crypto/rand"
+	"maps"
+	"slices"
+	"strconv"
+
+	"atoll/api"
+	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/market"
+	"atoll/internal/peer"
+	"atoll/internal/shard/charter"
+)
+
+// Lines are models that several nodes hold for a service: see package shard. The hub
+// plans them and says who may take part; the head keeps its line together by itself,
+// and tells how it goes in its heartbeats. All of it is soft state: after a restart
+// the heads' own word is where the hub goes on from.
+
+// How lines are kept.
+const (
+	tellLineMs  = 5_000  // a charter is said again
+	charterMs   = 30_000 // and is good for so long: some messages may be lost
+	planAgainMs = 2_000
+	// seatMs is how long a line may take to answer: its nodes may have gigabytes to
+	// fetch.
+	seatMs = 30 * 60_000
+)
+
+// line is a service's line, or why there is none.
+type line struct {
+	of      *api.Service // as it was read
+	charter *charter.Charter
+	plan    *linePlan
+	alone   bool   // one node does it best: there is no line
+	why     string // there is no line, or how it was planned
+	state   charter.State
+	heard   bool // state is the head's
+	madeMs  int64
+	toldMs  int64
+	triedMs int64
+}
+
+// tendLines plans the lines of services, and keeps those that there are.
+func (c *Control) tendLines(now int64) {
+	c.mu.Lock()
+	var due []*charter.Charter
+	wake := false
+	for _, name := range slices.Sorted(maps.Keys(c.services)) {
+		s := c.services[name]
+		if s.Pipeline == "" {
+			continue
+		}
+		l := c.lines[name]
+		if l == nil || l.of != s {
+			l = &line{of: s}
+			c.lines[name] = l
+		}
+		ready := l.ready()
+		if c.tendLine(l, now) {
+			l.toldMs = now
+			next := *l.charter
+			next.SealedMs, next.TTLMs = now, charterMs
+			next.Spares = c.spares(l)
+			l.charter = &next
+			due = append(due, &next)
+		}
+		wake = wake || !ready && l.ready()
+	}
+	maps.DeleteFunc(c.lines, func(name string, l *line) bool { return c.services[name] == nil || c.services[name].Pipeline == "" })
+	if wake {
+		c.waiting.unpark(len(c.waiting.tasks))
+	}
+	c.mu.Unlock()
+	for _, ch := range due {
+		c.sendCharter(ch)
+	}
+	if wake {
+		c.enqueue(func(b *batch) { b.freed = true })
+	}
+}
+
+// sendCharter tells all whom it names.
+func (c *Control) sendCharter(ch *charter.Charter) {
+	sealed, err := charter.Seal(ch, c.cfg.Key)
+	if err != nil {
+		c.log.Error("a line's charter cannot be sealed", "service", ch.Service, "error", err)
+		return
+	}
+	for _, n := range ch.Nodes() {
+		if err := c.cfg.Send.Send(n.Node, bus.KindLine, sealed, ""); err != nil {
+			c.log.Warn("message was not sent", "node", n.Node, "kind", bus.KindLine, "error", err)
+		}
+	}
+}
+
+// ready reports whether requests can go to the line, or need none.
+func (l *line) ready() bool { return l.alone || l.charter != nil && l.heard && l.state.Ready }
+
+// tendLine looks after one line, and reports whether its charter is to be said. It is
+// called with mu held.
+func (c *Control) tendLine(l *line, now int64) bool {
+	if l.charter == nil {
+		if l.triedMs != 0 && now-l.triedMs < planAgainMs {
+			return false
+		}
+		l.triedMs = now
+		return c.makeLine(l, now)
+	}
+	if why := c.hearLine(l, now); why != "" {
+		c.log.Warn("a line is planned anew", "service", l.of.Name, "line", l.charter.Line.Short(), "why", why)
+		answered := l.state.Ready
+		*l = line{of: l.of, triedMs: now, why: why}
+		return answered && c.makeLine(l, now) // else it would fail again
+	}
+	return now-l.toldMs >= tellLineMs
+}
+
+// hearLine takes what the head says of a line, and returns why it is no more, or "".
+func (c *Control) hearLine(l *line, now int64) string {
+	head := c.nodes[l.charter.Head().Node]
+	if head == nil || !head.offer.Up || head.offer.Draining {
+		return "its head has gone"
+	}
+	i := slices.IndexFunc(head.said.Lines, func(s charter.State) bool { return s.Line == l.charter.Line })
+	switch {
+	case i >= 0 && head.said.Lines[i].Trouble != "":
+		return head.said.Lines[i].Trouble
+	case i >= 0:
+		l.state, l.heard = head.said.Lines[i], true
+	case l.heard:
+		return "its head has forgotten it"
+	}
+	if !l.state.Ready && now-l.madeMs > seatMs {
+		return "it did not answer in time"
+	}
+	return ""
+}
+
+// makeLine plans a line, and reports whether there is one now.
+func (c *Control) makeLine(l *line, now int64) bool {
+	if boot := c.boot.UnixMilli(); l.of.CreatedAt.UnixMilli() < boot && now-boot < restartGraceMs {
+		l.why = "the hub has just started, and waits for the nodes that hold it"
+		return c.adoptLine(l, now)
+	}
+	p, err := c.planLine(l.of)
+	switch {
+	case err != nil:
+		l.why = err.Error()
+		return false
+	case len(p.Stages) == 1:
+		l.alone, l.plan, l.why = true, p, "one node does it best"
+		return false
+	}
+	ch := c.newCharter(l.of)
+	_, _ = rand.Read(ch.Line[:]) // never fails
+	for _, s := range p.Stages {
+		ch.Stages = append(ch.Stages, charter.Stage{Node: c.peerOf(p.nodes[s.Node]), First: s.First, Last: s.Last})
+	}
+	l.charter, l.plan, l.madeMs, l.why = ch, p, now, ""
+	c.log.Info("a line is made", "service", l.of.Name, "line", ch.Line.Short(), "head", ch.Head().Node, "stages", len(ch.Stages))
+	return true
+}
+
+// newCharter is one without a line and its stages.
+func (c *Control) newCharter(s *api.Service) *charter.Charter {
+	m := c.models[s.Model]
+	return &charter.Charter{
+		Hub: c.cfg.HubID, Service: s.Name, Engine: m.Engine, Model: m.Digest, Size: m.Size, Profile: profileOf(s), Account: s.Owner,
+	}
+}
+
+// adoptLine goes on with a line of an earlier life of the hub, which its head still
+// keeps: what it answers goes on.
+func (c *Control) adoptLine(l *line, now int64) bool {
+	for _, o := range c.offers {
+		for _, s := range c.nodes[o.Node].said.Lines {
+			if s.Service != l.of.Name || s.Model != c.models[l.of.Model].Digest || !s.Ready || !o.Up {
+				continue
+			}
+			p, err := c.planOf(l.of, s.Stages)
+			if err != nil {
+				continue
+			}
+			ch := c.newCharter(l.of)
+			ch.Line = s.Line
+			for i, h := range s.Stages {
+				ch.Stages = append(ch.Stages, charter.Stage{Node: c.peerOf(p.nodes[i]), First: h.First, Last: h.Last})
+			}
+			l.charter, l.plan, l.state, l.heard, l.madeMs, l.why = ch, p, s, true, now, ""
+			return true
+		}
+	}
+	return false
+}
+
+// spares are the nodes that could take a stage's place now: those that the plan named,
+// and any that have appeared since.
+func (c *Control) spares(l *line) (out []peer.Address) {
+	in := func(id core.NodeID) bool {
+		held := func(h charter.Held) bool { return h.Node == id }
+		seated := func(s charter.Stage) bool { return s.Node.Node == id }
+		return slices.ContainsFunc(l.state.Stages, held) || slices.ContainsFunc(l.charter.Stages, seated)
+	}
+	for _, n := range c.lineNodes(l.of) {
+		if !in(n.doc.ID) && len(out) < charter.MaxSpares && l.plan.holdsLargest(n) {
+			out = append(out, c.peerOf(n))
+		}
+	}
+	return out
+}
+
+// lineOffer is the offer of a service's line, one of no line if none is needed, or why
+// there is none. It is called with mu held.
+func (c *Control) lineOffer(t *task) (*market.Offer, string) {
+	l := c.lines[t.service]
+	if l != nil && l.alone {
+		return &market.Offer{}, ""
+	}
+	if l == nil || !l.ready() {
+		why := "the nodes of " + t.service + " load its layers"
+		if l == nil {
+			why = "service " + t.service + " has no pipeline any more"
+		} else if l.why != "" {
+			why = "no nodes can hold " + t.service + " together: " + l.why
+		}
+		return nil, why
+	}
+	o := *c.nodes[l.charter.Head().Node].offer
+	o.Line, o.Price = l.charter.Line.String(), l.plan.price
+	for _, s := range l.state.Stages[1:] { // each must be where the task may be
+		n := c.nodes[s.Node]
+		if n == nil {
+			continue
+		}
+		there := *n.offer
+		there.Up, there.Draining = true, false // the head sees to that
+		if why := t.req.Never(&there, core.MaxMoney); why != "" {
+			return nil, string(s.Node) + ", which holds a part of " + t.service + ": " + why
+		}
+	}
+	return &o, ""
+}
+
+// lineView is what a service shows of its line. It is called with mu held.
+func (c *Control) lineView(s *api.Service) *api.Line {
+	if s.Pipeline == "" {
+		return nil
+	}
+	l := c.lines[s.Name]
+	if l == nil {
+		return &api.Line{State: "planning"}
+	}
+	v := &api.Line{State: "planning", Why: l.why}
+	if l.plan != nil {
+		v.Planned, v.Price, v.Left = l.plan.Rate1, l.plan.price, l.plan.left()
+	}
+	switch {
+	case l.alone:
+		v.State = "alone"
+		return v
+	case l.charter == nil:
+		return v
+	}
+	v.ID, v.State, v.RowBytes = l.charter.Line.String(), "seating", l.plan.rowBytes*int64(len(l.charter.Stages)-1)
+	stages := l.state.Stages
+	if l.ready() {
+		v.State = "ready"
+	} else {
+		stages = nil
+		for _, s := range l.charter.Stages {
+			stages = append(stages, charter.Held{Node: s.Node.Node, First: s.First, Last: s.Last})
+		}
+	}
+	for _, h := range stages {
+		stage := api.LineStage{Node: h.Node, Layers: [2]int{h.First, h.Last}}
+		if n := c.nodes[h.Node]; n != nil {
+			stage.Owner = n.doc.Owner
+		}
+		v.Stages = append(v.Stages, stage)
+	}
+	for _, a := range c.spares(l) {
+		v.Spares = append(v.Spares, a.Node)
+	}
+	v.Tokens, v.Replays, v.Answering, v.PerSecond = l.state.Tokens, l.state.Replaced, l.state.Answering, float64(l.state.Rate)/1000
+	return v
+}
+
+// pipelineStages reads a service's pipeline: 0 is auto.
+func pipelineStages(s string) (int, error) {
+	if s == "auto" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 2 || n > charter.MaxStages {
+		return 0, core.Errorf(core.Invalid, "%.40q: want auto, or a number of nodes from 2 to %d", s, charter.MaxStages).At("pipeline")
+	}
+	return n, nil
+}

@@ -1,0 +1,212 @@
+package control
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"atoll/api"
+	"atoll/internal/core"
+	"atoll/internal/identity"
+	"atoll/internal/lifecycle"
+	"atoll/internal/market"
+	"atoll/internal/node/measure"
+	"atoll/internal/peer"
+	"atoll/internal/shard/charter"
+	"atoll/internal/shard/plan"
+)
+
+// What is assumed of what was not measured, and how much a plan counts on.
+const (
+	defaultModelRate = 4 << 30 // bytes of weights that a node goes through in a second
+	planSequences    = 8       // answers under way
+	defaultRTT       = 2 * time.Millisecond
+)
+
+// linePlan is a plan with the nodes that its numbers stand for.
+type linePlan struct {
+	*plan.Plan
+	Rate1    float64 // tokens of one answer in a second
+	nodes    []*node
+	price    core.Money
+	rowBytes int64
+	largest  int64 // bytes of the largest stage
+}
+
+// lineNodes are the nodes that may hold layers for a service, by name. It is called
+// with mu held.
+func (c *Control) lineNodes(s *api.Service) (out []*node) {
+	m := c.models[s.Model]
+	spec := s.Spec(s.Model).WithDefaults()
+	t := &task{Task: lifecycle.Task{Account: s.Owner, Engine: m.Engine, ModelDigest: m.Digest, ModelSize: m.Size}}
+	if err := t.readTerms(&spec); err != nil {
+		c.log.Error("service cannot be planned", "service", s.Name, "error", err)
+		return nil
+	}
+	for _, o := range c.offers {
+		n := c.nodes[o.Node]
+		if len(n.said.PeerAt) > 0 && t.req.Never(o, t.Terms.MaxCost) == "" {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// planOf is the plan of a line that is there.
+func (c *Control) planOf(s *api.Service, stages []charter.Held) (*linePlan, error) {
+	shape, err := c.shapeOf(s.Model)
+	if err != nil {
+		return nil, err
+	}
+	p := &linePlan{Plan: &plan.Plan{}, rowBytes: shape.Row}
+	for i, h := range stages {
+		n := c.nodes[h.Node]
+		if n == nil {
+			return nil, core.Errorf(core.NotFound, "no node %s", h.Node)
+		}
+		p.nodes = append(p.nodes, n)
+		p.Stages = append(p.Stages, plan.Stage{Node: i, First: h.First, Last: h.Last})
+		p.largest = max(p.largest, int64(h.Last-h.First)*shape.Layer+max(shape.Embedding, shape.Output))
+	}
+	p.price = p.priceOf(shape.Layers)
+	return p, nil
+}
+
+// planLine finds the best nodes for a service now. It is called with mu held.
+func (c *Control) planLine(s *api.Service) (*linePlan, error) {
+	stages, err := pipelineStages(s.Pipeline)
+	if err != nil {
+		return nil, err
+	}
+	shape, err := c.shapeOf(s.Model)
+	if err != nil {
+		return nil, err
+	}
+	p := &linePlan{nodes: c.lineNodes(s), rowBytes: shape.Row}
+	if len(p.nodes) == 0 {
+		return nil, core.Errorf(core.Unavailable, "no node that it may run on can be reached by others")
+	}
+	profile := profileOf(s)
+	cache := shape.Cache(profile) * int64(shape.Context)
+	grown := int64(1)
+	if profile == "f32" {
+		grown = 4 // bytes of a weight, about
+	}
+	r := &plan.Request{
+		Model:     plan.Model{Layers: shape.Layers, Layer: grown*shape.Layer + cache, Embedding: grown * shape.Embedding, Output: grown * shape.Output, Row: shape.Row},
+		Sequences: planSequences, Stages: stages, Link: func(int, int) plan.Link { return plan.Link{RTT: defaultRTT} },
+	}
+	for _, n := range p.nodes {
+		rate := n.said.Bench[measure.ModelBytes]
+		if rate <= 0 {
+			rate = defaultModelRate
+		}
+		takes := func(bytes int64) time.Duration {
+			return time.Duration(float64(grown*bytes) / float64(rate) * float64(time.Second))
+		}
+		r.Nodes = append(r.Nodes, plan.Node{ID: n.doc.ID, Layer: takes(shape.Layer), Output: takes(shape.Output), Memory: lent(n.offer)})
+	}
+	if p.Plan, err = plan.Make(r); err != nil {
+		return nil, err
+	}
+	p.Rate1 = 1 / p.Token.Seconds()
+	for _, st := range p.Stages {
+		p.largest = max(p.largest, int64(st.Last-st.First)*r.Model.Layer+max(r.Model.Embedding, r.Model.Output))
+	}
+	p.price = p.priceOf(shape.Layers)
+	return p, nil
+}
+
+// priceOf is what a request costs: each stage its share of what its node asks for a
+// lease, and the head no less than that.
+func (p *linePlan) priceOf(layers int) core.Money {
+	var sum core.Money
+	for _, s := range p.Stages {
+		share := (int64(p.nodes[s.Node].offer.Price)*int64(s.Last-s.First) + int64(layers) - 1) / int64(layers)
+		sum += core.Money(share)
+	}
+	return max(sum, p.nodes[p.Stages[0].Node].offer.Price)
+}
+
+// lent is how much memory a node lends to layers: what is not another's, of what it
+// offers.
+func lent(o *market.Offer) int64 {
+	if o.Memory <= 0 {
+		return 1 << 30
+	}
+	return o.Memory / 2
+}
+
+// holdsLargest reports whether a node could take any stage's place.
+func (p *linePlan) holdsLargest(n *node) bool { return lent(n.offer) >= p.largest }
+
+// left says which nodes have no place.
+func (p *linePlan) left() (out []api.NotChosen) {
+	for _, l := range p.Left {
+		n := p.nodes[l.Node]
+		if slices.ContainsFunc(p.Spares, func(i int) bool { return i == l.Node }) {
+			continue // it has a place of a kind
+		}
+		out = append(out, api.NotChosen{Node: n.doc.ID, Owner: n.doc.Owner, Reason: l.Why})
+	}
+	return out
+}
+
+// shapeOf looks into a model's file; the answer is kept with the model. It is called
+// with mu held.
+func (c *Control) shapeOf(model string) (*ModelShape, error) {
+	m := c.models[model]
+	if m.shape == nil {
+		unpin, ok := c.cfg.Blobs.Pin(m.Digest)
+		if !ok {
+			return nil, core.Errorf(core.Internal, "the file of model %s is not there", model)
+		}
+		defer unpin()
+		facts, err := c.cfg.Models(m.Engine, c.cfg.Blobs.Path(m.Digest))
+		if err != nil {
+			return nil, err
+		}
+		if facts.Shape == nil {
+			return nil, core.Errorf(core.Invalid, "model %s runs on engine %s: only models of engine llm can be held by several nodes", model, m.Engine).At("pipeline")
+		}
+		m.shape = facts.Shape
+	}
+	return m.shape, nil
+}
+
+// peerOf is where other nodes find a node.
+func (c *Control) peerOf(n *node) peer.Address {
+	key, err := identity.ParsePublicKey(n.doc.PublicKey)
+	if err != nil { // it was parsed when the node joined
+		c.log.Error("key of a node", "node", n.doc.ID, "error", err)
+	}
+	return peer.Address{Node: n.doc.ID, Key: key.Digest(), At: slices.Clone(n.said.PeerAt)}
+}
+
+// profileOf is the arithmetic that a service's requests are computed in.
+func profileOf(s *api.Service) string {
+	var p string
+	if raw, ok := s.Params["profile"]; ok && json.Unmarshal(raw, &p) == nil && p != "" {
+		return p
+	}
+	return "q8"
+}
+
+// checkPipeline refuses a service that could not be held by several nodes.
+func (c *Control) checkPipeline(spec *api.ServiceSpec) error {
+	if spec.Pipeline == "" {
+		return nil
+	}
+	if _, err := pipelineStages(spec.Pipeline); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := c.shapeOf(spec.Model); err != nil {
+		return err
+	}
+	if v := spec.Verification; v != nil && v.Method != "none" && v.Method != "reexecute" {
+		return core.Errorf(core.Invalid, "a model on several nodes is one line, which %s cannot ask twice", v.Method).At("verification.method").WithHint("use reexecute: another owner runs a sample again")
+	}
+	return nil
+}

@@ -1,0 +1,376 @@
+package llm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"atoll/internal/core"
+	"atoll/internal/engine"
+	"atoll/internal/llm"
+	"atoll/internal/llm/weights"
+	"atoll/internal/peer"
+	"atoll/internal/repro"
+	"atoll/internal/shard"
+	"atoll/internal/shard/charter"
+)
+
+// lines are the models that this node computes together with others: as a member it
+// holds layers for their heads, and it heads lines itself.
+type lines struct {
+	e      *Engine
+	near   engine.Neighbours
+	member *shard.Member
+
+	mu      sync.Mutex
+	told    map[charter.ID]*told
+	heads   map[charter.ID]*head
+	changed chan struct{} // closed, and made anew, when either changes
+}
+
+// told is a charter that has come.
+type told struct {
+	*charter.Charter
+	expire *time.Timer
+}
+
+// How long a head's order waits for the charter that allows it, which comes on
+// another way.
+const charterTime = 10 * time.Second
+
+var _ engine.Sharer = (*Engine)(nil)
+
+// Join implements engine.Sharer.
+func (e *Engine) Join(n engine.Neighbours) map[string]peer.Handler {
+	l := &lines{e: e, near: n, told: map[charter.ID]*told{}, heads: map[charter.ID]*head{}, changed: make(chan struct{})}
+	l.member = shard.NewMember(shard.MemberConfig{Open: n.Open, Pool: e.pool, Load: l.load, Allow: l.allow, Log: e.cfg.Log})
+	e.lines = l
+	return l.member.Handlers()
+}
+
+// Charter implements engine.Sharer.
+func (e *Engine) Charter(c *charter.Charter) {
+	l := e.lines
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	had := l.told[c.Line]
+	if had != nil && (had.SealedMs >= c.SealedMs || e.ctx.Err() != nil) {
+		return
+	}
+	if had == nil {
+		had = &told{}
+		had.expire = time.AfterFunc(c.TTL(), func() { l.expire(c.Line, had) })
+		l.told[c.Line] = had
+		if c.Head().Node == l.near.Self.Node {
+			l.lead(c)
+		}
+	}
+	had.Charter = c
+	had.expire.Reset(c.TTL())
+	l.tell()
+}
+
+// tell wakes those who wait for a change; mu is held.
+func (l *lines) tell() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// expire ends all that a charter has allowed.
+func (l *lines) expire(id charter.ID, t *told) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.told[id] != t {
+		return
+	}
+	delete(l.told, id)
+	l.member.Dismiss(id)
+	if h := l.heads[id]; h != nil {
+		h.stop()
+		delete(l.heads, id)
+	}
+	l.tell()
+}
+
+// charterOf waits until a line's charter has come.
+func (l *lines) charterOf(ctx context.Context, id charter.ID) (*charter.Charter, error) {
+	ctx, stop := context.WithTimeout(ctx, charterTime)
+	defer stop()
+	for {
+		l.mu.Lock()
+		t, changed := l.told[id], l.changed
+		l.mu.Unlock()
+		if t != nil {
+			return t.Charter, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, core.Errorf(core.Forbidden, "line %s: the hub has not told this node of it", id.Short())
+		}
+	}
+}
+
+// allow is shard.MemberConfig.Allow.
+func (l *lines) allow(ctx context.Context, head peer.Peer, s *shard.Seat) error {
+	c, err := l.charterOf(ctx, s.Line)
+	switch {
+	case err != nil:
+		return err
+	case s.Model != c.Model || string(s.Profile) != c.Profile:
+		return core.Errorf(core.Forbidden, "line %s is of model %s, profile %s", s.Line.Short(), c.Model.Short(), c.Profile)
+	}
+	return c.Allow(l.near.Self.Node, head, s.First, s.Last)
+}
+
+// load is shard.MemberConfig.Load.
+func (l *lines) load(ctx context.Context, s *shard.Seat) (*llm.Model, error) {
+	c, err := l.charterOf(ctx, s.Line)
+	if err != nil {
+		return nil, err
+	}
+	m, _, err := l.layers(ctx, c, s.First, s.Last)
+	return m, err
+}
+
+// layers reads some of a model's layers.
+func (l *lines) layers(ctx context.Context, c *charter.Charter, first, last int) (*llm.Model, *weights.Model, error) {
+	path, release, err := l.near.Fetch(ctx, c.Model, c.Size)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("llm: %w", err)
+	}
+	defer f.Close()
+	w, err := weights.FromGGUF("the model", f, c.Size)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := llm.Load(ctx, w, llm.Options{Profile: llm.Profile(c.Profile), First: first, Last: last})
+	return m, w, err
+}
+
+// head is a line that this node heads.
+type head struct {
+	*served
+	of   *charter.Charter
+	line *shard.Line // set before ready
+	stop context.CancelFunc
+
+	mu        sync.Mutex
+	ready     bool
+	trouble   string
+	tokens    int64
+	answering int
+}
+
+// lead begins a line; mu is held.
+func (l *lines) lead(c *charter.Charter) {
+	ctx, stop := context.WithCancel(l.e.ctx)
+	h := &head{of: c, stop: stop}
+	l.heads[c.Line] = h
+	l.e.wg.Go(func() {
+		defer stop()
+		err := h.run(ctx, l)
+		if ctx.Err() != nil {
+			return
+		}
+		l.e.cfg.Log.Warn("a line has ended", "line", c.Line.Short(), "service", c.Service, "error", err)
+		h.mu.Lock()
+		h.ready, h.trouble = false, core.Clip(err.Error(), 500)
+		h.mu.Unlock()
+		l.noteChange()
+	})
+	l.tell()
+}
+
+func (l *lines) noteChange() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tell()
+}
+
+// run seats the line and keeps it going until it fails or ctx ends.
+func (h *head) run(ctx context.Context, l *lines) error {
+	c := h.of
+	m, w, err := l.layers(ctx, c, c.Stages[0].First, c.Stages[0].Last)
+	if err != nil {
+		return err
+	}
+	pages, active := room(&w.Config, m.Profile, c.Stages)
+	sh, err := shard.NewHead(shard.StageConfig{Model: m, Pool: l.e.pool, Pages: pages, Log: l.e.cfg.Log}, active)
+	if err != nil {
+		return err
+	}
+	cfg := shard.LineConfig{
+		Head: sh, Member: l.member, Self: l.near.Self, Spares: c.Spares, Log: l.e.cfg.Log.With("line", c.Line.Short(), "service", c.Service),
+		Seat: shard.Seat{Line: c.Line, Model: c.Model, Profile: m.Profile, Pages: pages, Batch: stageBatch},
+	}
+	for _, s := range c.Stages[1:] {
+		cfg.Posts = append(cfg.Posts, shard.Post{Node: s.Node, First: s.First, Last: s.Last})
+	}
+	line, err := shard.NewLine(cfg)
+	if err != nil {
+		return err
+	}
+	computing, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { sh.Run(computing) })
+	defer wg.Wait()
+	defer stop()
+	h.mu.Lock()
+	h.line = line
+	h.served = &served{model: m, batcher: counted{sh, h}, byBytes: func() map[string]int32 { return tokensByBytes(m.Tokens) }}
+	h.mu.Unlock()
+	return line.Run(ctx, func() {
+		h.mu.Lock()
+		h.ready = true
+		h.mu.Unlock()
+		l.e.cfg.Log.Info("a line answers", "line", c.Line.Short(), "service", c.Service, "stages", len(c.Stages))
+		l.noteChange()
+	})
+}
+
+const (
+	stageBatch = 128     // positions that a stage computes at once
+	stageCache = 1 << 30 // bytes of keys and values that a stage keeps, if that is enough for one answer
+	mostActive = 16      // answers at a time
+)
+
+// room is how many pages of keys and values each stage of a line has, and how many
+// answers of any length that the model can give have room in them.
+func room(c *weights.Config, p llm.Profile, stages []charter.Stage) (pages, active int) {
+	most := 0
+	for _, s := range stages {
+		most = max(most, s.Last-s.First)
+	}
+	whole := (c.Context + repro.PagePositions - 1) / repro.PagePositions // of one answer
+	answer := p.CacheBytes(c) * int64(most*whole*repro.PagePositions)
+	active = min(max(int(stageCache/answer), 1), mostActive)
+	return whole * active, active
+}
+
+// counted counts what a line answers.
+type counted struct {
+	generator
+	h *head
+}
+
+func (c counted) Generate(ctx context.Context, r llm.Request) iter.Seq2[llm.Token, error] {
+	return func(yield func(llm.Token, error) bool) {
+		c.h.count(0, 1)
+		defer c.h.count(0, -1)
+		for t, err := range c.generator.Generate(ctx, r) {
+			if err == nil {
+				c.h.count(1, 0)
+			}
+			if !yield(t, err) {
+				return
+			}
+		}
+	}
+}
+
+func (h *head) count(tokens, answering int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tokens += int64(tokens)
+	h.answering += answering
+}
+
+// state is what the hub is told.
+func (h *head) state() charter.State {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	first := h.of.Stages[0]
+	s := charter.State{
+		Line: h.of.Line, Service: h.of.Service, Model: h.of.Model, Ready: h.ready, Trouble: h.trouble, Tokens: h.tokens, Answering: h.answering,
+		Stages: []charter.Held{{Node: first.Node.Node, First: first.First, Last: first.Last}},
+	}
+	if h.line != nil {
+		s.Replaced = h.line.Replaced()
+		for _, p := range h.line.Held() {
+			s.Stages = append(s.Stages, charter.Held{Node: p.Node.Node, First: p.First, Last: p.Last})
+		}
+	}
+	return s
+}
+
+// statesEvery is how often the numbers of lines are told.
+const statesEvery = time.Second
+
+// Lines implements engine.Sharer.
+func (e *Engine) Lines(ctx context.Context, tell func([]charter.State)) {
+	l := e.lines
+	ticks := time.NewTicker(statesEvery)
+	defer ticks.Stop()
+	r := &rates{at: time.Now(), tokens: map[charter.ID]int64{}, rate: map[charter.ID]int64{}}
+	for {
+		l.mu.Lock()
+		changed := l.changed
+		states := make([]charter.State, 0, len(l.heads))
+		for _, h := range l.heads {
+			states = append(states, h.state())
+		}
+		l.mu.Unlock()
+		slices.SortFunc(states, func(a, b charter.State) int { return bytes.Compare(a.Line[:], b.Line[:]) })
+		r.fill(states, time.Now())
+		tell(states)
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-ticks.C:
+		}
+	}
+}
+
+// rates are how fast lines have drawn since they were last looked at.
+type rates struct {
+	at           time.Time
+	tokens, rate map[charter.ID]int64
+}
+
+// fill sets the states' rates, which are measured anew when some time has passed.
+func (r *rates) fill(states []charter.State, now time.Time) {
+	took := now.Sub(r.at)
+	if took >= statesEvery {
+		r.at = now
+	}
+	for i := range states {
+		s := &states[i]
+		if took >= statesEvery {
+			r.rate[s.Line] = int64(float64(s.Tokens-r.tokens[s.Line]) / took.Seconds() * 1000)
+			r.tokens[s.Line] = s.Tokens
+		}
+		s.Rate = r.rate[s.Line]
+	}
+}
+
+// instanceOf is an instance of a line that is ready.
+func (e *Engine) instanceOf(m engine.Model) (engine.Instance, error) {
+	var h *head
+	if l := e.lines; l != nil {
+		l.mu.Lock()
+		h = l.heads[m.Line]
+		l.mu.Unlock()
+	}
+	if h == nil || h.of.Model != m.Digest {
+		return nil, fmt.Errorf("llm: this node heads no line %s of the model", m.Line.Short())
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.ready {
+		return nil, errors.Join(fmt.Errorf("llm: line %s does not answer", m.Line.Short()), errors.New(h.trouble))
+	}
+	return &instance{e: e, m: m, line: h}, nil
+}

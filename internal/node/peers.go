@@ -1,0 +1,135 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+
+	"atoll/internal/core"
+	"atoll/internal/engine"
+	"atoll/internal/identity"
+	"atoll/internal/node/agent"
+	"atoll/internal/peer"
+)
+
+// peers is this node among the others: where they reach it, and how it reaches them.
+type peers struct {
+	end    *peer.Endpoint
+	listen net.Listener // nil: it only dials
+	self   peer.Address
+}
+
+// openPeers listens for other nodes. It returns nil where this node has no
+// certificate that it could show them, as after it has joined a hub of an older
+// version that has issued none, and cannot get one.
+func (n *Node) openPeers(ctx context.Context, grant *identity.JoinGrant) (*peers, error) {
+	if n.cert == nil || grant.PeerCAPEM == "" {
+		n.cfg.Log.Warn("this node takes no part in models that several nodes hold: its hub has given it no certificate; join again to get one")
+		return nil, nil
+	}
+	p := &peers{self: peer.Address{Node: n.cfg.Name, Key: n.key.Public().Digest()}}
+	if n.cfg.Peers == "" {
+		return p, nil
+	}
+	var err error
+	if p.listen, err = new(net.ListenConfig).Listen(ctx, "tcp", n.cfg.Peers); err != nil {
+		return nil, fmt.Errorf("listen for other nodes (--peers %s): %w", n.cfg.Peers, err)
+	}
+	at := n.cfg.PeersAt
+	if at == "" {
+		at = p.listen.Addr().String()
+	}
+	p.self.At = []string{at}
+	return p, nil
+}
+
+// join makes the endpoint, once the agent is there to fetch models, and puts the
+// engines that compute together with others among their peers.
+func (p *peers) join(n *Node, caPEM string, sharers []engine.Sharer, a *agent.Agent) error {
+	near := engine.Neighbours{
+		Self: p.self, Fetch: a.Model,
+		Open: func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error) {
+			return p.end.Open(ctx, to, protocol)
+		},
+	}
+	handlers := map[string]peer.Handler{}
+	for _, e := range sharers {
+		for protocol, h := range e.Join(near) {
+			if handlers[protocol] != nil {
+				return fmt.Errorf("node: two engines speak %s", protocol)
+			}
+			handlers[protocol] = h
+		}
+	}
+	var err error
+	p.end, err = peer.New(peer.Config{
+		Certificate: func() (*tls.Certificate, error) { return n.cert.current.Load(), nil }, CA: []byte(caPEM),
+		Dial: func(ctx context.Context, at string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", at)
+		},
+		Handlers: handlers, Log: n.cfg.Log,
+	})
+	return err
+}
+
+// serve takes other nodes' connections until close.
+func (p *peers) serve(n *Node) {
+	if p == nil || p.listen == nil {
+		return
+	}
+	if err := p.end.Serve(p.listen); err != nil {
+		n.cfg.Log.Error("other nodes are no longer heard", "error", err)
+	}
+}
+
+func (p *peers) close() error {
+	if p == nil {
+		return nil
+	}
+	var errs []error
+	if p.end != nil {
+		errs = append(errs, p.end.Close())
+	}
+	if p.listen != nil {
+		if err := p.listen.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sharers are the engines that compute models together with other nodes'.
+func sharers(all []engine.Engine) (out []engine.Sharer) {
+	for _, e := range all {
+		if s, ok := e.(engine.Sharer); ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// checkPeers refuses addresses that nobody could dial.
+func checkPeers(listen, at string) error {
+	if listen == "" {
+		if at != "" {
+			return core.Errorf(core.Invalid, "--peers-at %.80q: say with --peers where to listen, too", at)
+		}
+		return nil
+	}
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return core.Errorf(core.Invalid, "--peers %.80q: want host:port", listen)
+	}
+	if ip := net.ParseIP(host); at == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return core.Errorf(core.Invalid, "--peers %s takes connections on all addresses: say with --peers-at HOST:PORT at which one other nodes reach it", listen)
+	}
+	if at == "" {
+		return nil
+	}
+	if host, port, err := net.SplitHostPort(at); err != nil || host == "" || port == "" {
+		return core.Errorf(core.Invalid, "--peers-at %.80q: want host:port", at)
+	}
+	return nil
+}
