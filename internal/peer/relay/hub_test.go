@@ -163,17 +163,15 @@ func (h *hub) client(name core.NodeID) *relay.Client {
 }
 
 // get asks the hub for an upgrade, and returns the status and the problem's words.
-func (h *hub) get(path, key, upgrade string) (int, string) {
+func (h *hub) get(path, key, connection, upgrade string) (int, string) {
 	h.t.Helper()
 	req, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, h.url()+path, nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
-	if upgrade != "" {
-		req.Header.Set("Connection", "Upgrade")
-		req.Header.Set("Upgrade", upgrade)
-	}
+	req.Header.Set("Connection", connection)
+	req.Header.Set("Upgrade", upgrade)
 	res, err := h.transport().RoundTrip(req)
 	if err != nil {
 		h.t.Fatal(err)

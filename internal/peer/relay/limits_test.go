@@ -27,19 +27,20 @@ func TestRefusals(t *testing.T) {
 	h.client("a")
 	const proto = "atoll-relay/1"
 	for _, c := range []struct {
-		name, path, key, upgrade string
-		status                   int
-		words                    string
+		name, path, key, connection, upgrade string
+		status                               int
+		words                                string
 	}{
-		{"no key", "/v1/node/relay", "nobody", proto, 401, "not known"},
-		{"no node", "/v1/node/relay", adminKey, proto, 403, "scope node"},
-		{"no node", "/v1/node/relay/b", adminKey, proto, 403, "scope node"},
-		{"no upgrade", "/v1/node/relay", key("a"), "", 400, "Upgrade: atoll-relay/1"},
-		{"another upgrade", "/v1/node/relay/b", key("a"), "websocket", 400, "Upgrade: atoll-relay/1"},
-		{"itself", "/v1/node/relay/a", key("a"), proto, 400, "to itself"},
-		{"not attached", "/v1/node/relay/b", key("a"), proto, 503, "node b is not attached"},
+		{"no key", "/v1/node/relay", "nobody", "Upgrade", proto, 401, "not known"},
+		{"no node", "/v1/node/relay", adminKey, "Upgrade", proto, 403, "scope node"},
+		{"no node", "/v1/node/relay/b", adminKey, "Upgrade", proto, 403, "scope node"},
+		{"no upgrade", "/v1/node/relay", key("a"), "Upgrade", "", 400, "Upgrade: atoll-relay/1"},
+		{"another upgrade", "/v1/node/relay/b", key("a"), "Upgrade", "websocket", 400, "Upgrade: atoll-relay/1"},
+		{"an upgrade that proxies drop", "/v1/node/relay/b", key("a"), "keep-alive", proto, 400, "Connection: Upgrade"},
+		{"itself", "/v1/node/relay/a", key("a"), "Upgrade", proto, 400, "to itself"},
+		{"not attached", "/v1/node/relay/b", key("a"), "Upgrade", proto, 503, "node b is not attached"},
 	} {
-		if status, text := h.get(c.path, c.key, c.upgrade); status != c.status || !strings.Contains(text, c.words) {
+		if status, text := h.get(c.path, c.key, c.connection, c.upgrade); status != c.status || !strings.Contains(text, c.words) {
 			t.Errorf("%s: %d %s, want %d and %q", c.name, status, text, c.status, c.words)
 		}
 	}
@@ -98,7 +99,7 @@ func TestRate(t *testing.T) {
 	h.client("a")
 	h.client("a-2") // of the same owner
 	for i, from := range []core.NodeID{"a", "a-2", "a"} {
-		status, _ := h.get("/v1/node/relay/b", key(from), "atoll-relay/1")
+		status, _ := h.get("/v1/node/relay/b", key(from), "Upgrade", "atoll-relay/1")
 		if want := map[bool]int{false: 503, true: 429}[i == 2]; status != want {
 			t.Errorf("ask %d: %d, want %d", i, status, want)
 		}
@@ -139,7 +140,7 @@ func TestRevoked(t *testing.T) {
 		_, _ = io.ReadAll(s) // ends
 	}
 	until(t, "a is still attached", func() bool { return !h.relay.Attached("a") })
-	if status, _ := h.get("/v1/node/relay", key("a"), "atoll-relay/1"); status != http.StatusUnauthorized {
+	if status, _ := h.get("/v1/node/relay", key("a"), "Upgrade", "atoll-relay/1"); status != http.StatusUnauthorized {
 		t.Errorf("a revoked node is answered %d", status)
 	}
 }

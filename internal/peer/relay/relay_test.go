@@ -177,8 +177,8 @@ func TestSlowReader(t *testing.T) {
 	say(t, open(t, a, b, "echo"), "a", random(1<<20)) // on the very circuit
 }
 
-// A connection of which one end takes nothing fills its windows, and holds up no other
-// of the same attachment. Then it is given up.
+// A connection of which one end takes nothing, but goes on talking, fills its windows, and
+// holds up no other of the same attachment. Then it is given up.
 func TestStalledCircuit(t *testing.T) {
 	t.Parallel()
 	h := newHub(t, func(c *relay.Config) { c.Silence = 3 * time.Second })
@@ -201,6 +201,14 @@ func TestStalledCircuit(t *testing.T) {
 	}
 	mine, theirs := dial("a")
 	defer theirs.Close()
+	go func() { _, _ = io.Copy(io.Discard, mine) }()
+	go func() {
+		for range time.Tick(50 * time.Millisecond) {
+			if _, err := theirs.Write([]byte("still here")); err != nil {
+				return
+			}
+		}
+	}()
 	stalled := make(chan int, 1)
 	go func() {
 		n := 0
