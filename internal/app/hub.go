@@ -157,6 +157,13 @@ func (h *Hub) openControl(ctx context.Context, registry *prometheus.Registry) er
 	if h.secure {
 		cc.CAPin = h.ca.Pin()
 	}
+	if h.cfg.Relayed > 0 {
+		if h.relay, err = relay.NewHub(relay.Config{Circuits: h.cfg.Relayed, Metrics: registry, Log: h.cfg.Log}); err != nil {
+			return err
+		}
+		h.close = append(h.close, func() error { h.relay.Close(); return nil })
+		cc.Relayed = h.relay.Attached
+	}
 	if err := h.openCallbacks(&cc, fetcher); err != nil {
 		return err
 	}
@@ -182,12 +189,6 @@ func (h *Hub) openAPI(registry *prometheus.Registry) error {
 	mounts, err := openai.Mounts(openai.Config{Hub: h.Control, Log: h.cfg.Log})
 	if err != nil {
 		return err
-	}
-	if h.cfg.Relayed > 0 {
-		if h.relay, err = relay.NewHub(relay.Config{Circuits: h.cfg.Relayed, Metrics: registry, Log: h.cfg.Log}); err != nil {
-			return err
-		}
-		h.close = append(h.close, func() error { h.relay.Close(); return nil })
 	}
 	handler, err := atoll.New(atoll.Config{
 		Mounts: mounts, Relay: h.relay, Hub: h.Control, Log: h.cfg.Log, Tracer: h.cfg.Tracer, Version: Version, LogHandler: logHandler,

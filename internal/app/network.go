@@ -32,6 +32,7 @@ type NodeSpec struct {
 	Queue   int
 	Faults  string
 	OpenAI  *openai.Config // a server of the provider's own; nil: none
+	Peers   string         // where other nodes reach it: see node.Config
 }
 
 // Network is a hub and its nodes in one process: real parts, real messages, one
@@ -114,7 +115,7 @@ func (n *Network) startNode(ctx context.Context, spec NodeSpec, report sandbox.R
 	}
 	nd, err := node.New(node.Config{
 		Name: spec.Name, Dir: h.path(filepath.Join("nodes", string(spec.Name))), HubURL: h.URL, Token: identity.Token(token.Token),
-		Country: spec.Country, Region: spec.Region, Labels: spec.Labels, Price: spec.Price, MaxPenalty: api.MaxPenalty, Engines: all, Slots: spec.Slots, Queue: spec.Queue,
+		Country: spec.Country, Region: spec.Region, Labels: spec.Labels, Price: spec.Price, MaxPenalty: api.MaxPenalty, Engines: all, Peers: spec.Peers, Slots: spec.Slots, Queue: spec.Queue,
 		Sandbox: enforced(report), Faults: faults, Version: Version, Build: build(), Machine: machine, Bus: h.Bus, Tracer: h.cfg.Tracer,
 		Log: h.cfg.Log.With("node", spec.Name), NoSync: h.cfg.NoSync,
 	})

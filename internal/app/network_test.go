@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 
 func startTest(t *testing.T, nodes ...NodeSpec) (*Network, *client.Client) {
 	t.Helper()
-	n, err := StartNetwork(t.Context(), HubConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: testLog(t), Tracer: noop.NewTracerProvider().Tracer(""), NoSync: true}, nodes)
+	n, err := StartNetwork(t.Context(), HubConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Relayed: 32, Log: testLog(t), Tracer: noop.NewTracerProvider().Tracer(""), NoSync: true}, nodes)
 	if err != nil {
 		t.Fatal(err)
 	}

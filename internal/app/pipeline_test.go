@@ -1,14 +1,17 @@
 package app
 
 import (
+	"bufio"
 	"iter"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
 	"atoll/api"
 	"atoll/client"
 	"atoll/internal/core"
+	"atoll/internal/node"
 	"atoll/internal/openaiwire"
 )
 
@@ -75,4 +78,57 @@ func TestPipeline(t *testing.T) {
 	line = lineOf(t, c, func(l *api.Line) bool { return l.State == "ready" && l.Replays > 0 })
 	t.Logf("%+v", line)
 	ask(line.Stages[0].Node)
+}
+
+// Nodes that nobody can dial hold a model together all the same, through the hub's relay,
+// and one that is lost is replaced.
+func TestPipelineThroughRelay(t *testing.T) {
+	t.Parallel()
+	hidden := func(name, owner, country string) NodeSpec {
+		s := spec(name, owner, country, 30_000, "")
+		s.Peers = node.PeersRelayed
+		return s
+	}
+	n, c := startTest(t, hidden("paris-1", "alice", "FR"), hidden("rome-1", "bob", "IT"), hidden("bonn-1", "carol", "DE"), hidden("oslo-1", "dave", "NO"))
+	pushCoral(t, c)
+	var whole openaiwire.Text
+	if res, failed := post(t, n, "/v1/completions", strings.Replace(story3, "story3", "storyteller", 1)+"}", &whole); res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %+v", res.Status, failed)
+	}
+	line := serveTogether(t, c, "3")
+	next, stop := iter.Pull2(stream(t, n, "/v1/completions", story3+`,"stream":true}`))
+	defer stop()
+	begun, _ := textOf(t, next, func(text string) bool { return len(text) > 40 })
+	if err := n.Kill(line.Stages[1].Node); err != nil {
+		t.Fatal(err)
+	}
+	rest, _ := textOf(t, next, func(string) bool { return false })
+	if begun+rest != whole.Choices[0].Text {
+		t.Errorf("%q and %q, want %q", begun, rest, whole.Choices[0].Text)
+	}
+	if metric(t, n, "atoll_relay_bytes_total") == 0 || metric(t, n, "atoll_relay_circuits") == 0 {
+		t.Error("nothing went through the relay")
+	}
+}
+
+// metric reads one of the hub's metrics.
+func metric(t *testing.T, n *Network, name string) float64 {
+	t.Helper()
+	res, err := http.Get(n.Hub.URL + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			v, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	t.Fatalf("no metric %s: %v", name, lines.Err())
+	return 0
 }

@@ -142,7 +142,7 @@ type NodeOffer struct {
 	Trouble   string            `json:"trouble,omitempty"`   // why less is offered than should be
 	Loaded    []core.Digest     `json:"loaded,omitempty"`    // models in memory, the last used first, at most MaxLoaded
 	LoadRate  int64             `json:"load_rate,omitempty"` // bytes of a model fetched and loaded in a second, as measured; 0: not yet
-	PeerAt    []string          `json:"peer_at,omitempty"`   // where other nodes can dial it
+	PeerAt    []string          `json:"peer_at,omitempty"`   // where other nodes can dial it; those that the hub relays to it need none
 	Lines     []charter.State   `json:"lines,omitempty"`     // that it heads
 	Arch      string            `json:"arch"`
 	OS        string            `json:"os"`

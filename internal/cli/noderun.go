@@ -36,7 +36,7 @@ func (f *nodeFlags) register(s *session, cmd *cobra.Command) {
 	fl.StringSliceVar(&f.cfg.Accounts, "accounts", nil, "`ACCOUNTS` of the only requesters to work for (default: all)")
 	fl.StringVar(&f.cfg.CPU, "cpu", "", "`CORES` to offer, such as 2 or 1500m for one and a half (default: all)")
 	fl.StringVar(&f.cfg.Memory, "memory", "", "`BYTES` of memory to offer, such as 4Gi (default: what is there)")
-	fl.StringVar(&f.cfg.Peers, "peers", "", "`HOST:PORT` at which other nodes are heard, with whom large models are held together (default: a free port of loopback if the hub is there, else none)")
+	fl.StringVar(&f.cfg.Peers, "peers", "", "`HOST:PORT` at which other nodes are heard, with whom large models are held together, or relay: through the hub alone, which cannot read what they say (default: a free port of loopback if the hub is there, else relay)")
 	fl.StringVar(&f.cfg.PeersAt, "peers-at", "", "`HOST:PORT` at which they reach it, if that is another")
 	fl.IntVar(&f.cfg.Slots, "slots", 0, "`NUMBER` of leases that run at a time (default: one per core)")
 	fl.StringVar(&f.cache, "cache", "4Gi", "`BYTES` that cached models and inputs may take at most")

@@ -92,7 +92,7 @@ type NodeConfig struct {
 	Cache    int64         // bytes
 	Reserve  int64         // bytes of the disk that stay free
 	OpenAI   *OpenAIServer // nil: none
-	Peers    string        // HOST:PORT at which other nodes are heard; empty: the default
+	Peers    string        // HOST:PORT at which other nodes are heard, or relay; empty: the default
 	PeersAt  string        // at which they reach it, if that is another
 	Faults   string
 	Log      *slog.Logger

@@ -87,6 +87,8 @@ type Config struct {
 	NoSync    bool             // for tests
 	Crash     func(store.Point) bool
 	Metrics   *Metrics
+	// Relayed reports whether other nodes reach a node through the hub; nil: none.
+	Relayed func(core.NodeID) bool
 	// WakeCallbacks, if set, is called when a callback has become due.
 	WakeCallbacks func()
 	// WebhookKeys returns what an account verifies its callbacks with.

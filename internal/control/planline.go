@@ -12,6 +12,7 @@ import (
 	"atoll/internal/market"
 	"atoll/internal/node/measure"
 	"atoll/internal/peer"
+	"atoll/internal/peer/relay"
 	"atoll/internal/shard/charter"
 	"atoll/internal/shard/plan"
 )
@@ -21,6 +22,7 @@ const (
 	defaultModelRate = 4 << 30 // bytes of weights that a node goes through in a second
 	planSequences    = 8       // answers under way
 	defaultRTT       = 2 * time.Millisecond
+	relayedRTT       = 30 * time.Millisecond // by way of the hub
 )
 
 // linePlan is a plan with the nodes that its numbers stand for.
@@ -45,7 +47,7 @@ func (c *Control) lineNodes(s *api.Service) (out []*node) {
 	}
 	for _, o := range c.offers {
 		n := c.nodes[o.Node]
-		if len(n.said.PeerAt) > 0 && t.req.Never(o, t.Terms.MaxCost) == "" {
+		if len(c.peerAt(n)) > 0 && t.req.Never(o, t.Terms.MaxCost) == "" {
 			out = append(out, n)
 		}
 	}
@@ -94,7 +96,7 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 	}
 	r := &plan.Request{
 		Model:     plan.Model{Layers: shape.Layers, Layer: grown*shape.Layer + cache, Embedding: grown * shape.Embedding, Output: grown * shape.Output, Row: shape.Row},
-		Sequences: planSequences, Stages: stages, Link: func(int, int) plan.Link { return plan.Link{RTT: defaultRTT} },
+		Sequences: planSequences, Stages: stages, Link: p.link,
 	}
 	for _, n := range p.nodes {
 		rate := n.said.Bench[measure.ModelBytes]
@@ -115,6 +117,15 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 	}
 	p.price = p.priceOf(shape.Layers)
 	return p, nil
+}
+
+// link is what the way between two nodes is taken to be like. Those that are reached
+// through the hub alone have their places where they are worth it.
+func (p *linePlan) link(a, b int) plan.Link {
+	if len(p.nodes[a].said.PeerAt) == 0 || len(p.nodes[b].said.PeerAt) == 0 {
+		return plan.Link{RTT: relayedRTT}
+	}
+	return plan.Link{RTT: defaultRTT}
 }
 
 // priceOf is what a request costs: each stage its share of what its node asks for a
@@ -180,7 +191,17 @@ func (c *Control) peerOf(n *node) peer.Address {
 	if err != nil { // it was parsed when the node joined
 		c.log.Error("key of a node", "node", n.doc.ID, "error", err)
 	}
-	return peer.Address{Node: n.doc.ID, Key: key.Digest(), At: slices.Clone(n.said.PeerAt)}
+	return peer.Address{Node: n.doc.ID, Key: key.Digest(), At: c.peerAt(n)}
+}
+
+// peerAt is where other nodes can dial a node, best first: at its own addresses, or
+// through the hub.
+func (c *Control) peerAt(n *node) []string {
+	at := slices.Clone(n.said.PeerAt)
+	if c.cfg.Relayed != nil && c.cfg.Relayed(n.doc.ID) {
+		at = append(at, relay.Address(n.doc.ID))
+	}
+	return at
 }
 
 // profileOf is the arithmetic that a service's requests are computed in.

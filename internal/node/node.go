@@ -87,8 +87,9 @@ type Config struct {
 	Bus     *bus.Server      // a bus of this process, in place of the grant's addresses
 	Listen  string           // loopback address for /healthz and /metrics; default: none
 	// Peers is the address at which other nodes are heard, with whom models are held
-	// together; default: a free port of loopback if the hub is there, else none. PeersAt
-	// is where they reach it, if that is another address.
+	// together, or PeersRelayed; default: a free port of loopback if the hub is there,
+	// else PeersRelayed. PeersAt is where they reach it, if that is another address.
+	// Away from loopback they reach it through the hub, too.
 	Peers, PeersAt string
 
 	Metrics prometheus.Registerer // default: none
@@ -157,8 +158,11 @@ func (c *Config) complete() error {
 	if err := checkHubURL(c.HubURL); err != nil {
 		return err
 	}
-	if u, err := url.Parse(c.HubURL); err == nil && c.Peers == "" && isLoopback(u.Hostname()) {
-		c.Peers = "127.0.0.1:0"
+	if c.Peers == "" {
+		c.Peers = PeersRelayed
+		if c.hubIsHere() {
+			c.Peers = "127.0.0.1:0"
+		}
 	}
 	if err := checkPeers(c.Peers, c.PeersAt); err != nil {
 		return err
@@ -193,6 +197,12 @@ func (c *Config) complete() error {
 		c.Faults.Seed = h.Sum64()
 	}
 	return nil
+}
+
+// hubIsHere reports whether the hub is on this very machine.
+func (c *Config) hubIsHere() bool {
+	u, err := url.Parse(c.HubURL)
+	return err == nil && isLoopback(u.Hostname())
 }
 
 // checkHubURL keeps secrets off the open network.

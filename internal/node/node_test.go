@@ -466,12 +466,35 @@ func TestBadConfig(t *testing.T) {
 		"no URL":     {func(c *Config) { c.HubURL = "hub:8420" }, "want https://host:port"},
 		"a password": {func(c *Config) { c.HubURL = "https://u:p@hub" }, "want https://host:port"},
 		"listen":     {func(c *Config) { c.Listen = "127.0.0.1:0" }, "metrics"},
+		"peers":      {func(c *Config) { c.Peers = "none" }, "want host:port, or relay"},
+		"all peers":  {func(c *Config) { c.Peers = ":8421" }, "--peers-at"},
+		"nobody's":   {func(c *Config) { c.Peers, c.PeersAt = PeersRelayed, "node:8421" }, "where to listen"},
+		"peers at":   {func(c *Config) { c.PeersAt = "node" }, "want host:port"},
 	} {
 		h := &hub{web: &httptest.Server{URL: "http://127.0.0.1:1"}}
 		cfg := h.config(t.TempDir())
 		tt.change(&cfg)
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), tt.why) {
 			t.Errorf("%s: %v, want %q", name, err, tt.why)
+		}
+	}
+}
+
+// Other nodes reach a node at a port of loopback if the hub is there, else through the hub,
+// unless its provider says where.
+func TestWherePeersFind(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ hub, peers, want string }{
+		{"http://127.0.0.1:8420", "", "127.0.0.1:0"},
+		{"https://hub.example:8420", "", PeersRelayed},
+		{"http://localhost:8420", PeersRelayed, PeersRelayed},
+		{"https://hub.example:8420", "192.0.2.1:8421", "192.0.2.1:8421"},
+	} {
+		h := &hub{web: &httptest.Server{URL: tt.hub}}
+		cfg := h.config(t.TempDir())
+		cfg.Peers = tt.peers
+		if err := cfg.complete(); err != nil || cfg.Peers != tt.want {
+			t.Errorf("%q at %s: %q, %v, want %q", tt.peers, tt.hub, cfg.Peers, err, tt.want)
 		}
 	}
 }

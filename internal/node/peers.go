@@ -6,19 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 
 	"atoll/internal/core"
 	"atoll/internal/engine"
 	"atoll/internal/identity"
 	"atoll/internal/node/agent"
 	"atoll/internal/peer"
+	"atoll/internal/peer/relay"
 )
+
+// PeersRelayed, as Config.Peers, has other nodes reach this one through the hub alone.
+const PeersRelayed = "relay"
 
 // peers is this node among the others: where they reach it, and how it reaches them.
 type peers struct {
-	end    *peer.Endpoint
-	listen net.Listener // nil: it only dials
-	self   peer.Address
+	end     *peer.Endpoint
+	listen  net.Listener  // nil: it cannot be dialled
+	relay   *relay.Client // to those that cannot
+	relayed bool          // it is reached through the relay
+	self    peer.Address
 }
 
 // openPeers listens for other nodes. It returns nil where this node has no
@@ -29,11 +36,14 @@ func (n *Node) openPeers(ctx context.Context, grant *identity.JoinGrant) (*peers
 		n.cfg.Log.Warn("this node takes no part in models that several nodes hold: its hub has given it no certificate; join again to get one")
 		return nil, nil
 	}
-	p := &peers{self: peer.Address{Node: n.cfg.Name, Key: n.key.Public().Digest()}}
-	if n.cfg.Peers == "" {
+	p := &peers{relayed: n.cfg.Peers == PeersRelayed || !n.cfg.hubIsHere(), self: peer.Address{Node: n.cfg.Name, Key: n.key.Public().Digest()}}
+	var err error
+	if p.relay, err = relay.NewClient(relay.ClientConfig{Hub: n.cfg.HubURL, Key: string(grant.APIKey), Transport: n.web.Transport, Log: n.cfg.Log}); err != nil {
+		return nil, err
+	}
+	if n.cfg.Peers == PeersRelayed {
 		return p, nil
 	}
-	var err error
 	if p.listen, err = new(net.ListenConfig).Listen(ctx, "tcp", n.cfg.Peers); err != nil {
 		return nil, fmt.Errorf("listen for other nodes (--peers %s): %w", n.cfg.Peers, err)
 	}
@@ -66,9 +76,9 @@ func (p *peers) join(n *Node, caPEM string, sharers []engine.Sharer, a *agent.Ag
 	var err error
 	p.end, err = peer.New(peer.Config{
 		Certificate: func() (*tls.Certificate, error) { return n.cert.current.Load(), nil }, CA: []byte(caPEM),
-		Dial: func(ctx context.Context, at string) (net.Conn, error) {
+		Dial: p.relay.Dialler(func(ctx context.Context, at string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", at)
-		},
+		}),
 		Handlers: handlers, Log: n.cfg.Log,
 	})
 	return err
@@ -76,12 +86,26 @@ func (p *peers) join(n *Node, caPEM string, sharers []engine.Sharer, a *agent.Ag
 
 // serve takes other nodes' connections until close.
 func (p *peers) serve(n *Node) {
-	if p == nil || p.listen == nil {
+	if p == nil {
 		return
 	}
-	if err := p.end.Serve(p.listen); err != nil {
-		n.cfg.Log.Error("other nodes are no longer heard", "error", err)
+	var serving sync.WaitGroup
+	hear := func(l net.Listener) {
+		if err := p.end.Serve(l); err != nil {
+			n.cfg.Log.Error("other nodes are no longer heard", "at", l.Addr(), "error", err)
+		}
 	}
+	if p.listen != nil {
+		serving.Go(func() { hear(p.listen) })
+	}
+	if p.relayed {
+		serving.Go(func() {
+			l := p.relay.Listen()
+			hear(l)
+			_ = l.Close() // always succeeds
+		})
+	}
+	serving.Wait()
 }
 
 func (p *peers) close() error {
@@ -112,7 +136,7 @@ func sharers(all []engine.Engine) (out []engine.Sharer) {
 
 // checkPeers refuses addresses that nobody could dial.
 func checkPeers(listen, at string) error {
-	if listen == "" {
+	if listen == PeersRelayed {
 		if at != "" {
 			return core.Errorf(core.Invalid, "--peers-at %.80q: say with --peers where to listen, too", at)
 		}
@@ -120,7 +144,7 @@ func checkPeers(listen, at string) error {
 	}
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
-		return core.Errorf(core.Invalid, "--peers %.80q: want host:port", listen)
+		return core.Errorf(core.Invalid, "--peers %.80q: want host:port, or %s", listen, PeersRelayed)
 	}
 	if ip := net.ParseIP(host); at == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
 		return core.Errorf(core.Invalid, "--peers %s takes connections on all addresses: say with --peers-at HOST:PORT at which one other nodes reach it", listen)

@@ -212,7 +212,7 @@ func (h *head) run(ctx context.Context, l *lines) error {
 		return err
 	}
 	cfg := shard.LineConfig{
-		Head: sh, Member: l.member, Self: l.near.Self, Spares: c.Spares, Log: l.e.cfg.Log.With("line", c.Line.Short(), "service", c.Service),
+		Head: sh, Member: l.member, Self: c.Head(), Spares: c.Spares, Log: l.e.cfg.Log.With("line", c.Line.Short(), "service", c.Service),
 		Seat: shard.Seat{Line: c.Line, Model: c.Model, Profile: m.Profile, Pages: pages, Batch: stageBatch},
 	}
 	for _, s := range c.Stages[1:] {

@@ -53,6 +53,24 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A hub without a relay is told from one to which the node is not attached.
+func TestHubWithoutRelay(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	c, err := relay.NewClient(relay.ClientConfig{Hub: server.URL, Key: "key", Transport: server.Client().Transport, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Dialler(undiallable)(t.Context(), relay.Address("b")); err == nil || !strings.Contains(err.Error(), "relays nothing") {
+		t.Error(err)
+	}
+	l := c.Listen() // goes on asking, until
+	if err := l.Close(); err != nil || l.Attached() {
+		t.Error(err)
+	}
+}
+
 // Connections are bounded for each node and in all, and their places come back.
 func TestLimits(t *testing.T) {
 	t.Parallel()

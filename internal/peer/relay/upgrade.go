@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -91,6 +92,9 @@ func refused(res *http.Response) error {
 	text, err := io.ReadAll(io.LimitReader(res.Body, maxProblem))
 	if err != nil {
 		return fmt.Errorf("the hub answered %s: %w", res.Status, err)
+	}
+	if res.StatusCode == http.StatusNotFound {
+		return errors.New("this hub relays nothing: atoll hub --max-relayed 0, or an older version")
 	}
 	p := new(api.Problem)
 	if json.Unmarshal(text, p) != nil || p.Detail == "" {
