@@ -31,7 +31,7 @@ func (f *hubFlags) register(s *session, cmd *cobra.Command, role string) {
 	fl.StringVar(&f.quota, "quota", "64Gi", "`BYTES` that are kept for each account: uploads, inputs and results")
 	fl.IntVar(&f.cfg.Conns, "max-connections", 0, fmt.Sprintf("`NUMBER` of connections to the API at once (default: %d)", conns.DefaultTotal))
 	fl.IntVar(&f.cfg.PerPeer, "max-connections-per-address", 0, fmt.Sprintf("`NUMBER` of them from one address or IPv6 /64 network; raise it behind a proxy (default: %d)", conns.DefaultPerAddress))
-	fl.IntVar(&f.cfg.Relayed, "max-relayed", relay.DefaultCircuits, "`NUMBER` of connections at once that the hub carries between nodes that cannot dial one another, encrypted from node to node; 0 carries none")
+	fl.IntVar(&f.cfg.Relayed, "max-relayed", relay.DefaultCircuits, "`NUMBER` of connections at once that the hub carries between nodes that cannot dial one another, encrypted from node to node; one owner gets half of them at most; 0 carries none")
 	logFlags(cmd, &f.level, &f.logForm)
 	_ = cmd.MarkFlagDirname("dir")
 	_ = cmd.MarkFlagFilename("ready-file")

@@ -1,7 +1,7 @@
 // Package peer carries streams directly between nodes: the frames of models that
 // are served by several machines, and blobs.
 //
-//	Endpoint.Open ─> yamux stream ─> TLS 1.3, both sides ─> a carrier: TCP, memory, …
+//	Endpoint.Open ─> yamux stream ─> TLS 1.3, both sides ─> TCP, the hub's relay, memory
 //	                                                            │
 //	Handler of the protocol <─ yamux stream <─ TLS 1.3 <────────┘
 //
@@ -13,7 +13,9 @@
 //
 // One connection between two nodes carries all their streams, in both directions,
 // whoever has dialled. It is made when the first stream is opened, kept while it
-// lives, and made again by the next Open. Each stream has a window of its own, so
+// lives, and made again by the next Open. A node's addresses are dialled best first, each
+// with a head start over the next: one that swallows what it is sent costs a second, not
+// the stream. Each stream has a window of its own, so
 // that one that is not read holds up no other, and holds no more than MaxWindow
 // bytes.
 //

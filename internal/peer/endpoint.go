@@ -9,12 +9,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/yamux"
-
-	"atoll/internal/core"
 )
 
 // Config for New. Certificate and CA are required, and so is Dial unless the node
@@ -50,14 +49,14 @@ type Endpoint struct {
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
-	links    map[Peer]*link
+	links    map[Peer][]*link       // that live, the newest last
 	dialling map[Peer]chan struct{} // closed when it has ended
 	accepted int
 }
 
 // New returns an endpoint that has no connections yet.
 func New(cfg Config) (*Endpoint, error) {
-	e := &Endpoint{cfg: cfg, roots: x509.NewCertPool(), links: map[Peer]*link{}, dialling: map[Peer]chan struct{}{}}
+	e := &Endpoint{cfg: cfg, roots: x509.NewCertPool(), links: map[Peer][]*link{}, dialling: map[Peer]chan struct{}{}}
 	if cfg.Certificate == nil || !e.roots.AppendCertsFromPEM(cfg.CA) {
 		return nil, errors.New("peer: a certificate and the hub's CA are required")
 	}
@@ -86,8 +85,10 @@ func New(cfg Config) (*Endpoint, error) {
 func (e *Endpoint) Close() error {
 	e.mu.Lock()
 	e.cancel()
-	for _, l := range e.links {
-		_ = l.session.Close() // always succeeds
+	for _, links := range e.links {
+		for _, l := range links {
+			_ = l.session.Close() // always succeeds
+		}
 	}
 	e.mu.Unlock()
 	e.wg.Wait()
@@ -158,7 +159,8 @@ func (e *Endpoint) accept(conn net.Conn) {
 	e.run(l)
 }
 
-// keep makes a link the one that streams to its peer are opened on.
+// keep makes a link the one that streams to its peer are opened on, while it lives. Two
+// nodes that dial one another at once have two for a while.
 func (e *Endpoint) keep(l *link) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -166,7 +168,26 @@ func (e *Endpoint) keep(l *link) {
 		_ = l.session.Close()
 		return
 	}
-	e.links[l.peer] = l
+	e.links[l.peer] = append(e.links[l.peer], l)
+}
+
+// newest returns the last connection to a peer that lives, or nil; mu is held.
+func (e *Endpoint) newest(p Peer) *link {
+	for _, l := range slices.Backward(e.links[p]) {
+		if !l.session.IsClosed() {
+			return l
+		}
+	}
+	return nil
+}
+
+func (e *Endpoint) forget(l *link) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.links[l.peer] = slices.DeleteFunc(e.links[l.peer], func(other *link) bool { return other == l })
+	if len(e.links[l.peer]) == 0 {
+		delete(e.links, l.peer)
+	}
 }
 
 // run serves the streams that the peer opens, until the connection ends.
@@ -188,11 +209,7 @@ func (e *Endpoint) run(l *link) {
 			_ = s.Close()
 		}
 	}
-	e.mu.Lock()
-	if e.links[l.peer] == l {
-		delete(e.links, l.peer)
-	}
-	e.mu.Unlock()
+	e.forget(l)
 	_ = l.session.Close()
 	wg.Wait()
 }
@@ -220,110 +237,6 @@ func (e *Endpoint) handle(l *link, s *yamux.Stream) {
 // deadline of a handshake. Connections know the real clock alone.
 func (e *Endpoint) deadline() time.Time { return time.Now().Add(handshakeTime) }
 
-// Open opens a stream to a peer, over the connection that there is or a new one.
-func (e *Endpoint) Open(ctx context.Context, to Address, protocol string) (Stream, error) {
-	if protocol == "" || len(protocol) > MaxName {
-		return nil, core.Errorf(core.Invalid, "protocol %.80q: want 1 to %d bytes", protocol, MaxName)
-	}
-	for first := true; ; first = false {
-		l, fresh, err := e.link(ctx, to)
-		if err != nil {
-			return nil, err
-		}
-		s, err := l.open(ctx, protocol)
-		// A connection that had died may not have been noticed yet.
-		if err != nil && !fresh && first && l.session.IsClosed() && ctx.Err() == nil {
-			continue
-		}
-		return s, err
-	}
-}
-
-// link returns the connection to a peer, and whether it was made just now.
-func (e *Endpoint) link(ctx context.Context, to Address) (l *link, fresh bool, err error) {
-	want := Peer{to.Node, to.Key}
-	for {
-		e.mu.Lock()
-		if e.ctx.Err() != nil {
-			e.mu.Unlock()
-			return nil, false, ErrClosed
-		}
-		if l := e.links[want]; l != nil && !l.session.IsClosed() {
-			e.mu.Unlock()
-			return l, false, nil
-		}
-		wait := e.dialling[want]
-		if wait == nil {
-			done := make(chan struct{})
-			e.dialling[want] = done
-			e.wg.Add(1)
-			e.mu.Unlock()
-			l, err := e.connect(ctx, to)
-			e.mu.Lock()
-			delete(e.dialling, want)
-			e.mu.Unlock()
-			close(done)
-			if err != nil {
-				e.wg.Done()
-				return nil, false, err
-			}
-			go func() {
-				defer e.wg.Done()
-				e.run(l)
-			}()
-			return l, true, nil
-		}
-		e.mu.Unlock()
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, false, context.Cause(ctx)
-		}
-	}
-}
-
-// connect dials a peer's addresses in turn. Each is given an equal share of the time that
-// is left: one that swallows what it is sent, as firewalls do, leaves some to the next.
-func (e *Endpoint) connect(ctx context.Context, to Address) (*link, error) {
-	if len(to.At) == 0 || e.cfg.Dial == nil {
-		return nil, fmt.Errorf("%w: %s has not connected, and there is no address of it", ErrUnreachable, to.Node)
-	}
-	ctx, stop := context.WithTimeout(ctx, handshakeTime)
-	defer stop()
-	defer context.AfterFunc(e.ctx, stop)()
-	var failures []error
-	for i, at := range to.At {
-		end, _ := ctx.Deadline() // set above
-		share, stop := context.WithTimeout(ctx, time.Until(end)/time.Duration(len(to.At)-i))
-		l, err := e.connectTo(share, to, at)
-		stop()
-		if err == nil {
-			e.keep(l)
-			return l, nil
-		}
-		failures = append(failures, fmt.Errorf("%s: %w", at, err))
-	}
-	return nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, to.Node, errors.Join(failures...))
-}
-
-func (e *Endpoint) connectTo(ctx context.Context, to Address, at string) (*link, error) {
-	conn, err := e.cfg.Dial(ctx, at)
-	if err != nil {
-		return nil, err
-	}
-	peer := Peer{to.Node, to.Key}
-	c, err := e.dial(ctx, conn, peer)
-	if err != nil {
-		return nil, err
-	}
-	session, err := yamux.Client(c, e.muxConfig())
-	if err != nil {
-		_ = c.Close()
-		return nil, err
-	}
-	return &link{peer: peer, session: session}, nil
-}
-
 func (e *Endpoint) muxConfig() *yamux.Config {
 	c := yamux.DefaultConfig()
 	c.MaxStreamWindowSize = MaxWindow
@@ -334,51 +247,3 @@ func (e *Endpoint) muxConfig() *yamux.Config {
 	c.LogOutput = io.Discard // what matters comes as errors
 	return c
 }
-
-// link is a connection to a peer.
-type link struct {
-	peer    Peer
-	session *yamux.Session
-}
-
-func (l *link) open(ctx context.Context, protocol string) (Stream, error) {
-	s, err := l.session.OpenStream()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, l.peer.Node, err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = s.SetDeadline(time.Now()) })
-	err = name(s, protocol)
-	if !stop() {
-		err = errors.Join(err, context.Cause(ctx))
-	}
-	if err != nil {
-		_ = s.Close()
-		return nil, fmt.Errorf("stream %s to %s: %w", protocol, l.peer.Node, err)
-	}
-	return &stream{s, l.peer}, nil
-}
-
-// name begins a stream and reads the answer.
-func name(s *yamux.Stream, protocol string) error {
-	if err := s.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
-		return err
-	}
-	if err := writeName(s, protocol); err != nil {
-		return err
-	}
-	var answer [1]byte
-	if _, err := io.ReadFull(s, answer[:]); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
-	if answer[0] != taken {
-		return ErrProtocol
-	}
-	return s.SetDeadline(time.Time{})
-}
-
-type stream struct {
-	*yamux.Stream
-	peer Peer
-}
-
-func (s *stream) Peer() Peer { return s.peer }

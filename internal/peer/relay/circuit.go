@@ -68,6 +68,10 @@ func (h *Hub) open(from *auth.Principal, node core.NodeID) (*circuit, error) {
 		h.metrics.refused("hub-full")
 		return nil, core.Errorf(core.Unavailable, "this hub relays %d connections, as many as it may", h.cfg.Circuits).WithHint("try again later; the operator can allow more: atoll hub --max-relayed")
 	}
+	if most := (h.cfg.Circuits + 1) / 2; h.asked[from.Account] >= most {
+		h.metrics.refused("account-full")
+		return nil, core.Errorf(core.Unavailable, "nodes of %s have asked for %d relayed connections, as many as those of one account may", from.Account, most)
+	}
 	for _, end := range []core.NodeID{from.Node, node} {
 		if h.ends[end] >= h.cfg.PerNode {
 			h.metrics.refused("node-full")
@@ -77,16 +81,21 @@ func (h *Hub) open(from *auth.Principal, node core.NodeID) (*circuit, error) {
 	ctx, end := context.WithCancel(h.ctx)
 	c := &circuit{from: from, to: to, end: end, done: ctx.Done()}
 	h.circuits[c] = struct{}{}
+	h.asked[from.Account]++
 	h.ends[from.Node]++
 	h.ends[node]++
 	return c, nil
 }
 
+// drop ends a circuit and counts it out.
 func (h *Hub) drop(c *circuit) {
 	c.end()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.circuits, c)
+	if h.asked[c.from.Account]--; h.asked[c.from.Account] == 0 {
+		delete(h.asked, c.from.Account)
+	}
 	for _, end := range []core.NodeID{c.from.Node, c.to.who.Node} {
 		if h.ends[end]--; h.ends[end] == 0 {
 			delete(h.ends, end)

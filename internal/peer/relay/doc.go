@@ -27,8 +27,8 @@
 //	400 invalid         no upgrade to atoll-relay/1 was asked for, or a node asks for itself
 //	401, 403            the key is not known, or no node's
 //	429 rate-limited    the node's owner has asked too often; Retry-After says when
-//	503 unavailable     NODE is not attached; or it, the asking node or the hub carries as
-//	                    many connections as it may; or the hub is about to end
+//	503 unavailable     NODE is not attached; or it, the asking node, that node's owner or
+//	                    the hub has as many connections as it may; or the hub is about to end
 //
 // An attachment is a yamux session in which the hub opens streams, and refuses those of
 // the node. A stream begins with the length of the asking node's name in one byte (1 to
@@ -45,6 +45,7 @@
 //
 // The hub holds no more than Window bytes of a circuit in each direction, beside what
 // the operating system does: whoever sends waits until the other side reads. Circuits
-// are bounded in total and for each node, and how often an account may ask is, too.
+// are bounded in total, for each node, and for each account to half of the total; how often
+// an account may ask is bounded, too.
 // Once a node's key is void its attachment and its circuits end at once.
 package relay

@@ -18,7 +18,7 @@ import (
 
 // Config for NewHub. Log is required; zero limits have defaults.
 type Config struct {
-	Circuits int           // at once; default DefaultCircuits
+	Circuits int           // at once; default DefaultCircuits. One account's nodes can ask for half of them
 	PerNode  int           // of them that one node is an end of; default DefaultPerNode, at most MaxPerNode
 	Rate     auth.Rate     // of asking, for each account; default 20 a second, bursts of 200
 	Silence  time.Duration // after which an end of a circuit is dead; default 30 s
@@ -53,7 +53,8 @@ type Hub struct {
 	mu       sync.Mutex // guards what follows
 	attached map[core.NodeID]*attachment
 	circuits map[*circuit]struct{}
-	ends     map[core.NodeID]int // of circuits, by node
+	ends     map[core.NodeID]int    // of circuits, by node
+	asked    map[core.AccountID]int // circuits, by the owner of the node that has asked
 }
 
 // NewHub returns a relay that no node is attached to.
@@ -77,7 +78,7 @@ func NewHub(cfg Config) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{cfg: cfg, rate: rate, attached: map[core.NodeID]*attachment{}, circuits: map[*circuit]struct{}{}, ends: map[core.NodeID]int{}}
+	h := &Hub{cfg: cfg, rate: rate, attached: map[core.NodeID]*attachment{}, circuits: map[*circuit]struct{}{}, ends: map[core.NodeID]int{}, asked: map[core.AccountID]int{}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.metrics = newMetrics(cfg.Metrics, h)
 	return h, nil

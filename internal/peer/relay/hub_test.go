@@ -150,10 +150,11 @@ func (h *hub) transport() *http.Transport {
 	return t
 }
 
+// client is that of a node whose owner's name is the first letter of its own.
 func (h *hub) client(name core.NodeID) *relay.Client {
 	h.t.Helper()
 	h.keys.mu.Lock()
-	h.keys.keys[key(name)] = auth.Principal{Account: "owner", Node: name, Scopes: []string{auth.Node}, KeyID: key(name)}
+	h.keys.keys[key(name)] = auth.Principal{Account: core.AccountID(name[:1]), Node: name, Scopes: []string{auth.Node}, KeyID: key(name)}
 	h.keys.mu.Unlock()
 	c, err := relay.NewClient(relay.ClientConfig{Hub: h.url(), Key: key(name), Transport: h.transport(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

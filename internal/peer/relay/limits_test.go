@@ -71,10 +71,10 @@ func TestHubWithoutRelay(t *testing.T) {
 	}
 }
 
-// Connections are bounded for each node and in all, and their places come back.
+// Connections are bounded for each node, each owner and in all, and their places come back.
 func TestLimits(t *testing.T) {
 	t.Parallel()
-	h := newHub(t, func(c *relay.Config) { c.Circuits, c.PerNode = 3, 2 })
+	h := newHub(t, func(c *relay.Config) { c.Circuits, c.PerNode = 5, 2 })
 	var at [3]*relay.Listener
 	for i, name := range []core.NodeID{"b", "c", "d"} {
 		at[i] = h.client(name).Listen()
@@ -91,8 +91,11 @@ func TestLimits(t *testing.T) {
 	for _, step := range []struct{ from, to, words string }{
 		{"a", "b", ""}, {"a", "c", ""},
 		{"a", "d", "node a has 2"},
+		{"a-2", "d", ""},
+		{"a-3", "d", "nodes of a have asked for 3"},
 		{"x", "b", ""},
-		{"y", "b", "this hub relays 3"},
+		{"y", "d", ""},
+		{"z", "c", "this hub relays 5"},
 	} {
 		if _, err := dial(core.NodeID(step.from), core.NodeID(step.to)); (err == nil) != (step.words == "") || err != nil && !strings.Contains(err.Error(), step.words) {
 			t.Errorf("%s to %s: %v, want %q", step.from, step.to, err, step.words)
@@ -101,12 +104,21 @@ func TestLimits(t *testing.T) {
 	if err := at[1].Close(); err != nil { // and a's circuit to c with it
 		t.Fatal(err)
 	}
-	until(t, "places do not come back", func() bool { return h.metric("atoll_relay_circuits") == 2 })
+	until(t, "places do not come back", func() bool { return h.metric("atoll_relay_circuits") == 4 })
 	if _, err := dial("y", "b"); err == nil || !strings.Contains(err.Error(), "node b has 2") {
 		t.Errorf("y to b: %v", err)
 	}
-	if _, err := dial("a", "d"); err != nil {
-		t.Errorf("a to d once there is a place: %v", err)
+	if err := at[2].Close(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "places do not come back", func() bool { return h.metric("atoll_relay_circuits") == 2 })
+	d := h.client("d").Listen()
+	defer d.Close()
+	until(t, "not attached", func() bool { return d.Attached() && h.relay.Attached("d") })
+	for _, from := range []core.NodeID{"a", "a-3"} {
+		if _, err := dial(from, "d"); err != nil {
+			t.Errorf("%s to d once there is a place: %v", from, err)
+		}
 	}
 }
 

@@ -8,7 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +60,53 @@ func (h *hub) metric(name string) float64 {
 	}
 	h.t.Fatalf("no metric %s", name)
 	return 0
+}
+
+// Nodes that get out by an HTTP proxy alone get to the relay, too.
+func TestThroughProxy(t *testing.T) {
+	t.Parallel()
+	h := newHub(t, nil)
+	var passed atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		out, err := net.Dial("tcp", r.Host)
+		if r.Method != http.MethodConnect || err != nil {
+			http.Error(w, "no way", http.StatusBadGateway)
+			return
+		}
+		defer out.Close()
+		w.WriteHeader(http.StatusOK)
+		in, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer in.Close()
+		passed.Add(1)
+		go func() {
+			_, _ = io.Copy(out, in)
+			_ = out.Close()
+		}()
+		_, _ = io.Copy(in, out)
+	}))
+	defer proxy.Close()
+	by, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind := func(name core.NodeID) *node {
+		c := h.transport()
+		c.Proxy = http.ProxyURL(by)
+		h.client(name) // makes its key known
+		client, err := relay.NewClient(relay.ClientConfig{Hub: h.url(), Key: key(name), Transport: c, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.nodeAt(client, name, echoes)
+	}
+	say(t, open(t, behind("a"), behind("b"), "echo"), "a", random(1<<20))
+	if passed.Load() != 3 { // two attachments, and a's circuit
+		t.Errorf("%d connections went through the proxy", passed.Load())
+	}
 }
 
 // Nobody stands in for another: neither a node that has attached under its name, nor a
