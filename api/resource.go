@@ -43,6 +43,7 @@ type Node struct {
 	Engines     []string          `json:"engines"`
 	Upstreams   []string          `json:"upstreams,omitempty" doc:"models of its own OpenAI-compatible server, for the engine openai"`
 	Trouble     string            `json:"trouble,omitempty" doc:"why it offers less than it should, in its own words"`
+	Peers       []string          `json:"peers,omitempty" doc:"where other nodes dial it, the best first: host:port, or relay/NODE through the hub"`
 	Price       core.Money        `json:"price"`
 	Version     string            `json:"version"`
 	Platform    string            `json:"platform" example:"linux/amd64"`

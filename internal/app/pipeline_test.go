@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/node"
 	"atoll/internal/openaiwire"
+	"atoll/internal/peer/relay"
 )
 
 // serveTogether serves our own small model by several nodes, and returns its line once
@@ -96,6 +98,11 @@ func TestPipelineThroughRelay(t *testing.T) {
 		t.Fatalf("%s: %+v", res.Status, failed)
 	}
 	line := serveTogether(t, c, "3")
+	for row, err := range c.Nodes(t.Context()) {
+		if err != nil || !slices.Equal(row.Peers, []string{relay.Address(row.ID)}) {
+			t.Errorf("other nodes dial %s at %s, %v", row.ID, row.Peers, err)
+		}
+	}
 	next, stop := iter.Pull2(stream(t, n, "/v1/completions", story3+`,"stream":true}`))
 	defer stop()
 	begun, _ := textOf(t, next, func(text string) bool { return len(text) > 40 })

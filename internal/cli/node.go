@@ -127,7 +127,7 @@ func (s *session) describeNode(n *api.Node) error {
 		seen = clock(*n.SeenAt)
 	}
 	return s.out.Fields("node", string(n.ID), "owner", string(n.Owner), "state", n.State, "seen", seen, "joined", clock(n.JoinedAt),
-		"country", n.Country, "region", n.Region, "labels", labels(n.Labels), "engines", strings.Join(n.Engines, ", "), "own server's models", strings.Join(n.Upstreams, ", "), "trouble", n.Trouble, "price", n.Price.String()+" for each lease",
+		"country", n.Country, "region", n.Region, "labels", labels(n.Labels), "engines", strings.Join(n.Engines, ", "), "own server's models", strings.Join(n.Upstreams, ", "), "trouble", n.Trouble, "other nodes", strings.Join(n.Peers, ", "), "price", n.Price.String()+" for each lease",
 		"platform", n.Platform, "version", n.Version, "processor", fmt.Sprintf("%g cores", float64(n.CPUMillis)/1000), "memory", bytesOf(n.Memory), "GPUs", strings.Join(gpus, ", "),
 		"benchmark", strings.Join(bench, ", "), "sandbox", strings.Join(n.Sandbox, ", "), "reliability", share(n.Reliability),
 		"leases", fmt.Sprintf("%d passed, %d rejected, %d lost, %d out now", n.Passed, n.Rejected, n.Lost, n.InFlight), "earned", n.Earned.String(),

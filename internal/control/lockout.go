@@ -57,7 +57,7 @@ func (c *Control) editNode(ctx context.Context, id core.NodeID, edit func(*batch
 		n.refresh(n.offer.Up)
 		b.touchNode(n)
 		b.freed = true
-		out = n.view()
+		out = c.nodeView(n)
 		return nil
 	})
 	return out, err

@@ -25,7 +25,7 @@ func (c *Control) Node(_ context.Context, id core.NodeID) (api.Node, error) {
 	if n == nil {
 		return api.Node{}, core.Errorf(core.NotFound, "no node %.80s", id)
 	}
-	out := n.view()
+	out := c.nodeView(n)
 	for _, p := range c.payouts {
 		if l := p.part.Lease(p.lease); l.Node == id {
 			out.Pending += l.Pay

@@ -49,15 +49,15 @@ func (c *Control) Nodes(context.Context) ([]api.Node, error) {
 	defer c.mu.Unlock()
 	out := make([]api.Node, 0, len(c.offers))
 	for _, o := range c.offers {
-		out = append(out, c.nodes[o.Node].view())
+		out = append(out, c.nodeView(c.nodes[o.Node]))
 	}
 	return out, nil
 }
 
-func (n *node) view() api.Node {
+func (c *Control) nodeView(n *node) api.Node {
 	o, s := n.offer, &n.said
 	out := api.Node{
-		ID: n.doc.ID, Owner: n.doc.Owner, State: "up", Country: cmp.Or(o.Country, n.doc.Country), Region: o.Region, Labels: o.Labels, Engines: o.Engines, Upstreams: o.Upstreams, Trouble: s.Trouble,
+		ID: n.doc.ID, Owner: n.doc.Owner, State: "up", Country: cmp.Or(o.Country, n.doc.Country), Region: o.Region, Labels: o.Labels, Engines: o.Engines, Upstreams: o.Upstreams, Trouble: s.Trouble, Peers: c.peerAt(n),
 		Price: o.Price, Version: s.Version, CPUMillis: o.CPUMillis, Memory: o.Memory, Bench: s.Bench, Sandbox: s.Sandbox,
 		Reliability: round(o.Mean), Passed: n.doc.Passed, Rejected: n.doc.Rejected, Lost: n.doc.Lost, InFlight: o.InFlight,
 		Earned: n.doc.Earned, PublicKey: n.doc.PublicKey, JoinedAt: moment(n.doc.JoinedMs),
