@@ -75,7 +75,7 @@ func TestThroughProxy(t *testing.T) {
 		}
 		defer out.Close()
 		w.WriteHeader(http.StatusOK)
-		in, _, err := http.NewResponseController(w).Hijack()
+		in, early, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
 			return
@@ -83,7 +83,7 @@ func TestThroughProxy(t *testing.T) {
 		defer in.Close()
 		passed.Add(1)
 		go func() {
-			_, _ = io.Copy(out, in)
+			_, _ = io.Copy(out, early)
 			_ = out.Close()
 		}()
 		_, _ = io.Copy(in, out)
