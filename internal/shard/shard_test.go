@@ -55,10 +55,15 @@ func (l *line) load(first, last int) StageConfig {
 	return StageConfig{Model: m, Pool: newPool(l.t), Pages: 64, Batch: 24}
 }
 
-// newLine cuts the model before the given layers.
+// newLine cuts our own model before the given layers.
 func newLine(t testing.TB, cuts ...int) *line {
 	t.Helper()
-	l := &line{t: t, file: llmtest.Coral(t)}
+	return newLineOf(t, llmtest.Coral(t), cuts...)
+}
+
+func newLineOf(t testing.TB, file *weights.Model, cuts ...int) *line {
+	t.Helper()
+	l := &line{t: t, file: file}
 	cuts = append(append([]int{0}, cuts...), l.file.Config.Layers)
 	for i := range len(cuts) - 1 {
 		l.add(cuts[i], cuts[i+1])
