@@ -46,7 +46,7 @@ the benchmark fails.
 	fl.StringVar(&cfg.Model, "model", cfg.Model, "`SHAPE` of the model: 135M, 1.1B")
 	fl.IntSliceVar(&cfg.Stages, "stages", cfg.Stages, "`NUMBERS` of processes, this one among them")
 	fl.IntVar(&cfg.Threads, "threads", cfg.Threads, "`NUMBER` of threads of each process")
-	fl.IntVar(&cfg.Rounds, "rounds", 5, "`NUMBER` of rounds; medians are shown")
+	fl.IntVar(&cfg.Rounds, "rounds", 11, "`NUMBER` of rounds; medians are shown")
 	fl.IntSliceVar(&cfg.Contexts, "contexts", cfg.Contexts, "`NUMBERS` of tokens at which a stage is killed")
 	s.jsonFlag(cmd)
 	return cmd

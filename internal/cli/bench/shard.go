@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,16 +12,11 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"atoll/internal/core"
 	"atoll/internal/identity"
-	"atoll/internal/llm"
 	"atoll/internal/llm/quant"
 	"atoll/internal/llm/weights"
 	"atoll/internal/peer"
-	"atoll/internal/repro"
-	"atoll/internal/shard"
 )
 
 // ShardConfig says what to measure of models that several processes hold.
@@ -49,7 +43,7 @@ type ShardReport struct {
 }
 
 // ShardRow is a line of so many stages; 1 is the model as a whole in this process.
-// Ratios are to that.
+// Ratios are to that, medians of the rounds' own.
 type ShardRow struct {
 	Stages      int     `json:"stages"`
 	Decode      float64 `json:"decode_per_s"` // one answer
@@ -80,19 +74,17 @@ func Shard(ctx context.Context, cfg ShardConfig) (r *ShardReport, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	measures, err := n.rounds(ctx)
+	speeds, err := n.rounds(ctx)
 	if err != nil {
 		return nil, err
 	}
 	r = &ShardReport{Bench: "shard", Machine: machine(), Model: cfg.Model, Threads: cfg.Threads, Rounds: cfg.Rounds}
-	for i, m := range measures {
-		row := ShardRow{Stages: 1, Decode: middle(m.decode), Eight: middle(m.eight), FirstToken: middle(m.first)}
+	for i := range speeds {
+		row := shardRow(speeds[0], speeds[i])
+		row.Stages = 1
 		if i > 0 {
 			row.Stages = cfg.Stages[i-1]
 			row.TokenBytes = (row.Stages-1)*4*shapes[0].Dim + 21
-			row.DecodeRatio, row.EightRatio = row.Decode/r.Rows[0].Decode, row.Eight/r.Rows[0].Eight
-		} else {
-			row.DecodeRatio, row.EightRatio = 1, 1
 		}
 		r.Rows = append(r.Rows, row)
 	}
@@ -107,8 +99,23 @@ func Shard(ctx context.Context, cfg ShardConfig) (r *ShardReport, err error) {
 	return r, nil
 }
 
-// shardMeasure is what all rounds gave.
-type shardMeasure struct{ decode, eight, first []float64 }
+// shardRow sums up all rounds, beside those of the whole model.
+func shardRow(whole, line []shardSpeed) ShardRow {
+	median := func(of func(whole, line shardSpeed) float64) float64 {
+		var all []float64
+		for i := range line {
+			all = append(all, of(whole[i], line[i]))
+		}
+		return middle(all)
+	}
+	return ShardRow{
+		Decode:      median(func(_, l shardSpeed) float64 { return l.decode }),
+		DecodeRatio: median(func(w, l shardSpeed) float64 { return l.decode / w.decode }),
+		Eight:       median(func(_, l shardSpeed) float64 { return l.eight }),
+		EightRatio:  median(func(w, l shardSpeed) float64 { return l.eight / w.eight }),
+		FirstToken:  median(func(_, l shardSpeed) float64 { return l.first }),
+	}
+}
 
 // shardBench is a folder with the model's file, and a process for each node.
 type shardBench struct {
@@ -118,8 +125,9 @@ type shardBench struct {
 	self    *shardNode
 	layers  int
 	members []*memberProcess
-	started int     // processes so far
-	golden  []int32 // of the one request that all answer
+	started int // processes so far
+	asked   int
+	golden  [][]int32 // what all answer
 }
 
 type memberProcess struct {
@@ -200,154 +208,4 @@ func (n *shardBench) close() error {
 		errs = append(errs, n.self.close())
 	}
 	return errors.Join(append(errs, os.RemoveAll(n.dir))...)
-}
-
-// generator answers requests: llm.Batcher, or the head of a line.
-type generator interface {
-	Generate(ctx context.Context, r llm.Request) iter.Seq2[llm.Token, error]
-}
-
-// rounds measures the whole model and each line in turn.
-func (n *shardBench) rounds(ctx context.Context) ([]*shardMeasure, error) {
-	all := make([]*shardMeasure, 1+len(n.cfg.Stages))
-	for i := range all {
-		all[i] = new(shardMeasure)
-	}
-	whole, err := loadLayers(ctx, filepath.Join(n.dir, modelFile), llm.Options{})
-	if err != nil {
-		return nil, err
-	}
-	for i := range n.cfg.Rounds {
-		n.cfg.Watch(i*len(all), n.cfg.Rounds*len(all), "one process")
-		b := &modelBench{model: whole, pool: n.self.pool}
-		if err := b.serve(ctx, func(ctx context.Context, b *llm.Batcher) error { return n.measure(ctx, b, all[0]) }); err != nil {
-			return nil, err
-		}
-		for j, stages := range n.cfg.Stages {
-			n.cfg.Watch(i*len(all)+1+j, n.cfg.Rounds*len(all), fmt.Sprintf("%d stages", stages))
-			if err := n.line(ctx, stages, func(ctx context.Context, h *shard.Head) error { return n.measure(ctx, h, all[1+j]) }); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return all, nil
-}
-
-// line has f use a line of so many stages, of about as many layers each.
-func (n *shardBench) line(ctx context.Context, stages int, f func(context.Context, *shard.Head) error) error {
-	cut := func(i int) int { return n.layers * i / stages }
-	m, err := loadLayers(ctx, filepath.Join(n.dir, modelFile), llm.Options{First: 0, Last: cut(1)})
-	if err != nil {
-		return err
-	}
-	pages := (m.Config.Context + repro.PagePositions - 1) / repro.PagePositions * 2
-	h, err := shard.NewHead(shard.StageConfig{Model: m, Pool: n.self.pool, Pages: pages, Batch: promptTokens}, 16)
-	if err != nil {
-		return err
-	}
-	c := shard.LineConfig{Head: h, Member: n.self.Member, Self: n.self.address, Seat: shard.Seat{Profile: llm.Q8, Pages: pages, Batch: promptTokens}}
-	for i := 1; i < stages; i++ {
-		c.Posts = append(c.Posts, shard.Post{Node: n.members[i-1].address, First: cut(i), Last: cut(i + 1)})
-	}
-	for _, m := range n.members[stages-1:] {
-		c.Spares = append(c.Spares, m.address)
-	}
-	l, err := shard.NewLine(c)
-	if err != nil {
-		return err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	running, stop := context.WithCancel(ctx)
-	ready := make(chan struct{})
-	g.Go(func() error { h.Run(running); return nil })
-	g.Go(func() error {
-		if err := l.Run(running, func() { close(ready) }); !errors.Is(err, context.Canceled) {
-			return err
-		}
-		return nil
-	})
-	g.Go(func() error {
-		defer stop()
-		select {
-		case <-ready:
-			return f(ctx, h)
-		case <-ctx.Done():
-			return nil
-		}
-	})
-	return g.Wait()
-}
-
-// measure has one answer drawn by itself, and then eight together.
-func (n *shardBench) measure(ctx context.Context, g generator, m *shardMeasure) error {
-	began := time.Now()
-	var first time.Duration
-	var ids []int32
-	for t, err := range g.Generate(ctx, request(100, prompt(0), answerTokens)) {
-		if err != nil {
-			return err
-		}
-		if ids = append(ids, t.ID); len(ids) == 1 {
-			first = time.Since(began)
-		}
-	}
-	m.first = append(m.first, first.Seconds()*1000)
-	m.decode = append(m.decode, float64(len(ids)-1)/(time.Since(began)-first).Seconds())
-	if n.golden == nil {
-		n.golden = ids
-	}
-	if !slices.Equal(ids, n.golden) {
-		return fmt.Errorf("a line has drawn %v, the whole model %v", ids, n.golden)
-	}
-	counts := make([]int, eight)
-	began = time.Now()
-	all, ctx := errgroup.WithContext(ctx)
-	for i := range eight {
-		all.Go(func() error {
-			ids, err := collect(g.Generate(ctx, request(i, prompt(i)[:16], answerTokens)))
-			counts[i] = len(ids)
-			return err
-		})
-	}
-	if err := all.Wait(); err != nil {
-		return err
-	}
-	total := 0
-	for _, c := range counts {
-		total += c
-	}
-	m.eight = append(m.eight, float64(total)/time.Since(began).Seconds())
-	return nil
-}
-
-// lose kills the last stage of two in the middle of an answer.
-func (n *shardBench) lose(ctx context.Context, tokens int) (*LostStage, error) {
-	out := &LostStage{Context: tokens}
-	long := make([]int32, tokens)
-	for i := range long {
-		long[i] = int32(3 + i%256)
-	}
-	err := n.line(ctx, 2, func(ctx context.Context, h *shard.Head) error {
-		drawn := 0
-		var killed time.Time
-		for _, err := range h.Generate(ctx, request(0, long, 8)) {
-			if err != nil {
-				return err
-			}
-			if !killed.IsZero() {
-				out.PauseMs = time.Since(killed).Seconds() * 1000
-				return nil
-			}
-			if drawn++; drawn == 4 {
-				killed = time.Now()
-				if err := n.members[0].cmd.Process.Kill(); err != nil {
-					return err
-				}
-				_ = n.members[0].cmd.Wait()
-			}
-		}
-		return errors.New("the answer was too short to lose a stage in it")
-	})
-	n.members = n.members[1:]
-	return out, errors.Join(err, n.start(ctx))
 }
