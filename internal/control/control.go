@@ -87,8 +87,9 @@ type Config struct {
 	NoSync    bool             // for tests
 	Crash     func(store.Point) bool
 	Metrics   *Metrics
-	// Relayed reports whether other nodes reach a node through the hub; nil: none.
-	Relayed func(core.NodeID) bool
+	// Relayed reports whether other nodes reach a node through the hub, and how far it is
+	// from the hub and back, 0 if that is not known; nil: none.
+	Relayed func(core.NodeID) (rtt time.Duration, ok bool)
 	// WakeCallbacks, if set, is called when a callback has become due.
 	WakeCallbacks func()
 	// WebhookKeys returns what an account verifies its callbacks with.

@@ -22,7 +22,7 @@ const (
 	defaultModelRate = 4 << 30 // bytes of weights that a node goes through in a second
 	planSequences    = 8       // answers under way
 	defaultRTT       = 2 * time.Millisecond
-	relayedRTT       = 30 * time.Millisecond // by way of the hub
+	hubRTT           = 15 * time.Millisecond // from a node to the hub and back
 )
 
 // linePlan is a plan with the nodes that its numbers stand for.
@@ -30,6 +30,7 @@ type linePlan struct {
 	*plan.Plan
 	Rate1    float64 // tokens of one answer in a second
 	nodes    []*node
+	toHub    []time.Duration // there and back, of nodes
 	price    core.Money
 	rowBytes int64
 	largest  int64 // bytes of the largest stage
@@ -106,6 +107,7 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 		takes := func(bytes int64) time.Duration {
 			return time.Duration(float64(grown*bytes) / float64(rate) * float64(time.Second))
 		}
+		p.toHub = append(p.toHub, c.toHub(n))
 		r.Nodes = append(r.Nodes, plan.Node{ID: n.doc.ID, Layer: takes(shape.Layer), Output: takes(shape.Output), Memory: lent(n.offer)})
 	}
 	if p.Plan, err = plan.Make(r); err != nil {
@@ -119,11 +121,11 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 	return p, nil
 }
 
-// link is what the way between two nodes is taken to be like. Those that are reached
-// through the hub alone have their places where they are worth it.
+// link is what the way between two nodes is taken to be like. It leads through the hub if
+// one of them cannot be dialled: such nodes have a place where they are worth it.
 func (p *linePlan) link(a, b int) plan.Link {
 	if len(p.nodes[a].said.PeerAt) == 0 || len(p.nodes[b].said.PeerAt) == 0 {
-		return plan.Link{RTT: relayedRTT}
+		return plan.Link{RTT: p.toHub[a] + p.toHub[b]}
 	}
 	return plan.Link{RTT: defaultRTT}
 }
@@ -198,10 +200,26 @@ func (c *Control) peerOf(n *node) peer.Address {
 // through the hub.
 func (c *Control) peerAt(n *node) []string {
 	at := slices.Clone(n.said.PeerAt)
-	if c.cfg.Relayed != nil && c.cfg.Relayed(n.doc.ID) {
+	if _, ok := c.relayed(n); ok {
 		at = append(at, relay.Address(n.doc.ID))
 	}
 	return at
+}
+
+func (c *Control) relayed(n *node) (rtt time.Duration, ok bool) {
+	if c.cfg.Relayed == nil {
+		return 0, false
+	}
+	return c.cfg.Relayed(n.doc.ID)
+}
+
+// toHub is how long a word from a node to the hub and back takes: as measured where the
+// node is attached to the relay, else a guess.
+func (c *Control) toHub(n *node) time.Duration {
+	if rtt, _ := c.relayed(n); rtt > 0 {
+		return rtt
+	}
+	return hubRTT
 }
 
 // profileOf is the arithmetic that a service's requests are computed in.

@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/yamux"
 
@@ -13,6 +15,7 @@ import (
 type attachment struct {
 	who     *auth.Principal
 	session *yamux.Session
+	rtt     atomic.Int64 // ns, the least that was measured; 0: not yet
 	end     context.CancelFunc
 }
 
@@ -29,7 +32,9 @@ func (h *Hub) Attach(w http.ResponseWriter, r *http.Request, who *auth.Principal
 	if err != nil {
 		return err
 	}
-	session, err := yamux.Client(conn, muxConfig())
+	mux := muxConfig()
+	mux.EnableKeepAlive = false // ping does that
+	session, err := yamux.Client(conn, mux)
 	if err != nil {
 		_ = conn.Close() // the error says more
 		return err
@@ -47,12 +52,28 @@ func (h *Hub) Attach(w http.ResponseWriter, r *http.Request, who *auth.Principal
 		return nil
 	}
 	h.cfg.Log.Info("a node is attached to the relay", "node", who.Node, "from", r.RemoteAddr)
-	select {
-	case <-ctx.Done():
-	case <-session.CloseChan():
-	}
+	a.ping(ctx)
 	h.cfg.Log.Info("a node is no longer attached to the relay", "node", who.Node, "from", r.RemoteAddr)
 	return nil
+}
+
+// ping measures the way to the node until it does not answer, has gone, or ctx ends.
+func (a *attachment) ping(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() { _ = a.session.Close() })()
+	for {
+		rtt, err := a.session.Ping()
+		if err != nil {
+			return
+		}
+		if least := a.rtt.Load(); least == 0 || int64(rtt) < least {
+			a.rtt.Store(int64(rtt))
+		}
+		select {
+		case <-time.After(keepAlive):
+		case <-a.session.CloseChan():
+			return
+		}
+	}
 }
 
 // attach makes a the attachment of its node, and ends the one before.

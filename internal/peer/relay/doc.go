@@ -21,7 +21,8 @@
 //	Connection: Upgrade
 //	Upgrade: atoll-relay/1
 //
-// What comes after "101 Switching Protocols" is no HTTP any more. Refusals are problem
+// A reverse proxy in front of the hub has to pass upgrades on, as for WebSockets. What
+// comes after "101 Switching Protocols" is no HTTP any more. Refusals are problem
 // documents:
 //
 //	400 invalid         no upgrade to atoll-relay/1 was asked for, or a node asks for itself
@@ -34,7 +35,7 @@
 // the node. A stream begins with the length of the asking node's name in one byte (1 to
 // 63), and the name: the hub's word, good for logs alone. All that follows, and all
 // that goes back, is the other node's bytes. Both sides ping every 10 seconds, and take
-// one that has not answered within 15 for dead. A node has one attachment: the newest
+// one that has not answered within 15 for dead; so the hub knows how far its nodes are. A node has one attachment: the newest
 // ends the one before.
 //
 // A connection, once made, carries bytes as they are, until one side closes it. The

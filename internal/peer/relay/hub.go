@@ -34,7 +34,7 @@ const (
 	MaxPerNode = 256
 	// Window is how much of a circuit waits, in each direction, for the other side to
 	// read it.
-	Window = 1 << 20
+	Window = 512 << 10
 
 	keepAlive  = 10 * time.Second
 	answerTime = 15 * time.Second // of a ping, a stream's beginning and its end
@@ -109,11 +109,15 @@ func (h *Hub) Cut(match func(*auth.Principal) bool) {
 	}
 }
 
-// Attached reports whether a node can be reached through the relay now.
-func (h *Hub) Attached(node core.NodeID) bool {
+// Attached reports whether a node can be reached through the relay now, and how long a
+// word from the hub to it and back takes at the least, as measured; 0: not yet.
+func (h *Hub) Attached(node core.NodeID) (rtt time.Duration, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.attached[node] != nil
+	if a := h.attached[node]; a != nil {
+		return time.Duration(a.rtt.Load()), true
+	}
+	return 0, false
 }
 
 // enter counts a request in, which h.wg waits for.

@@ -132,6 +132,11 @@ func (h *hub) stop() {
 	_ = h.server.Close()
 }
 
+func (h *hub) attached(name core.NodeID) bool {
+	_, ok := h.relay.Attached(name)
+	return ok
+}
+
 func (h *hub) url() string {
 	if h.plain {
 		return "http://" + h.addr
@@ -227,7 +232,7 @@ func (h *hub) nodeAt(c *relay.Client, name core.NodeID, handlers map[string]peer
 		_ = n.Serve(n.listener)
 	}()
 	h.t.Cleanup(func() { _ = n.Close(); <-served })
-	until(h.t, "the node is not attached", func() bool { return n.listener.Attached() && h.relay.Attached(name) })
+	until(h.t, "the node is not attached", func() bool { return n.listener.Attached() && h.attached(name) })
 	return n
 }
 

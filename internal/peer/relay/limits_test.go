@@ -79,7 +79,7 @@ func TestLimits(t *testing.T) {
 	for i, name := range []core.NodeID{"b", "c", "d"} {
 		at[i] = h.client(name).Listen()
 		defer at[i].Close()
-		until(t, "not attached", func() bool { return h.relay.Attached(name) })
+		until(t, "not attached", func() bool { return h.attached(name) })
 	}
 	dial := func(from, to core.NodeID) (net.Conn, error) {
 		c, err := h.client(from).Dialler(undiallable)(t.Context(), relay.Address(to))
@@ -114,7 +114,7 @@ func TestLimits(t *testing.T) {
 	until(t, "places do not come back", func() bool { return h.metric("atoll_relay_circuits") == 2 })
 	d := h.client("d").Listen()
 	defer d.Close()
-	until(t, "not attached", func() bool { return d.Attached() && h.relay.Attached("d") })
+	until(t, "not attached", func() bool { return d.Attached() && h.attached("d") })
 	for _, from := range []core.NodeID{"a", "a-3"} {
 		if _, err := dial(from, "d"); err != nil {
 			t.Errorf("%s to d once there is a place: %v", from, err)
@@ -169,7 +169,7 @@ func TestRevoked(t *testing.T) {
 	for _, s := range []peer.Stream{out, in} {
 		_, _ = io.ReadAll(s) // ends
 	}
-	until(t, "a is still attached", func() bool { return !h.relay.Attached("a") })
+	until(t, "a is still attached", func() bool { return !h.attached("a") })
 	if status, _ := h.get("/v1/node/relay", key("a"), "Upgrade", "atoll-relay/1"); status != http.StatusUnauthorized {
 		t.Errorf("a revoked node is answered %d", status)
 	}
@@ -213,7 +213,7 @@ func TestRevokedMeanwhile(t *testing.T) {
 		return c
 	}
 	ask("")
-	until(t, "b is not attached", func() bool { return h.Attached("b") })
+	until(t, "b is not attached", func() bool { _, ok := h.Attached("b"); return ok })
 	void.Store(true)
 	ask("/b")
 	if err := <-answered; core.KindOf(err) != core.Unauthorized {
@@ -228,7 +228,7 @@ func TestRevokedMeanwhile(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if h.Attached("b") {
+	if _, ok := h.Attached("b"); ok {
 		t.Error("b is attached with a void key")
 	}
 }
@@ -241,7 +241,7 @@ func TestEarlyBytes(t *testing.T) {
 	h.client("a")
 	l := h.client("b").Listen()
 	defer l.Close()
-	until(t, "b is not attached", func() bool { return h.relay.Attached("b") })
+	until(t, "b is not attached", func() bool { return h.attached("b") })
 	c, err := net.Dial("tcp", h.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -270,7 +270,7 @@ func TestSilence(t *testing.T) {
 	h := newHub(t, func(c *relay.Config) { c.Silence = 20 * time.Millisecond })
 	l := h.client("b").Listen()
 	defer l.Close()
-	until(t, "b is not attached", func() bool { return h.relay.Attached("b") })
+	until(t, "b is not attached", func() bool { return h.attached("b") })
 	c, err := h.client("a").Dialler(undiallable)(t.Context(), relay.Address("b"))
 	if err != nil {
 		t.Fatal(err)

@@ -34,6 +34,7 @@ func testRelay(t *testing.T, h *hub) {
 	if s.Peer() != (peer.Peer{Node: "b", Key: b.address.Key}) {
 		t.Errorf("%+v", s.Peer())
 	}
+	until(t, "the way to b is not measured", func() bool { rtt, _ := h.relay.Attached("b"); return rtt > 0 })
 	data := random(8 << 20)
 	say(t, s, "a", data)
 	say(t, open(t, b, a, "echo"), "b", data)
@@ -203,7 +204,7 @@ func TestHubRestart(t *testing.T) {
 	h.stop()
 	_, _ = io.ReadAll(s) // ends, one way or the other
 	h.start()
-	until(t, "the nodes are not attached again", func() bool { return h.relay.Attached("a") && h.relay.Attached("b") })
+	until(t, "the nodes are not attached again", func() bool { return h.attached("a") && h.attached("b") })
 	say(t, open(t, a, b, "echo"), "a", []byte("y"))
 }
 
@@ -234,7 +235,7 @@ func TestStalledCircuit(t *testing.T) {
 	h := newHub(t, func(c *relay.Config) { c.Silence = 3 * time.Second })
 	l := h.client("b").Listen()
 	defer l.Close()
-	until(t, "b is not attached", func() bool { return h.relay.Attached("b") })
+	until(t, "b is not attached", func() bool { return h.attached("b") })
 	dial := func(from core.NodeID) (mine, theirs net.Conn) {
 		t.Helper()
 		mine, err := h.client(from).Dialler(undiallable)(t.Context(), relay.Address("b"))
