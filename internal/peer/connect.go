@@ -146,7 +146,7 @@ func (e *Endpoint) connectTo(ctx context.Context, to Address, at string) (*link,
 	if err != nil {
 		return nil, err
 	}
-	session, err := yamux.Client(&joined{Conn: c}, e.muxConfig())
+	session, err := yamux.Client(JoinFrames(c), e.muxConfig())
 	if err != nil {
 		_ = c.Close()
 		return nil, err

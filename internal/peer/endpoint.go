@@ -148,7 +148,7 @@ func (e *Endpoint) accept(conn net.Conn) {
 		e.cfg.Log.Warn("a peer's connection is refused", "from", conn.RemoteAddr(), "error", err)
 		return
 	}
-	session, err := yamux.Server(&joined{Conn: c}, e.muxConfig())
+	session, err := yamux.Server(JoinFrames(c), e.muxConfig())
 	if err != nil {
 		e.cfg.Log.Error("peer", "error", err)
 		_ = c.Close()

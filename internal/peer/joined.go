@@ -14,6 +14,9 @@ type joined struct {
 	held bool // buf is a header whose body is to come
 }
 
+// JoinFrames returns c for a yamux session that writes each frame at once.
+func JoinFrames(c net.Conn) net.Conn { return &joined{Conn: c} }
+
 // A header of yamux: version, type, flags of two bytes, a stream's number and a
 // length of four bytes each. Type 0 is data, which alone has a body.
 const (

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/yamux"
 
 	"atoll/internal/auth"
+	"atoll/internal/peer"
 )
 
 // attachment is a node's connection to the hub, on which others reach it.
@@ -34,7 +35,7 @@ func (h *Hub) Attach(w http.ResponseWriter, r *http.Request, who *auth.Principal
 	}
 	mux := muxConfig()
 	mux.EnableKeepAlive = false // ping does that
-	session, err := yamux.Client(conn, mux)
+	session, err := yamux.Client(peer.JoinFrames(conn), mux)
 	if err != nil {
 		_ = conn.Close() // the error says more
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/yamux"
 
 	"atoll/internal/core"
+	"atoll/internal/peer"
 )
 
 const (
@@ -102,7 +103,7 @@ func (l *Listener) attach() (attached bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	session, err := yamux.Server(conn, muxConfig())
+	session, err := yamux.Server(peer.JoinFrames(conn), muxConfig())
 	if err != nil {
 		_ = conn.Close() // the error says more
 		return false, err
