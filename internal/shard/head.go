@@ -154,5 +154,5 @@ func (h *Head) arrived(tokens []token) {
 			h.finish(id, a, errors.New(why))
 		}
 	}
-	h.changed.Broadcast()
+	h.came.Signal()
 }

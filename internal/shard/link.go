@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"atoll/internal/peer"
@@ -88,11 +89,10 @@ func (s *Stage) apply(m any, stream io.Closer) error {
 		return s.takeRows(m)
 	case *ended:
 		s.forget(m.Sequence)
-		s.changed.Broadcast()
 	case *failed:
 		if q := s.seqs[m.Sequence]; q != nil && q.why == "" {
 			q.why = m.Why
-			s.changed.Broadcast()
+			s.grown.Broadcast()
 		}
 		if s.arrived != nil {
 			s.arrived(nil)
@@ -128,7 +128,7 @@ func (s *Stage) takeRows(m *rows) error {
 			return malformed("positions from %d on, after %d", span.First, q.received)
 		}
 	}
-	s.changed.Broadcast()
+	s.came.Signal()
 	return nil
 }
 
@@ -162,6 +162,8 @@ func (s *Stage) sendTo(ctx context.Context, a Assignment) error {
 	if err != nil {
 		return err
 	}
+	var listening sync.WaitGroup
+	defer listening.Wait()
 	defer stream.Close()
 	defer context.AfterFunc(ctx, func() { _ = stream.Close() })()
 	next := a.Place + 1
@@ -184,14 +186,14 @@ func (s *Stage) sendTo(ctx context.Context, a Assignment) error {
 	s.trouble = ""
 	s.mu.Unlock()
 	broken := make(chan error, 1)
-	go func() { // the receiver says nothing more: whatever comes is the stream's end
+	listening.Go(func() { // the receiver says nothing more: whatever comes is the stream's end
 		var b [1]byte
 		_, err := stream.Read(b[:])
 		broken <- errors.Join(errors.New("the stream behind has ended"), err)
 		s.mu.Lock()
-		s.changed.Broadcast()
+		s.grown.Broadcast()
 		s.mu.Unlock()
-	}()
+	})
 	o := &outgoing{s: s, sent: map[uint32]int{}, known: map[uint32]bool{}, mine: map[uint32]bool{}, failed: map[uint32]bool{}, over: map[uint32]bool{}}
 	for _, l := range h.Logs {
 		o.sent[l.Sequence], o.known[l.Sequence] = int(l.Positions), true
@@ -239,7 +241,7 @@ func (o *outgoing) next(ctx context.Context, broken <-chan error) ([]any, error)
 		if m := o.collect(); len(m) > 0 {
 			return m, nil
 		}
-		s.changed.Wait()
+		s.grown.Wait()
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"atoll/internal/llm"
 	"atoll/internal/peer"
 	"atoll/internal/repro"
@@ -36,7 +38,9 @@ type Stage struct {
 	cache   *llm.Cache // owned by mu
 
 	mu      sync.Mutex
-	changed *sync.Cond
+	came    *sync.Cond // there may be something to compute
+	grown   *sync.Cond // or to send
+	sending sync.WaitGroup
 	stopped bool
 	line    LineID
 	epoch   uint32
@@ -80,7 +84,7 @@ func NewStage(c StageConfig) (*Stage, error) {
 		cfg: c, dim: m.Config.Dim, first: m.HasEmbedding(), last: m.HasOutput(), decoder: d, cache: llm.NewCache(c.Pages),
 		seqs: map[uint32]*sequence{}, stopOut: func() {},
 	}
-	s.changed = sync.NewCond(&s.mu)
+	s.came, s.grown = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	return s, nil
 }
 
@@ -128,9 +132,8 @@ func (s *Stage) Assign(a Assignment) error {
 		s.in = nil
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s.stopOut = func() { stop(); s.changed.Broadcast() }
-	go s.send(ctx, a)
-	s.changed.Broadcast()
+	s.stopOut = func() { stop(); s.grown.Broadcast() }
+	s.sending.Go(func() { s.send(ctx, a) })
 	return nil
 }
 
@@ -138,7 +141,7 @@ var errStopped = errors.New("shard: the stage has stopped")
 
 // forget drops a sequence. It is called with mu held.
 func (s *Stage) forget(id uint32) {
-	defer s.changed.Broadcast()
+	defer s.grown.Broadcast()
 	if _, ok := s.live[id]; ok {
 		s.live[id] = true // whoever is behind may have it, though this stage never had
 	}
@@ -178,7 +181,8 @@ func (s *Stage) open(o *opened, tokens []int32) {
 	}
 	s.seqs[o.Sequence] = q
 	s.order = append(s.order, o.Sequence)
-	s.changed.Broadcast()
+	s.came.Signal()
+	s.grown.Broadcast()
 }
 
 // Run computes until ctx ends, and then forgets all.
@@ -191,15 +195,16 @@ func (s *Stage) Run(ctx context.Context) {
 		if s.in != nil {
 			_ = s.in.Close()
 		}
-		s.changed.Broadcast()
+		s.came.Signal()
 	})
 	defer stop()
+	defer s.sending.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.stopped {
 		work := s.gather()
 		if len(work) == 0 {
-			s.changed.Wait()
+			s.came.Wait()
 			continue
 		}
 		s.busy, s.since = true, time.Now()
@@ -213,7 +218,7 @@ func (s *Stage) Run(ctx context.Context) {
 			q.pages.End()
 		}
 		s.ended = nil
-		s.changed.Broadcast()
+		s.grown.Broadcast()
 	}
 }
 
@@ -297,29 +302,41 @@ func (s *Stage) compute(work []job) {
 	}
 }
 
-// share gives each job its rows of the result, or the tokens drawn from them.
+// share gives each job its rows of the result, or the tokens drawn from them: several
+// jobs' at a time, for over a large vocabulary a draw costs as much as some layers.
 func (s *Stage) share(work []job, out []float32) {
 	width := s.dim
 	if s.last {
 		width = s.cfg.Model.Config.Vocab
 	}
+	var g errgroup.Group
+	g.SetLimit(s.cfg.Pool.Threads())
 	for i := range work {
 		j := &work[i]
 		mine := out[:j.span.Want*width]
 		out = out[len(mine):]
-		if !s.last {
+		switch {
+		case !s.last:
 			j.rows = mine
-			continue
+		case len(work) == 1:
+			j.draw(mine, width)
+		default:
+			g.Go(func() error { j.draw(mine, width); return nil })
 		}
-		for at := j.span.First + j.n - j.span.Want + 1; len(mine) > 0; at++ {
-			t, err := j.q.drawer.Draw(mine[:width], at)
-			if err != nil {
-				j.err = fmt.Errorf("position %d: %w", at, err)
-				break
-			}
-			j.drawn = append(j.drawn, token{j.q.Sequence, t})
-			mine = mine[width:]
+	}
+	_ = g.Wait() // errors are each job's own
+}
+
+// draw draws a token from each row of logits.
+func (j *job) draw(logits []float32, vocab int) {
+	for at := j.span.First + j.n - j.span.Want + 1; len(logits) > 0; at++ {
+		t, err := j.q.drawer.Draw(logits[:vocab], at)
+		if err != nil {
+			j.err = fmt.Errorf("position %d: %w", at, err)
+			return
 		}
+		j.drawn = append(j.drawn, token{j.q.Sequence, t})
+		logits = logits[vocab:]
 	}
 }
 
