@@ -102,9 +102,11 @@ func (h *Head) begin(r *llm.Request) (uint32, *answer, error) {
 	}
 	h.next++
 	id := h.next
-	h.answers[id] = a
 	tokens := append(make([]int32, 0, limit), r.Prompt...)
-	h.open(&opened{Sequence: id, Prompt: uint32(len(r.Prompt)), Limit: uint32(limit), Opening: opening}, tokens)
+	if err := h.open(&opened{Sequence: id, Prompt: uint32(len(r.Prompt)), Limit: uint32(limit), Opening: opening}, tokens); err != nil {
+		return 0, nil, llm.ErrBusy
+	}
+	h.answers[id] = a
 	if why := h.seqs[id].why; why != "" {
 		h.finish(id, a, errors.New(why))
 		return 0, nil, a.err

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"atoll/internal/core"
 	"atoll/internal/peer"
 )
 
@@ -84,11 +85,16 @@ func (s *Stage) apply(m any, stream io.Closer) error {
 	}
 	switch m := m.(type) {
 	case *opened:
-		s.open(m, nil)
+		if s.first {
+			return malformed("a sequence for the head")
+		}
+		return s.open(m, nil)
 	case *rows:
 		return s.takeRows(m)
 	case *ended:
-		s.forget(m.Sequence)
+		if !s.first { // the head knows best
+			s.forget(m.Sequence)
+		}
 	case *failed:
 		if q := s.seqs[m.Sequence]; q != nil && q.why == "" {
 			q.why = m.Why
@@ -118,7 +124,7 @@ func (s *Stage) takeRows(m *rows) error {
 		mine := data[:int(span.Count)*s.dim]
 		data = data[len(mine):]
 		q := s.seqs[span.Sequence]
-		if q == nil {
+		if q == nil || q.why != "" {
 			continue // it ended while this was on its way
 		}
 		if int(span.First)+int(span.Count) > int(q.Limit) {
@@ -287,7 +293,7 @@ func (o *outgoing) collect() (out []any) {
 		if q.why != "" {
 			if !o.failed[id] {
 				o.failed[id] = true
-				out = append(out, &failed{id, q.why[:min(len(q.why), maxWords)]})
+				out = append(out, &failed{id, core.Clip(q.why, maxWords)})
 			}
 			continue
 		}

@@ -37,26 +37,27 @@ type Stage struct {
 	decoder *llm.Decoder
 	cache   *llm.Cache // owned by mu
 
-	mu      sync.Mutex
-	came    *sync.Cond // there may be something to compute
-	grown   *sync.Cond // or to send
-	sending sync.WaitGroup
-	stopped bool
-	line    LineID
-	epoch   uint32
-	place   uint16
-	seqs    map[uint32]*sequence
-	order   []uint32           // of seqs, as they were opened
-	live    map[uint32]bool    // sequences that the assignment speaks of; true: since ended
-	ended   []*sequence        // whose pages are given back after the step
-	in      io.Closer          // the stream that is read
-	stopOut context.CancelFunc // ends what is sent
-	busy    bool               // the decoder computes
-	prev    peer.Peer          // who sends rows; the zero Peer: anybody
-	trouble string             // why nothing goes to who is behind
-	total   int64              // positions computed
-	step    time.Duration      // of the last step
-	since   time.Time          // when the step that runs, or the last one, began or ended
+	mu       sync.Mutex
+	came     *sync.Cond // there may be something to compute
+	grown    *sync.Cond // or to send
+	sending  sync.WaitGroup
+	stopped  bool
+	line     LineID
+	epoch    uint32
+	place    uint16
+	seqs     map[uint32]*sequence
+	order    []uint32           // of seqs, as they were opened
+	openings int                // bytes of theirs
+	live     map[uint32]bool    // sequences that the assignment speaks of; true: since ended
+	ended    []*sequence        // whose pages are given back after the step
+	in       io.Closer          // the stream that is read
+	stopOut  context.CancelFunc // ends what is sent
+	busy     bool               // the decoder computes
+	prev     peer.Peer          // who sends rows; the zero Peer: anybody
+	trouble  string             // why nothing goes to who is behind
+	total    int64              // positions computed
+	step     time.Duration      // of the last step
+	since    time.Time          // when the step that runs, or the last one, began or ended
 
 	arrived func([]token) // at the head: hears what was drawn
 }
@@ -150,6 +151,7 @@ func (s *Stage) forget(id uint32) {
 		return
 	}
 	delete(s.seqs, id)
+	s.openings -= len(q.Opening)
 	s.order = slices.DeleteFunc(s.order, func(o uint32) bool { return o == id })
 	if s.busy {
 		s.ended = append(s.ended, q)
@@ -158,18 +160,21 @@ func (s *Stage) forget(id uint32) {
 	}
 }
 
-// open begins a sequence, or refuses it; mu is held.
-func (s *Stage) open(o *opened, tokens []int32) {
+// open begins a sequence, or refuses it; mu is held. The error is of who asks, who
+// should know how many a stage takes.
+func (s *Stage) open(o *opened, tokens []int32) error {
 	if s.seqs[o.Sequence] != nil {
-		return
+		return nil
+	}
+	if len(s.seqs) >= maxSequences {
+		return malformed("more than %d sequences", maxSequences)
 	}
 	q := &sequence{opened: *o, tokens: tokens, received: len(tokens)}
-	q.Opening = slices.Clone(o.Opening)
 	q.pages, _ = s.cache.Begin("", nil)
 	switch {
 	case o.Prompt == 0 || o.Limit <= o.Prompt || int(o.Limit) > s.cfg.Model.Config.Context:
 		q.why = fmt.Sprintf("a sequence of %d positions after a prompt of %d: the context is %d", o.Limit, o.Prompt, s.cfg.Model.Config.Context)
-	case len(s.seqs) >= maxSequences:
+	case s.openings+len(o.Opening) > maxOpenings:
 		q.why = "the stage has no room for another sequence"
 	case q.pages.Grow(int(o.Limit)) != nil:
 		q.why = "the stage has no room for the sequence"
@@ -179,10 +184,15 @@ func (s *Stage) open(o *opened, tokens []int32) {
 			q.why = err.Error()
 		}
 	}
+	if q.Opening = nil; q.why == "" { // who is behind hears why, and needs no more
+		q.Opening = slices.Clone(o.Opening)
+		s.openings += len(q.Opening)
+	}
 	s.seqs[o.Sequence] = q
 	s.order = append(s.order, o.Sequence)
 	s.came.Signal()
 	s.grown.Broadcast()
+	return nil
 }
 
 // Run computes until ctx ends, and then forgets all.

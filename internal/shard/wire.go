@@ -34,6 +34,7 @@ const (
 	maxSequences = 4096     // that a link speaks of
 	maxSpans     = 1024     // of one message
 	maxOpening   = 1 << 20  // bytes of JSON
+	maxOpenings  = 64 << 20 // of all sequences of a stage
 	maxTop       = 20
 	maxWords     = 1000
 )
