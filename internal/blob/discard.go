@@ -54,9 +54,7 @@ func (s *Store) Discard(d core.Digest) (remove func() error, err error) {
 	if err := s.disk.Rename(s.Path(d), away); err != nil {
 		return nil, err
 	}
-	delete(s.entries, d)
-	s.lru.Remove(e.place)
-	s.used -= e.size
+	s.forget(e)
 	return func() error { return s.disk.Remove(away) }, nil
 }
 

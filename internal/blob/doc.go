@@ -5,12 +5,20 @@
 //	DIR/sha256/ab/ab12…   content, named by its 64 hex digits
 //	DIR/tmp/put-…         content being written; deleted at the next Open
 //	DIR/tmp/gone-ab12…    content about to be deleted; put back at the next Open
+//	DIR/parts/ab12…       content of which some chunks are there, each at its place
+//	DIR/parts/ab12….chunks  its manifest, then the numbers of the chunks that have come
 //
 // Content appears under its name only by rename, after its digest has been
 // checked and the file synced, and Put returns only after the directory has
 // been synced too. So a crash leaves whole content or none, and what Put has
 // acknowledged survives it. Nothing else is stored: sizes and order of use are
 // rebuilt at Open from the files, oldest modification first.
+//
+// Content may also come in chunks, in any order and over several lives of the process:
+// a [Part], which a [Manifest] describes. Nothing is synced until it is whole. Instead
+// the chunks that are noted are read and checked when the part is first used again:
+// notes say where to look, digests what is there. It counts as used for the chunks that
+// it has, and once it is whole and has the right digest it becomes ordinary content.
 //
 // With a size limit, the content that was least recently used gives way to new
 // content. Content that is open or pinned is in use and never gives way.
@@ -38,6 +46,7 @@ var (
 	ErrTooLarge = errors.New("blob: too large")
 	ErrFull     = errors.New("blob: everything stored is in use and there is no room")
 	ErrNoSpace  = errors.New("blob: the disk is nearly full")
+	ErrStored   = errors.New("blob: it is stored as a whole")
 	ErrCorrupt  = errors.New("blob: content is damaged")
 )
 
@@ -45,4 +54,5 @@ const (
 	copyBuffer = 256 << 10 // bytes held in memory by each Put and Verify
 	contentDir = "sha256"
 	tempDir    = "tmp"
+	partDir    = "parts"
 )

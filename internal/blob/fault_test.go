@@ -34,6 +34,14 @@ func (f *faultFS) CreateTemp(dir string) (File, error) {
 	return &faultFile{file, f}, err
 }
 
+func (f *faultFS) OpenFile(path string) (RandomFile, error) {
+	if err := f.step(); err != nil {
+		return nil, err
+	}
+	file, err := f.OS.OpenFile(path)
+	return &faultRandom{file, f}, err
+}
+
 func (f *faultFS) Mkdir(dir string) error {
 	if err := f.step(); err != nil {
 		return err
@@ -84,6 +92,31 @@ func (f *faultFile) Sync() error {
 
 func (f *faultFile) Close() error {
 	err := f.File.Close()
+	return errors.Join(f.fs.step(), err)
+}
+
+type faultRandom struct {
+	RandomFile
+	fs *faultFS
+}
+
+func (f *faultRandom) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.fs.step(); err != nil {
+		n, _ := f.RandomFile.WriteAt(p[:len(p)/2], off)
+		return n, err
+	}
+	return f.RandomFile.WriteAt(p, off)
+}
+
+func (f *faultRandom) Sync() error {
+	if err := f.fs.step(); err != nil {
+		return err
+	}
+	return f.RandomFile.Sync()
+}
+
+func (f *faultRandom) Close() error {
+	err := f.RandomFile.Close()
 	return errors.Join(f.fs.step(), err)
 }
 

@@ -12,6 +12,8 @@ import (
 type FS interface {
 	// CreateTemp makes a new file for writing in dir.
 	CreateTemp(dir string) (File, error)
+	// OpenFile opens a file for reading and writing, and makes it if need be.
+	OpenFile(path string) (RandomFile, error)
 	Mkdir(dir string) error
 	Rename(from, to string) error
 	Remove(path string) error
@@ -26,11 +28,24 @@ type File interface {
 	Sync() error
 }
 
+// RandomFile is content that is read and written at any place.
+type RandomFile interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Sync() error
+}
+
 // OS is the real file system.
 type OS struct{}
 
 // CreateTemp implements FS.
 func (OS) CreateTemp(dir string) (File, error) { return os.CreateTemp(dir, "put-*") }
+
+// OpenFile implements FS.
+func (OS) OpenFile(path string) (RandomFile, error) {
+	return os.OpenFile(filepath.Clean(path), os.O_RDWR|os.O_CREATE, 0o600)
+}
 
 // Mkdir implements FS.
 func (OS) Mkdir(dir string) error { return os.Mkdir(dir, 0o700) }

@@ -42,19 +42,24 @@ type Store struct {
 	commit [256]sync.Mutex
 	made   [256]bool
 
+	describing chan struct{} // full while a manifest is made
+
 	mu      sync.Mutex
 	entries map[core.Digest]*entry
-	lru     *list.List // of *entry; the front was used last
-	used    int64      // bytes of entries, and of content about to become one
+	parts   map[core.Digest]*entry // of content that is not yet whole
+	lru     *list.List             // of *entry; the front was used last
+	used    int64                  // bytes of both, and of content about to become an entry
 }
 
-// entry is content on disk. All of its fields but digest and size are guarded
-// by Store.mu.
+// entry is content on disk. All of its fields but digest are guarded by Store.mu,
+// and size does not change once the content is whole.
 type entry struct {
-	digest core.Digest
-	size   int64
-	pins   int
-	place  *list.Element
+	digest   core.Digest
+	size     int64
+	pins     int
+	place    *list.Element
+	part     *Part     // nil: the content is whole
+	manifest *Manifest // once it was asked for
 }
 
 // Open opens or makes the store in dir and deletes what unfinished Puts left
@@ -66,7 +71,8 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Reserve < 0 {
 		return nil, fmt.Errorf("blob store %s: reserve of %d bytes", dir, o.Reserve)
 	}
-	s := &Store{dir: dir, max: o.MaxBytes, log: o.Log, disk: o.FS, entries: map[core.Digest]*entry{}, lru: list.New()}
+	s := &Store{dir: dir, max: o.MaxBytes, log: o.Log, disk: o.FS, entries: map[core.Digest]*entry{}, parts: map[core.Digest]*entry{}, lru: list.New()}
+	s.describing = make(chan struct{}, 1)
 	s.room = room{reserve: o.Reserve, free: o.Free}
 	if s.room.free == nil {
 		s.room.free = diskspace.At
@@ -91,9 +97,9 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// makeDirs makes the two directories that are always there.
+// makeDirs makes the directories that are always there.
 func (s *Store) makeDirs() error {
-	for _, name := range []string{contentDir, tempDir} {
+	for _, name := range []string{contentDir, tempDir, partDir} {
 		if err := os.MkdirAll(filepath.Join(s.dir, name), 0o700); err != nil {
 			return err
 		}
@@ -119,10 +125,6 @@ func (s *Store) scan() error {
 			return err
 		}
 	}
-	type found struct {
-		*entry
-		at time.Time
-	}
 	var all []found
 	for b := range 256 {
 		files, err := os.ReadDir(s.shard(byte(b)))
@@ -146,13 +148,32 @@ func (s *Store) scan() error {
 			all = append(all, found{&entry{digest: d, size: info.Size()}, info.ModTime()})
 		}
 	}
+	parts, err := s.scanParts(all)
+	if err != nil {
+		return err
+	}
+	all = append(all, parts...)
 	slices.SortStableFunc(all, func(a, b found) int { return a.at.Compare(b.at) })
 	for _, f := range all {
-		s.entries[f.digest] = f.entry
+		s.shelf(f.entry)[f.digest] = f.entry
 		f.place = s.lru.PushFront(f.entry)
 		s.used += f.size
 	}
 	return nil
+}
+
+// found is content that was there when the store was opened.
+type found struct {
+	*entry
+	at time.Time
+}
+
+// shelf is where an entry is kept.
+func (s *Store) shelf(e *entry) map[core.Digest]*entry {
+	if e.part != nil {
+		return s.parts
+	}
+	return s.entries
 }
 
 func (s *Store) shard(b byte) string {
@@ -231,15 +252,26 @@ func (s *Store) remove(e *entry) (bool, error) {
 	return true, s.drop(e)
 }
 
-// drop deletes e's file and forgets e. It is called with mu held.
+// drop deletes e's files and forgets e. It is called with mu held.
 func (s *Store) drop(e *entry) error {
-	if err := s.disk.Remove(s.Path(e.digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("blob %s: %w", e.digest.Short(), err)
+	files := []string{s.Path(e.digest)}
+	if e.part != nil { // what tells of the bytes goes last: a crash in between leaves no bytes that nobody knows of
+		files = []string{s.partPath(e.digest), s.notesPath(e.digest)}
 	}
-	delete(s.entries, e.digest)
+	for _, path := range files {
+		if err := s.disk.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("blob %s: %w", e.digest.Short(), err)
+		}
+	}
+	s.forget(e)
+	return nil
+}
+
+// forget takes e off its shelf. It is called with mu held.
+func (s *Store) forget(e *entry) {
+	delete(s.shelf(e), e.digest)
 	s.lru.Remove(e.place)
 	s.used -= e.size
-	return nil
 }
 
 // makeRoom removes what was least recently used until need more bytes fit. It
