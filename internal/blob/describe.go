@@ -7,8 +7,8 @@ import (
 )
 
 // Manifest returns the manifest of content that is stored, in chunks of ChunkSize. It
-// is made by reading all of it, one at a time, and kept with the content. Content that
-// is damaged is removed, and the error is ErrCorrupt.
+// is made by reading all of it, one at a time, and kept with the content; once it is begun
+// it is made to its end, for whoever asks next. Content that is damaged is removed, and the error is ErrCorrupt.
 func (s *Store) Manifest(ctx context.Context, d core.Digest) (*Manifest, error) {
 	r, _, err := s.Open(d)
 	if err != nil {
@@ -27,7 +27,7 @@ func (s *Store) Manifest(ctx context.Context, d core.Digest) (*Manifest, error) 
 	if m := s.described(r.entry); m != nil {
 		return m, nil
 	}
-	m, err := Describe(ctx, r, ChunkSize)
+	m, err := Describe(context.WithoutCancel(ctx), r, ChunkSize)
 	if err != nil {
 		return nil, err
 	}

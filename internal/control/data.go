@@ -7,6 +7,7 @@ import (
 
 	"go.opentelemetry.io/otel/propagation"
 
+	"atoll/internal/blob"
 	"atoll/internal/core"
 	"atoll/internal/fetch"
 	"atoll/internal/store"
@@ -158,27 +159,41 @@ func (c *Control) bring(id core.NodeID, lease core.LeaseID) (brought func(), err
 	}, nil
 }
 
-// NodeModel writes the model of a lease that the node holds, or one that it was
-// asked to keep.
-func (c *Control) NodeModel(_ context.Context, id core.NodeID, d core.Digest, w io.Writer) error {
+// NodeModel opens the model of a lease that the node holds, or one that it was asked to
+// keep or of which it holds layers.
+func (c *Control) NodeModel(_ context.Context, id core.NodeID, d core.Digest) (io.ReadSeekCloser, error) {
+	if err := c.mayFetch(id, d); err != nil {
+		return nil, err
+	}
+	f, _, err := c.cfg.Blobs.Open(d)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// NodeChunks says what each chunk of such a model is.
+func (c *Control) NodeChunks(ctx context.Context, id core.NodeID, d core.Digest) (*blob.Manifest, error) {
+	if err := c.mayFetch(id, d); err != nil {
+		return nil, err
+	}
+	return c.cfg.Blobs.Manifest(ctx, d)
+}
+
+// mayFetch refuses models that a node has nothing to do with.
+func (c *Control) mayFetch(id core.NodeID, d core.Digest) error {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	ok := c.asked(id, d)
 	if n := c.nodes[id]; n != nil {
 		for _, r := range n.leases {
 			ok = ok || r.task.workOf(r.lease()).model == d
 		}
 	}
-	c.mu.Unlock()
 	if !ok {
 		return core.Errorf(core.NotFound, "no live lease of this node uses model %s, nor is it to keep that", d)
 	}
-	f, _, err := c.cfg.Blobs.Open(d)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(w, f)
-	return err
+	return nil
 }
 
 // traceparent is the W3C header of ctx's span, or what the client sent.

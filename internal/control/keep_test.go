@@ -2,6 +2,8 @@ package control
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -67,9 +69,20 @@ func TestServicesAreKeptLoaded(t *testing.T) {
 		t.Fatalf("asked to keep: %v", k)
 	}
 	for id, want := range map[core.NodeID]string{"paris-1": "a model", "rome-1": "", "ohio-1": ""} {
-		var b strings.Builder
-		if err := w.hub.NodeModel(t.Context(), id, w.model.Digest, &b); b.String() != want || (err == nil) != (want != "") {
-			t.Errorf("%s fetches %q, %v", id, b.String(), err)
+		f, err := w.hub.NodeModel(t.Context(), id, w.model.Digest)
+		m, chunksErr := w.hub.NodeChunks(t.Context(), id, w.model.Digest)
+		if want == "" {
+			if core.KindOf(err) != core.NotFound || core.KindOf(chunksErr) != core.NotFound {
+				t.Errorf("%s may fetch it: %v, %v", id, err, chunksErr)
+			}
+			continue
+		}
+		if err != nil || chunksErr != nil {
+			t.Fatalf("%s: %v, %v", id, err, chunksErr)
+		}
+		b, err := io.ReadAll(f)
+		if err = errors.Join(err, f.Close()); string(b) != want || err != nil || m.Chunks() != 1 || !m.Is(0, b) {
+			t.Errorf("%s fetches %q in chunks %v, %v", id, b, m, err)
 		}
 	}
 	alive(15 * time.Second) // paris-1 is not heard of

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"atoll/api"
+	"atoll/internal/blob"
 	"atoll/internal/core"
 	"atoll/internal/httpapi/atoll"
 	"atoll/internal/identity"
@@ -540,15 +541,26 @@ func (h *fakeHub) PutResult(_ context.Context, node core.NodeID, id core.LeaseID
 	return nil
 }
 
-func (h *fakeHub) NodeModel(_ context.Context, node core.NodeID, d core.Digest, w io.Writer) error {
+func (h *fakeHub) NodeModel(_ context.Context, node core.NodeID, d core.Digest) (io.ReadSeekCloser, error) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	b, ok := h.blobs[d]
-	h.mu.Unlock()
 	if node != "paris-1" || !ok {
-		return missing("model", d)
+		return nil, missing("model", d)
 	}
-	_, err := w.Write(b)
-	return err
+	return seekNop{bytes.NewReader(b)}, nil
+}
+
+type seekNop struct{ io.ReadSeeker }
+
+func (seekNop) Close() error { return nil }
+
+func (h *fakeHub) NodeChunks(ctx context.Context, node core.NodeID, d core.Digest) (*blob.Manifest, error) {
+	f, err := h.NodeModel(ctx, node, d)
+	if err != nil {
+		return nil, err
+	}
+	return blob.Describe(ctx, f, blob.ChunkSize)
 }
 
 func (h *fakeHub) Ready(context.Context) error { return h.ready }

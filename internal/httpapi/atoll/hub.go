@@ -6,6 +6,7 @@ import (
 
 	"atoll/api"
 	"atoll/internal/auth"
+	"atoll/internal/blob"
 	"atoll/internal/core"
 	"atoll/internal/identity"
 	"atoll/internal/request"
@@ -80,10 +81,11 @@ type Hub interface {
 	// RenewCertificate returns the next certificate of a node, in PEM.
 	RenewCertificate(ctx context.Context, node core.NodeID) (string, error)
 	// LeaseInput and PutResult serve inputs and results over bus.InlineLimit,
-	// NodeModel the model of a lease that the node holds.
+	// NodeModel the model of a lease that the node holds, NodeChunks its manifest.
 	LeaseInput(ctx context.Context, node core.NodeID, id core.LeaseID, w io.Writer) error
 	PutResult(ctx context.Context, node core.NodeID, id core.LeaseID, r io.Reader) error
-	NodeModel(ctx context.Context, node core.NodeID, digest core.Digest, w io.Writer) error
+	NodeModel(ctx context.Context, node core.NodeID, digest core.Digest) (io.ReadSeekCloser, error)
+	NodeChunks(ctx context.Context, node core.NodeID, digest core.Digest) (*blob.Manifest, error)
 
 	// Authenticate finds whom an API key belongs to. core.Unauthorized if nobody.
 	Authenticate(ctx context.Context, key string) (Principal, error)

@@ -88,7 +88,9 @@ func (s *server) addNodes() {
 func (s *server) addNodeData() {
 	const tag, bytes = "for nodes", "application/octet-stream"
 	addRaw[digestInput, reply[[]byte]](s, route{method: "GET", path: "/v1/node/models/{digest}", id: "get-node-model", tag: tag, scope: auth.Node, produces: bytes,
-		summary: "Get the model of a lease that the node holds", serve: s.nodeModel})
+		summary: "Get the model of a lease that the node holds", about: "Or a range of it. Also models that the node is to keep, and those of which it holds layers.", serve: s.nodeModel})
+	addRaw[digestInput, reply[[]byte]](s, route{method: "GET", path: "/v1/node/models/{digest}/chunks", id: "get-node-model-chunks", tag: tag, scope: auth.Node, produces: bytes,
+		summary: "Get the digests of a model's chunks", about: "So that chunks can come from other nodes, too, each checked by itself. In the format atoll-chunks/1: the text atoll-chunks/1 and a line feed, the model's digest, its size in 8 bytes, the size of a chunk in 4, and the SHA-256 of each chunk. Integers are big-endian.", serve: s.nodeChunks})
 	addRaw[LeasePath, reply[[]byte]](s, route{method: "GET", path: "/v1/node/leases/{id}/input", id: "get-lease-input", tag: tag, scope: auth.Node, produces: bytes,
 		summary: "Get the input of a lease that the node holds", serve: s.leaseInput})
 	addRaw[leaseResultInput, none](s, route{method: "PUT", path: "/v1/node/leases/{id}/result", id: "put-lease-result", tag: tag, scope: auth.Node, status: http.StatusNoContent,
@@ -138,12 +140,45 @@ func (s *server) forget(match func(*auth.Principal) bool) {
 }
 
 func (s *server) nodeModel(w http.ResponseWriter, r *http.Request, p *auth.Principal) {
-	d, err := core.ParseDigest(r.PathValue("digest"))
+	d, err := pathDigest(r)
 	if err != nil {
-		s.fail(w, r, core.Errorf(core.Invalid, "%w", err).At("digest"))
+		s.fail(w, r, err)
 		return
 	}
-	s.streamTo(w, r, func(st *Stream) error { return s.hub.NodeModel(r.Context(), p.Node, d, st) })
+	f, err := s.hub.NodeModel(r.Context(), p.Node, d)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	defer f.Close()
+	s.serveContent(w, r, f)
+}
+
+func (s *server) nodeChunks(w http.ResponseWriter, r *http.Request, p *auth.Principal) {
+	s.streamTo(w, r, func(st *Stream) error {
+		d, err := pathDigest(r)
+		if err != nil {
+			return err
+		}
+		m, err := s.hub.NodeChunks(r.Context(), p.Node, d)
+		if err != nil {
+			return err
+		}
+		b, err := m.AppendBinary(nil)
+		if err != nil {
+			return err
+		}
+		_, err = st.Write(b)
+		return err
+	})
+}
+
+func pathDigest(r *http.Request) (core.Digest, error) {
+	d, err := core.ParseDigest(r.PathValue("digest"))
+	if err != nil {
+		return d, core.Errorf(core.Invalid, "%w", err).At("digest")
+	}
+	return d, nil
 }
 
 func (s *server) leaseInput(w http.ResponseWriter, r *http.Request, p *auth.Principal) {

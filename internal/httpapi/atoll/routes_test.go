@@ -88,6 +88,7 @@ var routes = []struct {
 	{"get-own-node", "GET", "/v1/node", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"renew-node-certificate", "POST", "/v1/node/certificate", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"get-node-model", "GET", "/v1/node/models/DIGEST", "", [6]int{401, 403, 403, 403, 200, 403}},
+	{"get-node-model-chunks", "GET", "/v1/node/models/DIGEST/chunks", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"get-lease-input", "GET", "/v1/node/leases/LEASE/input", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"put-lease-result", "PUT", "/v1/node/leases/LEASE/result", "result", [6]int{401, 403, 403, 403, 204, 403}},
 	{"attach-to-relay", "GET", "/v1/node/relay", "", [6]int{401, 403, 403, 403, 400, 403}},
