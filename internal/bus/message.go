@@ -86,6 +86,9 @@ type Lease struct {
 	// Line, if not zero, is the line that computes the model, of which the node is the
 	// head.
 	Line charter.ID `json:"line,omitzero"`
+	// Audit means that a stage of a line is computed again: the node need not have all
+	// of the model in memory.
+	Audit bool `json:"audit,omitempty"`
 }
 
 // Ack tells a node that the hub has durably stored its reports (or will never
@@ -226,4 +229,6 @@ type Result struct {
 	Lease    core.LeaseID `json:"lease"`
 	Data     []byte       `json:"data,omitempty"`
 	Uploaded bool         `json:"uploaded,omitempty"`
+	// Accounts are what the nodes of a line say of the result, see audit.Entry.
+	Accounts []byte `json:"accounts,omitempty"`
 }

@@ -23,7 +23,7 @@ const maxProblems = 100
 // payment the signed verdict that granted it. Run on a hub at rest or at work;
 // it reads committed rows only.
 func (c *Control) Audit(ctx context.Context) (api.Audit, error) {
-	a := auditor{paid: map[core.LeaseID]int{}, parts: map[partKey]int{}}
+	a := auditor{paid: map[core.TransferID]int{}, parts: map[partKey]int{}}
 	// Balances first: transfers made in between only add to the replay. Verdicts
 	// last: each was published before it was paid.
 	var payments []ledger.Transfer
@@ -71,15 +71,16 @@ type partKey struct {
 }
 
 type granted struct {
-	transfer core.TransferID
-	pay      int64
-	key      partKey
+	lease core.LeaseID
+	pay   int64
+	key   partKey
+	main  bool // to the lease's own node
 }
 
 type auditor struct {
 	out      api.Audit
-	verdicts map[core.LeaseID]granted
-	paid     map[core.LeaseID]int
+	verdicts map[core.TransferID]granted
+	paid     map[core.TransferID]int
 	parts    map[partKey]int
 }
 
@@ -91,7 +92,8 @@ func (a *auditor) problem(format string, args ...any) {
 
 // readVerdicts collects what the signed verdicts under the newest checkpoint grant.
 func (a *auditor) readVerdicts(ctx context.Context, s *store.Store) error {
-	a.verdicts = map[core.LeaseID]granted{}
+	a.verdicts = map[core.TransferID]granted{}
+	passed := map[core.LeaseID]bool{}
 	top, err := s.LastCheckpoint(ctx)
 	if errors.Is(err, store.ErrNoRow) {
 		return nil
@@ -111,30 +113,35 @@ func (a *auditor) readVerdicts(ctx context.Context, s *store.Store) error {
 			if j.Outcome != receipt.Passed {
 				continue
 			}
-			if _, twice := a.verdicts[j.Lease]; twice {
+			if passed[j.Lease] {
 				a.out.DoubleCharged++
 				a.problem("%s was passed by two verdicts", j.Lease)
 			}
-			a.verdicts[j.Lease] = granted{j.Transfer, j.PayMicro, partKey{j.Task, j.Part}}
+			passed[j.Lease] = true
+			key := partKey{j.Task, j.Part}
+			a.verdicts[j.Transfer] = granted{j.Lease, j.PayMicro, key, true}
+			for _, s := range j.Shares {
+				a.verdicts[s.Transfer] = granted{j.Lease, s.PayMicro, key, false}
+			}
 		}
 	}
 	return nil
 }
 
 func (a *auditor) checkPayment(t ledger.Transfer) {
-	if a.paid[t.Lease]++; a.paid[t.Lease] > 1 {
+	if a.paid[t.ID]++; a.paid[t.ID] > 1 {
 		a.out.DoubleCharged++
 		a.problem("%s was paid twice", t.Lease)
 	}
-	v, ok := a.verdicts[t.Lease]
+	v, ok := a.verdicts[t.ID]
 	switch {
 	case !ok:
 		a.out.Unverified++
 		a.problem("%s was paid %s without a verdict in a published checkpoint", t.Lease, t.Amount)
-	case v.transfer != t.ID || core.Money(v.pay) != t.Amount || v.key.task != t.Task:
+	case v.lease != t.Lease || core.Money(v.pay) != t.Amount || v.key.task != t.Task:
 		a.out.Unverified++
 		a.problem("%s was paid otherwise than its verdict says", t.Lease)
-	default:
+	case v.main:
 		a.parts[v.key]++
 	}
 }

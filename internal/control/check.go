@@ -20,7 +20,7 @@ func arm(t *task, p *part, l *lifecycle.Lease) {
 	l.Secret = newNonce()
 	if tried := p.Drawn(); tried != nil {
 		l.Checks = tried.ID
-		l.Partial = !tried.Piece.IsZero() && !contested(p)
+		l.Partial = !tried.Piece.IsZero() && (t.Terms.Tested() || !contested(p))
 		t.Committed -= tried.Reserve
 		tried.Reserve = 0
 	} else {

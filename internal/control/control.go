@@ -45,6 +45,7 @@ import (
 	"atoll/internal/market"
 	"atoll/internal/receipt"
 	"atoll/internal/request"
+	"atoll/internal/shard/charter"
 	"atoll/internal/store"
 )
 
@@ -145,6 +146,7 @@ type Control struct {
 	keeping     map[string]*keeping // by service
 	keptMs      int64               // when nodes were last asked to keep models
 	lines       map[string]*line    // by service
+	over        []*charter.Charter  // of lines that have ended, to be told
 	waiting     waitlist
 	payouts     []payout // granted, waiting for a checkpoint; by log index
 	published   store.Checkpoint

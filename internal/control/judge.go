@@ -79,7 +79,9 @@ func (b *batch) judge(t *task, p *part, v verify.Verdict) {
 			return
 		}
 		l.Pay = v.Pay
-		l.Transfer = core.TransferID(b.c.ids.Next())
+		next := func() core.TransferID { return core.TransferID(b.c.ids.Next()) }
+		l.Transfer = next()
+		l.Divide(next)
 		t.Committed -= l.Claim() - l.Pay
 		t.Pending += l.Pay
 		t.owing++
@@ -100,6 +102,13 @@ func (b *batch) judge(t *task, p *part, v verify.Verdict) {
 			n.doc.Reputation = n.doc.Reputation.Fault(1)
 			n.doc.Rejected++
 			b.distrusted = append(b.distrusted, n)
+		}
+		if s := b.c.nodes[v.Blame]; s != nil {
+			s.doc.Reputation = s.doc.Reputation.Fault(1)
+			s.doc.Rejected++
+			s.wrongMs = b.now
+			b.touchNode(s)
+			b.distrusted = append(b.distrusted, s)
 		}
 		b.c.stats.rejected++
 	}

@@ -46,7 +46,8 @@ type line struct {
 // tendLines plans the lines of services, and keeps those that there are.
 func (c *Control) tendLines(now int64) {
 	c.mu.Lock()
-	var due []*charter.Charter
+	due := c.over
+	c.over = nil
 	wake := false
 	for _, name := range slices.Sorted(maps.Keys(c.services)) {
 		s := c.services[name]
@@ -55,6 +56,7 @@ func (c *Control) tendLines(now int64) {
 		}
 		l := c.lines[name]
 		if l == nil || l.of != s {
+			c.endLine(l, now)
 			l = &line{of: s}
 			c.lines[name] = l
 		}
@@ -69,7 +71,15 @@ func (c *Control) tendLines(now int64) {
 		}
 		wake = wake || !ready && l.ready()
 	}
-	maps.DeleteFunc(c.lines, func(name string, l *line) bool { return c.services[name] == nil || c.services[name].Pipeline == "" })
+	maps.DeleteFunc(c.lines, func(name string, l *line) bool {
+		gone := c.services[name] == nil || c.services[name].Pipeline == ""
+		if gone {
+			c.endLine(l, now)
+		}
+		return gone
+	})
+	due = append(due, c.over...)
+	c.over = nil
 	if wake {
 		c.waiting.unpark(len(c.waiting.tasks))
 	}
@@ -80,6 +90,16 @@ func (c *Control) tendLines(now int64) {
 	if wake {
 		c.enqueue(func(b *batch) { b.freed = true })
 	}
+}
+
+// endLine has the nodes of a line told that it is over. It is called with mu held.
+func (c *Control) endLine(l *line, now int64) {
+	if l == nil || l.charter == nil {
+		return
+	}
+	last := *l.charter
+	last.SealedMs, last.TTLMs = now, 1
+	c.over = append(c.over, &last)
 }
 
 // sendCharter tells all whom it names.
@@ -112,6 +132,7 @@ func (c *Control) tendLine(l *line, now int64) bool {
 	if why := c.hearLine(l, now); why != "" {
 		c.log.Warn("a line is planned anew", "service", l.of.Name, "line", l.charter.Line.Short(), "why", why)
 		answered := l.state.Ready
+		c.endLine(l, now)
 		*l = line{of: l.of, triedMs: now, why: why}
 		return answered && c.makeLine(l, now) // else it would fail again
 	}
@@ -132,6 +153,11 @@ func (c *Control) hearLine(l *line, now int64) string {
 		l.state, l.heard = head.said.Lines[i], true
 	case l.heard:
 		return "its head has forgotten it"
+	}
+	for _, h := range l.state.Stages {
+		if n := c.nodes[h.Node]; n != nil && n.distrusted(now) {
+			return string(h.Node) + " has computed something else than it should"
+		}
 	}
 	if !l.state.Ready && now-l.madeMs > seatMs {
 		return "it did not answer in time"
@@ -196,26 +222,37 @@ func (c *Control) adoptLine(l *line, now int64) bool {
 	return false
 }
 
-// spares are the nodes that could take a stage's place now: those that the plan named,
-// and any that have appeared since.
+// spares are the nodes beside those of the plan that may hold layers: those that have
+// taken a place already, and those that could, be it that they have appeared since.
 func (c *Control) spares(l *line) (out []peer.Address) {
-	in := func(id core.NodeID) bool {
-		held := func(h charter.Held) bool { return h.Node == id }
-		seated := func(s charter.Stage) bool { return s.Node.Node == id }
-		return slices.ContainsFunc(l.state.Stages, held) || slices.ContainsFunc(l.charter.Stages, seated)
+	planned := func(id core.NodeID) bool {
+		return slices.ContainsFunc(l.charter.Stages, func(s charter.Stage) bool { return s.Node.Node == id })
+	}
+	for _, h := range l.state.Stages {
+		if n := c.nodes[h.Node]; n != nil && !planned(h.Node) {
+			out = append(out, c.peerOf(n))
+		}
 	}
 	for _, n := range c.lineNodes(l.of) {
-		if !in(n.doc.ID) && len(out) < charter.MaxSpares && l.plan.holdsLargest(n) {
+		if !planned(n.doc.ID) && !l.holds(n.doc.ID) && len(out) < charter.MaxSpares && l.plan.holdsLargest(n) {
 			out = append(out, c.peerOf(n))
 		}
 	}
 	return out
 }
 
+// holds reports whether a node has a stage now.
+func (l *line) holds(id core.NodeID) bool {
+	return slices.ContainsFunc(l.state.Stages, func(h charter.Held) bool { return h.Node == id })
+}
+
 // lineOffer is the offer of a service's line, one of no line if none is needed, or why
 // there is none. It is called with mu held.
 func (c *Control) lineOffer(t *task) (*market.Offer, string) {
 	l := c.lines[t.service]
+	if l != nil && l.of != c.services[t.service] {
+		return nil, t.service + " has other terms now, and is planned anew"
+	}
 	if l != nil && l.alone {
 		return &market.Offer{}, ""
 	}
@@ -230,10 +267,13 @@ func (c *Control) lineOffer(t *task) (*market.Offer, string) {
 	}
 	o := *c.nodes[l.charter.Head().Node].offer
 	o.Line, o.Price = l.charter.Line.String(), l.plan.price
-	for _, s := range l.state.Stages[1:] { // each must be where the task may be
+	for _, s := range l.state.Stages { // each must be where the task may be
 		n := c.nodes[s.Node]
 		if n == nil {
 			continue
+		}
+		if n.distrusted(c.now().UnixMilli()) {
+			return nil, string(s.Node) + ", which holds a part of " + t.service + ", is being replaced"
 		}
 		there := *n.offer
 		there.Up, there.Draining = true, false // the head sees to that
@@ -250,7 +290,7 @@ func (c *Control) lineView(s *api.Service) *api.Line {
 		return nil
 	}
 	l := c.lines[s.Name]
-	if l == nil {
+	if l == nil || l.of != s {
 		return &api.Line{State: "planning"}
 	}
 	v := &api.Line{State: "planning", Why: l.why}
@@ -282,6 +322,9 @@ func (c *Control) lineView(s *api.Service) *api.Line {
 		v.Stages = append(v.Stages, stage)
 	}
 	for _, a := range c.spares(l) {
+		if l.holds(a.Node) {
+			continue
+		}
 		v.Spares = append(v.Spares, a.Node)
 	}
 	v.Tokens, v.Replays, v.Answering, v.PerSecond = l.state.Tokens, l.state.Replaced, l.state.Answering, float64(l.state.Rate)/1000

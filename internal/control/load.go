@@ -126,7 +126,7 @@ func (c *Control) loadTask(ctx context.Context, row *lifecycle.Task) error {
 	return nil
 }
 
-func (c *Control) loadPart(ctx context.Context, t *task, p *part) error {
+func (c *Control) loadPart(ctx context.Context, t *task, p *part) (err error) {
 	if p.State == lifecycle.PartFailed {
 		t.failure, t.timedOut = p.Reason, t.timedOut || p.TimedOut
 	}
@@ -135,6 +135,9 @@ func (c *Control) loadPart(ctx context.Context, t *task, p *part) error {
 		// A granted payment's ID is promised in its verdict before the transfer is
 		// stored: nothing else may take it.
 		c.ids.NotBefore(max(int64(l.ID), int64(l.Transfer)))
+		for _, s := range l.Shares {
+			c.ids.NotBefore(int64(s.Transfer))
+		}
 		switch {
 		case l.Live():
 			n := c.nodes[l.Node]
@@ -145,9 +148,13 @@ func (c *Control) loadPart(ctx context.Context, t *task, p *part) error {
 			c.leases[l.ID], n.leases[l.ID] = r, r
 			n.offer.InFlight++
 		case l.State == lifecycle.Passed:
-			paid, err := c.store.HasTransfer(ctx, l.Transfer)
-			if err != nil {
-				return err
+			paid := false // all at once, or none
+			for _, share := range l.Payments() {
+				if share.Amount > 0 && !paid {
+					if paid, err = c.store.HasTransfer(ctx, share.Transfer); err != nil {
+						return err
+					}
+				}
 			}
 			// Without pay there is no transfer to tell by; to settle twice is
 			// harmless then.

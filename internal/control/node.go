@@ -20,7 +20,8 @@ type node struct {
 	bootID   string
 	bootMs   int64 // when bootID was first heard of
 	seenMs   int64
-	draining bool // says the node
+	draining bool  // says the node
+	wrongMs  int64 // when a stage of its was last proven wrong
 	leases   map[core.LeaseID]*leaseRef
 	latency  latencies
 	hearing  *hearing

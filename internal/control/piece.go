@@ -27,13 +27,19 @@ func (c *Control) derivePieces(x *checked) {
 		e := &x.execution.Leases[i]
 		c.mu.Lock()
 		r := c.leases[e.Lease]
-		if r == nil || r.node.doc.ID != x.node || r.task.Terms.Span == 0 && r.task.Terms.Method != lifecycle.Logprobs || e.Outcome != receipt.OK {
+		if r == nil || r.node.doc.ID != x.node || r.task.Terms.Span == 0 && !r.task.Terms.Tested() || e.Outcome != receipt.OK {
 			c.mu.Unlock()
 			continue
 		}
 		t, p, l := r.task, &part{Part: r.part.Part}, *r.lease()
 		c.mu.Unlock()
 		if l.Receipt = x.digest; !drawn(t, &l) {
+			continue
+		}
+		if t.Terms.Staged && t.Terms.Tested() {
+			asking, test := c.askAuditor(t, p, &l, x)
+			x.piece(e.Lease, asking)
+			x.testedAtOnce(e.Lease, test)
 			continue
 		}
 		if t.Terms.Method == lifecycle.Logprobs {

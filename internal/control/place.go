@@ -168,13 +168,27 @@ func (c *Control) usedBy(t *task, p *lifecycle.Part) []market.Used {
 		return nil
 	}
 	used := make([]market.Used, 0, len(p.Leases))
+	tried := p.Drawn()
 	for i := range p.Leases {
 		l := &p.Leases[i]
+		if t.Terms.Staged && l.Checks != 0 && (tried == nil || l.Checks != tried.ID) {
+			continue // it has audited another result
+		}
 		used = append(used, market.Used{
 			Node: l.Node, Owner: l.Owner, Arch: l.Arch,
-			Barred:  l.State == lifecycle.Refused && !c.outlived(t, l) || l.Test != nil && !l.Test.Pass,
+			Barred:  l.State == lifecycle.Refused && !c.outlived(t, l) || l.Test != nil && !l.Test.Pass && l.Checks == 0,
 			Counted: l.Counted() && !planted.Spread,
 		})
+		for _, s := range l.Shares { // nobody checks what they had a part in
+			used = append(used, market.Used{Node: s.Node, Owner: s.Owner, Counted: l.Counted() && t.Terms.Tested()})
+		}
+	}
+	if t.Terms.Staged && tried != nil {
+		for _, o := range c.offers {
+			if c.nodes[o.Node].distrusted(c.now().UnixMilli()) {
+				used = append(used, market.Used{Node: o.Node, Owner: o.Owner, Barred: true})
+			}
+		}
 	}
 	return used
 }

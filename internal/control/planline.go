@@ -48,12 +48,17 @@ func (c *Control) lineNodes(s *api.Service) (out []*node) {
 	}
 	for _, o := range c.offers {
 		n := c.nodes[o.Node]
-		if len(c.peerAt(n)) > 0 && t.req.Never(o, t.Terms.MaxCost) == "" {
+		if len(c.peerAt(n)) > 0 && !n.distrusted(c.now().UnixMilli()) && t.req.Never(o, t.Terms.MaxCost) == "" {
 			out = append(out, n)
 		}
 	}
 	return out
 }
+
+// distrustMs is how long a node that was proven wrong holds no layers.
+const distrustMs = 60 * 60_000
+
+func (n *node) distrusted(now int64) bool { return n.wrongMs != 0 && now-n.wrongMs < distrustMs }
 
 // planOf is the plan of a line that is there.
 func (c *Control) planOf(s *api.Service, stages []charter.Held) (*linePlan, error) {

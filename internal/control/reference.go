@@ -12,6 +12,7 @@ import (
 	"atoll/internal/market"
 	"atoll/internal/receipt"
 	"atoll/internal/rescore"
+	"atoll/internal/shard/audit"
 )
 
 // Under logprobs a drawn result is tested by a reference: a lease of another owner's
@@ -28,6 +29,10 @@ type work struct {
 
 // workOf is the task's own work, or that of a reference.
 func (t *task) workOf(l *lifecycle.Lease) work {
+	if t.Terms.Staged && t.Terms.Tested() && l.Checks != 0 {
+		params := map[string]string{"mode": audit.Mode}
+		return work{t.Engine, t.ModelDigest, t.ModelSize, params, paramsDigest(params)}
+	}
 	if t.Terms.Method == lifecycle.Logprobs && l.Checks != 0 {
 		params := rescore.Params()
 		return work{rescore.Engine, t.Reference, t.ReferenceSize, params, paramsDigest(params)}
@@ -114,7 +119,7 @@ func (c *Control) test(x *checked) {
 		e := &x.execution.Leases[i]
 		c.mu.Lock()
 		r := c.leases[e.Lease]
-		if r == nil || r.node.doc.ID != x.node || r.task.Terms.Method != lifecycle.Logprobs || r.lease().Checks == 0 || e.Outcome != receipt.OK {
+		if r == nil || r.node.doc.ID != x.node || !r.task.Terms.Tested() || r.lease().Checks == 0 || e.Outcome != receipt.OK {
 			c.mu.Unlock()
 			continue
 		}
@@ -131,11 +136,11 @@ func (c *Control) test(x *checked) {
 
 // tested is what came of a test, or why its reference has said nothing.
 type tested struct {
-	verdict rescore.Verdict
+	verdict lifecycle.Test
 	err     error
 }
 
-func (c *Control) tested(t *task, p *part, tried *lifecycle.Lease, e *receipt.ExecutedLease, x *checked) (v rescore.Verdict, err error) {
+func (c *Control) tested(t *task, p *part, tried *lifecycle.Lease, e *receipt.ExecutedLease, x *checked) (v lifecycle.Test, err error) {
 	input, err := c.openInput(t, p)
 	if err != nil {
 		return v, err
@@ -152,7 +157,11 @@ func (c *Control) tested(t *task, p *part, tried *lifecycle.Lease, e *receipt.Ex
 	if err != nil {
 		return v, err
 	}
-	return rescore.Judge(engine.Input{Data: input, Params: t.params}, claimed, asking, said)
+	if t.Terms.Staged {
+		return c.audited(t, p, tried, claimed, asking, said)
+	}
+	verdict, err := rescore.Judge(engine.Input{Data: input, Params: t.params}, claimed, asking, said)
+	return lifecycle.Test{Pass: verdict.Pass, Reason: verdict.Reason}, err
 }
 
 // noteTest keeps the outcome of a test with the result that was tested. A reference
@@ -167,5 +176,10 @@ func (r *leaseRef) noteTest(x *checked) {
 		l.Failure = core.Clip("no scores: "+v.err.Error(), 500)
 		return
 	}
-	r.part.Lease(l.Checks).Test = &lifecycle.Test{Pass: v.verdict.Pass, Reason: core.Clip(v.verdict.Reason, maxVerdictReason/2)}
+	v.verdict.Reason = core.Clip(v.verdict.Reason, maxVerdictReason/2)
+	if r.task.Terms.Staged { // several may be asked, who may differ
+		l.Test = &v.verdict
+		return
+	}
+	r.part.Lease(l.Checks).Test = &v.verdict
 }

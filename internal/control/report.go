@@ -22,6 +22,7 @@ type checked struct {
 	tests     map[core.LeaseID]tested          // what references have made of others' results
 	atOnce    map[core.LeaseID]*lifecycle.Test // of results that no reference need look at
 	uploaded  map[core.LeaseID]int64           // bytes of the result named, if it came over HTTP for this very lease
+	lines     map[core.LeaseID]*accounted      // of results that lines have computed
 }
 
 // checkUploads finds out which of the results that a report speaks of its node has
@@ -74,6 +75,7 @@ func (c *Control) report(id core.NodeID, data []byte) error {
 	if err := c.checkUploads(x); err != nil {
 		return err
 	}
+	c.readAccounts(x)
 	c.derivePieces(x)
 	c.test(x)
 	if planted.Ack {
@@ -134,6 +136,7 @@ func (b *batch) deliver(r *leaseRef, x *checked, e *receipt.ExecutedLease, size,
 	if e.Outcome == receipt.Failed {
 		l.Failure = core.Clip(e.Error, 500)
 	}
+	b.noteAccounts(r, l, x.lines[l.ID])
 	l.Drawn = drawn(r.task, l)
 	b.keepPiece(r, l, x.pieces[l.ID])
 	l.Test = x.atOnce[l.ID]
@@ -176,6 +179,8 @@ func (c *Control) mismatch(r *leaseRef, l *lifecycle.Lease, e *receipt.ExecutedL
 		return "the result was not uploaded"
 	case !res.Uploaded && core.DigestOf(res.Data) != e.Result:
 		return "the result does not match the digest in its receipt"
+	case len(res.Accounts) > 0 && core.DigestOf(res.Accounts) != e.Accounts || len(res.Accounts) == 0 && !e.Accounts.IsZero():
+		return "what the line's nodes say does not match the digest in the receipt"
 	case !t.req.Residency.Allows(e.RegionDeclared):
 		return "the receipt declares country " + e.RegionDeclared + ", outside the task's residency"
 	}

@@ -60,6 +60,13 @@ func (b *batch) signVerdicts() {
 				Method: string(v.task.Terms.Method), Outcome: receipt.Rejected, Reason: core.Clip(v.why, maxVerdictReason), Transfer: l.Transfer, PayMicro: int64(l.Pay),
 				Draw: reveal(v.task, l), Checks: l.Checks,
 			}
+			for i, p := range l.Payments() {
+				if i == 0 {
+					j.PayMicro = int64(p.Amount)
+				} else if l.State == lifecycle.Passed {
+					j.Shares = append(j.Shares, receipt.Share{Node: p.Node, Transfer: p.Transfer, PayMicro: int64(p.Amount)})
+				}
+			}
 			if l.State == lifecycle.Passed {
 				j.Outcome = receipt.Passed
 			}
@@ -166,16 +173,21 @@ func (b *batch) pay(p payout) {
 		b.touch(t)
 		return
 	}
-	if !b.transfer(t, ledger.Transfer{ID: l.Transfer, Kind: ledger.Post, Credit: l.Owner, Amount: l.Pay, Lease: l.ID}) {
-		return
+	for _, share := range l.Payments() {
+		if share.Amount == 0 {
+			continue
+		}
+		if !b.transfer(t, ledger.Transfer{ID: share.Transfer, Kind: ledger.Post, Credit: share.Owner, Amount: share.Amount, Lease: l.ID}) {
+			return
+		}
+		if n := c.nodes[share.Node]; n != nil {
+			n.doc.Earned += share.Amount
+			b.touchNode(n)
+		}
 	}
 	b.span(t, "lease.payment", attribute.String("lease", l.ID.String()), attribute.String("amount", l.Pay.String()))
 	t.Paid += l.Pay
 	c.stats.paid += l.Pay
-	if n := c.nodes[l.Node]; n != nil {
-		n.doc.Earned += l.Pay
-		b.touchNode(n)
-	}
 }
 
 // settleEnded closes the books of a task that has just ended and owes nothing.

@@ -45,7 +45,7 @@ func (t *task) readTerms(spec *api.TaskSpec) error {
 	if pl := spec.Placement; pl != nil {
 		t.req.Regions = pl.Regions
 		t.req.Distinct = t.req.Distinct || pl.Spread == "owner"
-		t.service = pl.Line
+		t.service, t.Terms.Staged = pl.Line, pl.Line != ""
 		if t.req.Selector, err = policy.ParseSelector(pl.Selector); err != nil {
 			return at(err, "placement.selector")
 		}

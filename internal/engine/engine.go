@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"atoll/internal/core"
+	"atoll/internal/identity"
 	"atoll/internal/peer"
 	"atoll/internal/shard/charter"
 )
@@ -74,6 +75,8 @@ type Neighbours struct {
 	// Fetch returns the path of a model's file, checked against its digest, which stays
 	// until release is called.
 	Fetch func(ctx context.Context, d core.Digest, size int64) (path string, release func(), err error)
+	Seal  identity.Sealer // with the node's key
+	Hub   identity.PublicKey
 }
 
 // Hosted is what a Host's server has at one moment.
@@ -89,6 +92,7 @@ type Model struct {
 	Digest core.Digest // of Path's content
 	Path   string      // empty with a Line
 	Line   charter.ID  // zero: the model is computed here
+	Audit  bool        // a stage of a line is computed again, which needs some of the layers
 	// Tenant is the requesting account. Engines that pool processes never
 	// share one between tenants.
 	Tenant core.AccountID
@@ -156,6 +160,9 @@ type Piece func(in Input, claimed []byte, size int, lot [32]byte) ([]byte, error
 // Output is one part's result. Reasons that a classifier gives are inside Data.
 type Output struct {
 	Data []byte
+	// Accounts, of a result that a line has computed, are what the nodes say of it that
+	// had a part in it: JSON, see shard.Accounts.
+	Accounts []byte
 }
 
 // Usage is what the run consumed, as measured where it ran.

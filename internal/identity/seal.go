@@ -25,6 +25,14 @@ const (
 // Sealed is a signed message as it travels; see the package comment.
 type Sealed []byte
 
+// Sealer seals for the holder of a key.
+type Sealer func(payloadType string, payload []byte) (Sealed, error)
+
+// Seal is a Sealer.
+func (k *Key) Seal(payloadType string, payload []byte) (Sealed, error) {
+	return Seal(payloadType, payload, k)
+}
+
 // Seal signs payload for one purpose, named by payloadType.
 func Seal(payloadType string, payload []byte, key *Key) (Sealed, error) {
 	if n := sealHeader + maxECDSA + len(payload); n > MaxSealed {

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"atoll/internal/core"
@@ -60,7 +61,7 @@ type Lease struct {
 	PieceSize int64       `json:"piece_size,omitzero"`
 	Partial   bool        `json:"partial,omitzero"` // runs the piece of the lease that it checks
 	// Test is what a reference has made of this drawn lease's result, where that is
-	// how results are verified.
+	// how results are verified; or what this lease, an audit, has made of another's.
 	Test *Test `json:"test,omitempty"`
 
 	// Set by the report.
@@ -68,6 +69,11 @@ type Lease struct {
 	Result  core.Digest `json:"result,omitzero"`
 	Receipt core.Digest `json:"receipt,omitzero"`
 	Leaf    int64       `json:"leaf,omitzero"` // log index of the receipt, plus 1
+	// Of a result that a line has computed: what its nodes say of it, which is stored
+	// with the part's results, and which of them have had a part in it besides the head.
+	Accounts core.Digest `json:"accounts,omitzero"`
+	Work     int64       `json:"work,omitzero"` // the head's own
+	Shares   []Share     `json:"shares,omitempty"`
 
 	// Set by the verdict.
 	Pay         core.Money      `json:"pay,omitzero"`
@@ -75,10 +81,57 @@ type Lease struct {
 	VerdictLeaf int64           `json:"verdict,omitzero"` // log index of the verdict, plus 1
 }
 
-// Test is the outcome of a test by a reference.
+// Share is a node's part in a result that a line has computed.
+type Share struct {
+	Node     core.NodeID     `json:"node"`
+	Owner    core.AccountID  `json:"owner"`
+	Work     int64           `json:"work"` // as the other shares' is counted
+	Pay      core.Money      `json:"pay,omitzero"`
+	Transfer core.TransferID `json:"xfer,omitzero"`
+}
+
+// Test is the outcome of a test by a reference, or of an audit.
 type Test struct {
-	Pass   bool   `json:"pass,omitzero"`
-	Reason string `json:"why"` // with what was measured and its threshold
+	Pass   bool        `json:"pass,omitzero"`
+	Reason string      `json:"why"`             // with what was measured and its threshold
+	Blame  core.NodeID `json:"blame,omitempty"` // who is proven wrong
+}
+
+// Payment is what one node is paid for a lease.
+type Payment struct {
+	Node     core.NodeID
+	Owner    core.AccountID
+	Amount   core.Money
+	Transfer core.TransferID
+}
+
+// Payments lists what the verdict has granted: to the lease's own node first.
+func (l *Lease) Payments() []Payment {
+	own := Payment{l.Node, l.Owner, l.Pay, l.Transfer}
+	var out []Payment
+	for _, s := range l.Shares {
+		own.Amount -= s.Pay
+		out = append(out, Payment{s.Node, s.Owner, s.Pay, s.Transfer})
+	}
+	return slices.Insert(out, 0, own)
+}
+
+// Divide gives each share its part of the pay, in proportion to its work; the lease's
+// own node has the rest. next makes the transfers' IDs.
+func (l *Lease) Divide(next func() core.TransferID) {
+	total := l.Work
+	for _, s := range l.Shares {
+		total += s.Work
+	}
+	for i := range l.Shares {
+		s := &l.Shares[i]
+		if total > 0 && l.Pay > 0 {
+			hi, lo := bits.Mul64(uint64(l.Pay), uint64(s.Work))
+			part, _ := bits.Div64(hi, lo, uint64(total)) // no more than Pay: Work is of total
+			s.Pay = core.Money(part)
+		}
+		s.Transfer = next()
+	}
 }
 
 // Live reports whether the node may still deliver.

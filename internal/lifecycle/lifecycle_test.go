@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestLeaseMoves(t *testing.T) {
 		for _, to := range rapid.SliceOf(rapid.SampledFrom(leaseStates)).Draw(t, "moves") {
 			before := l
 			if err := l.Move(to, "why"); err != nil {
-				if l != before {
+				if !reflect.DeepEqual(l, before) {
 					t.Fatalf("a refused move changed the lease: %+v", l)
 				}
 				continue

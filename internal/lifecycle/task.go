@@ -33,9 +33,10 @@ type Terms struct {
 	Method          Method     `json:"method"`
 	Replicas        int        `json:"replicas"`
 	Agree           int        `json:"agree"`
-	Rate            int64      `json:"rate,omitzero"`  // of results run again, in millionths
-	Span            int        `json:"span,omitzero"`  // tokens of an answer that are run again; 0: the whole
-	Nonce           string     `json:"nonce,omitzero"` // the requester's, for the draw
+	Staged          bool       `json:"staged,omitzero"` // a line of nodes does the work
+	Rate            int64      `json:"rate,omitzero"`   // of results run again, in millionths
+	Span            int        `json:"span,omitzero"`   // tokens of an answer that are run again; 0: the whole
+	Nonce           string     `json:"nonce,omitzero"`  // the requester's, for the draw
 	LatencyMs       int64      `json:"latency,omitzero"`
 	PenaltyPerMille int        `json:"penalty,omitzero"`
 	MaxCost         core.Money `json:"max_cost"`
@@ -59,13 +60,17 @@ func (t *Terms) Compared() bool { return t.Method != None }
 // again that is the work, and what showed who was right.
 func (t *Terms) Payable() int {
 	switch t.Method {
-	case Reexecute:
-		return disputants
 	case Logprobs:
 		return 2 // the work, and what has tested it
+	case Reexecute:
+		return disputants
 	}
 	return t.Replicas
 }
+
+// Tested reports whether results that are drawn are not computed again as a whole, but
+// tested by whoever checks them: by a reference, or by an audit of one stage.
+func (t *Terms) Tested() bool { return t.Method == Logprobs || t.Staged && t.Method == Reexecute }
 
 // Sampled reports whether a lot decides which results are looked at again.
 func (t *Terms) Sampled() bool { return t.Method == Reexecute || t.Method == Logprobs }

@@ -325,7 +325,7 @@ func (n *Node) start(ctx context.Context, grant *identity.JoinGrant, out *outbox
 		return nil, err
 	}
 	if n.near != nil {
-		if err := n.near.join(n, grant.PeerCAPEM, cfg.Sharers, a); err != nil {
+		if err := n.near.join(n, grant.PeerCAPEM, cfg.Core.HubKey, cfg.Sharers, a); err != nil {
 			return nil, err
 		}
 	}

@@ -57,9 +57,9 @@ func (n *Node) openPeers(ctx context.Context, grant *identity.JoinGrant) (*peers
 
 // join makes the endpoint, once the agent is there to fetch models, and puts the
 // engines that compute together with others among their peers.
-func (p *peers) join(n *Node, caPEM string, sharers []engine.Sharer, a *agent.Agent) error {
+func (p *peers) join(n *Node, caPEM string, hub identity.PublicKey, sharers []engine.Sharer, a *agent.Agent) error {
 	near := engine.Neighbours{
-		Self: p.self, Fetch: a.Model,
+		Self: p.self, Fetch: a.Model, Seal: n.key.Seal, Hub: hub,
 		Open: func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error) {
 			return p.end.Open(ctx, to, protocol)
 		},

@@ -13,6 +13,7 @@ const (
 
 	maxText      = 256 // bytes of every other text
 	maxResidency = 64  // entries
+	maxShares    = 256 // of a lease
 	maxProof     = 64  // hashes: one for each level of the tree
 	maxRoot      = 1 << 20
 	maxPEM       = 4 << 10

@@ -52,8 +52,11 @@ type ExecutedLease struct {
 	Params  core.Digest  `json:"params,omitzero"`
 	// Result is the digest of the result, or of Error if the lease failed.
 	Result core.Digest `json:"result"`
-	Engine string      `json:"engine"`
-	Nonce  string      `json:"nonce"` // as given in the lease
+	// Accounts, of a result that a line of nodes has computed, is the digest of what
+	// each of them has signed of its part.
+	Accounts core.Digest `json:"accounts,omitzero"`
+	Engine   string      `json:"engine"`
+	Nonce    string      `json:"nonce"` // as given in the lease
 	// Commit, as given in the lease, holds the hub to the secret that decides
 	// whether the result is run again: see package draw.
 	Commit         core.Digest `json:"commit,omitzero"`
@@ -110,10 +113,19 @@ type JudgedLease struct {
 	// Transfer is the payment that the verdict grants, of PayMicro micro-credits.
 	Transfer core.TransferID `json:"transfer,omitzero"`
 	PayMicro int64           `json:"pay_micro"`
+	// Shares are paid to the other nodes of a line, beside PayMicro to its head.
+	Shares []Share `json:"shares,omitempty"`
 	// Of results of which a sample is run again: how the lot fell on this one, or
 	// else the lease that this one was made to check.
 	Draw   *Draw        `json:"draw,omitempty"`
 	Checks core.LeaseID `json:"checks,omitzero"`
+}
+
+// Share is what a node of a line is paid for its part in a result.
+type Share struct {
+	Node     core.NodeID     `json:"node"`
+	Transfer core.TransferID `json:"transfer"`
+	PayMicro int64           `json:"pay_micro"`
 }
 
 // Draw is what it takes to draw again: see package draw.
@@ -240,6 +252,17 @@ func (l *JudgedLease) check() error {
 		return fault("pay without a transfer, or for a rejected lease")
 	case len(l.Reason) > MaxError || !utf8.ValidString(l.Reason):
 		return fault("reason is not UTF-8 of at most %d bytes", MaxError)
+	}
+	if len(l.Shares) > maxShares {
+		return fault("%d shares, at most %d", len(l.Shares), maxShares)
+	}
+	for _, s := range l.Shares {
+		if s.Transfer <= 0 || s.PayMicro < 0 || s.PayMicro > 0 && l.Outcome != Passed {
+			return fault("a share without a transfer, or for a rejected lease")
+		}
+		if err := checkTexts(text{"shares.node", string(s.Node), false}); err != nil {
+			return err
+		}
 	}
 	if d := l.Draw; d != nil {
 		if d.Span < 0 {

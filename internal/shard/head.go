@@ -51,6 +51,14 @@ func (h *Head) Run(ctx context.Context) {
 
 // Generate continues a text as llm.Batcher.Generate does.
 func (h *Head) Generate(ctx context.Context, r llm.Request) iter.Seq2[llm.Token, error] {
+	return h.Answer(ctx, r, nil)
+}
+
+// Answer is Generate, and calls ended, if that is not nil, when the last token has been
+// taken: the stages still know the sequence then, of which so many positions went
+// through the layers for the tokens that were taken. It is not called if there were
+// none, or the answer has failed.
+func (h *Head) Answer(ctx context.Context, r llm.Request, ended func(sequence uint32, positions int)) iter.Seq2[llm.Token, error] {
 	return func(yield func(llm.Token, error) bool) {
 		if err := h.active.Acquire(ctx, 1); err != nil {
 			yield(llm.Token{}, context.Cause(ctx))
@@ -62,17 +70,27 @@ func (h *Head) Generate(ctx context.Context, r llm.Request) iter.Seq2[llm.Token,
 			yield(llm.Token{}, err)
 			return
 		}
-		defer h.end(id, a, nil)
+		defer h.drop(id, a)
+		taken := 0
+		over := func() {
+			if ended != nil && taken > 0 {
+				ended(id, len(r.Prompt)+taken-1)
+			}
+		}
 		for {
 			select {
 			case t, ok := <-a.out:
-				if !ok {
-					if a.err != nil {
-						yield(llm.Token{}, a.err)
-					}
+				switch {
+				case !ok && a.err != nil:
+					yield(llm.Token{}, a.err)
+					return
+				case !ok:
+					over()
 					return
 				}
+				taken++
 				if !yield(t, nil) {
+					over()
 					return
 				}
 			case <-ctx.Done():
@@ -109,25 +127,26 @@ func (h *Head) begin(r *llm.Request) (uint32, *answer, error) {
 	h.answers[id] = a
 	if why := h.seqs[id].why; why != "" {
 		h.finish(id, a, errors.New(why))
+		h.forget(id)
 		return 0, nil, a.err
 	}
 	return id, a, nil
 }
 
-// end ends an answer that has not ended.
-func (h *Head) end(id uint32, a *answer, err error) {
+// drop forgets a sequence whose answer nobody reads any more.
+func (h *Head) drop(id uint32, a *answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.finish(id, a, err)
+	h.finish(id, a, nil)
+	h.forget(id)
 }
 
-// finish is end with mu held.
+// finish ends an answer that has not ended; mu is held.
 func (h *Head) finish(id uint32, a *answer, err error) {
 	if h.answers[id] != a {
 		return
 	}
 	delete(h.answers, id)
-	h.forget(id)
 	a.err = err
 	close(a.out)
 }
@@ -145,10 +164,11 @@ func (h *Head) arrived(tokens []token) {
 			continue
 		}
 		q.tokens = append(q.tokens, t.ID)
-		q.received = len(q.tokens)
 		a.out <- t.Token // has room
 		if h.cfg.Model.Tokens.Stops(t.ID) || len(q.tokens) == int(q.Limit) {
 			h.finish(t.Sequence, a, nil)
+		} else {
+			q.received = len(q.tokens) // the line goes on
 		}
 	}
 	for id, a := range h.answers {

@@ -118,6 +118,7 @@ func (l *Line) Held() []Post {
 func (l *Line) Run(ctx context.Context, ready func()) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	l.cfg.Head.cfg.archive = &l.cfg.Member.archive
 	if err := l.cfg.Member.enter(l.id, &seat{l.cfg.Head.Stage, stop}); err != nil {
 		return err
 	}
@@ -319,8 +320,8 @@ func (l *Line) replace(ctx context.Context, i int, had Post) error {
 }
 
 func (l *Line) put(i int, p *post) {
-	l.posts[i] = p
 	l.mu.Lock()
+	l.posts[i] = p
 	l.replaced++
 	l.held[i] = p.Post
 	l.mu.Unlock()

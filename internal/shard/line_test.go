@@ -16,6 +16,7 @@ import (
 	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/weights"
 	"atoll/internal/peer"
+	"atoll/internal/shard/record"
 )
 
 // village is nodes that know one another, in a network in memory.
@@ -33,6 +34,7 @@ type villager struct {
 	*Member
 	end     *peer.Endpoint
 	address peer.Address
+	public  identity.PublicKey
 }
 
 func newVillage(t testing.TB) *village {
@@ -59,7 +61,7 @@ func (v *village) node(name core.NodeID) *villager {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	n := &villager{address: peer.Address{Node: name, Key: key.Public().Digest(), At: []string{string(name)}}}
+	n := &villager{address: peer.Address{Node: name, Key: key.Public().Digest(), At: []string{string(name)}}, public: key.Public()}
 	n.Member = NewMember(MemberConfig{
 		Pool: newPool(v.t), Allow: func(context.Context, peer.Peer, *Seat) error { return nil },
 		Open: func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error) {
@@ -68,6 +70,11 @@ func (v *village) node(name core.NodeID) *villager {
 		Load: func(ctx context.Context, s *Seat) (*llm.Model, error) {
 			return llm.Load(ctx, v.file, s.Options())
 		},
+		Seal: func(s *record.Statement) ([]byte, error) {
+			s.Node = name
+			return record.Seal(s, key.Seal)
+		},
+		Audit: func(peer.Peer, *RowsRequest) error { return nil },
 	})
 	n.end, err = peer.New(peer.Config{
 		Certificate: func() (*tls.Certificate, error) { return cert, nil }, CA: v.ca.PEM(), Dial: v.net.Dialler(string(name)), Handlers: n.Handlers(),
@@ -110,7 +117,7 @@ func (v *village) line(spares []core.NodeID, nodes ...core.NodeID) (*Line, *Head
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	l, err := NewLine(LineConfig{Head: h, Member: self.Member, Self: self.address, Seat: Seat{Profile: llm.Q8, Pages: 64, Batch: 24}, Posts: posts, Spares: rest})
+	l, err := NewLine(LineConfig{Head: h, Member: self.Member, Self: self.address, Seat: Seat{Model: core.DigestOf([]byte("coral")), Profile: llm.Q8, Pages: 64, Batch: 24}, Posts: posts, Spares: rest})
 	if err != nil {
 		v.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"atoll/internal/llm"
 	"atoll/internal/peer"
 	"atoll/internal/repro"
+	"atoll/internal/shard/record"
 )
 
 // MemberConfig for NewMember. All but Log and Seats are required.
@@ -22,6 +23,10 @@ type MemberConfig struct {
 	Load func(ctx context.Context, s *Seat) (*llm.Model, error)
 	// Allow says whether a head may have this node hold layers. It may wait to know.
 	Allow func(ctx context.Context, head peer.Peer, s *Seat) error
+	// Seal signs what a stage says it has done; nil: it accounts for nothing.
+	Seal func(*record.Statement) ([]byte, error)
+	// Audit says whether an auditor may have rows; nil: no.
+	Audit func(auditor peer.Peer, q *RowsRequest) error
 	Seats int          // lines at a time; default 4
 	Log   *slog.Logger // default: none
 }
@@ -30,6 +35,8 @@ type MemberConfig struct {
 // its head's stream of orders.
 type Member struct {
 	cfg MemberConfig
+
+	archive archive
 
 	mu    sync.Mutex
 	seats map[LineID]*seat
@@ -54,7 +61,7 @@ func NewMember(c MemberConfig) *Member {
 
 // Handlers are for peer.Config.
 func (m *Member) Handlers() map[string]peer.Handler {
-	return map[string]peer.Handler{ProtocolOrders: m.orders, ProtocolRows: m.rows}
+	return map[string]peer.Handler{ProtocolOrders: m.orders, ProtocolRows: m.rows, ProtocolAudit: m.audits}
 }
 
 // rows hands a stream of rows to the stage that it is for.
@@ -104,7 +111,8 @@ func (m *Member) orders(ctx context.Context, s peer.Stream) {
 		<-done
 		m.leave(line)
 	}()
-	for r := stage.report(); ; r = m.obey(stage, line, &o) {
+	seat := o.Sit
+	for r := stage.report(); ; r = m.obey(stage, seat, &o) {
 		if writeJSON(s, r) != nil {
 			return
 		}
@@ -177,13 +185,33 @@ func (m *Member) load(ctx context.Context, s *Seat) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewStage(StageConfig{Model: model, Pool: m.cfg.Pool, Pages: s.Pages, Batch: s.Batch, Log: m.cfg.Log})
+	return NewStage(StageConfig{Model: model, Pool: m.cfg.Pool, Pages: s.Pages, Batch: s.Batch, Log: m.cfg.Log, archive: &m.archive})
+}
+
+// account signs for what a stage has done.
+func (m *Member) account(stage *Stage, seat *Seat, a *account) ([]byte, error) {
+	if m.cfg.Seal == nil {
+		return nil, core.Errorf(core.Unsupported, "this node accounts for nothing")
+	}
+	s, err := stage.statement(a.Sequence, a.Positions)
+	if err != nil {
+		return nil, err
+	}
+	s.Line, s.Model, s.Profile, s.First, s.Last = seat.Line, seat.Model, string(seat.Profile), seat.First, seat.Last
+	return m.cfg.Seal(s)
 }
 
 // obey does what the head orders.
-func (m *Member) obey(stage *Stage, line LineID, o *order) *report {
+func (m *Member) obey(stage *Stage, seat *Seat, o *order) *report {
+	line := seat.Line
 	switch {
 	case o.Report:
+	case o.Account != nil:
+		sealed, err := m.account(stage, seat, o.Account)
+		if err != nil {
+			return &report{Error: err.Error()}
+		}
+		return &report{Statement: sealed}
 	case o.Assign != nil:
 		a := o.Assign
 		err := stage.Assign(Assignment{Line: line, Epoch: a.Epoch, Place: a.Place, Prev: a.Prev, Live: a.Live, Next: func(ctx context.Context) (io.ReadWriteCloser, error) {

@@ -6,6 +6,7 @@ import (
 	"atoll/internal/llm"
 	"atoll/internal/llm/grammar"
 	"atoll/internal/repro"
+	"atoll/internal/shard/record"
 )
 
 // Opening is what the last stage has to know of a sequence to draw its tokens.
@@ -23,6 +24,13 @@ func openingOf(r *llm.Request) ([]byte, error) {
 		o.Form = &s
 	}
 	return json.Marshal(&o)
+}
+
+// TermsOf are the terms of the sequence that a head opens for a request, with a model of
+// so long a context.
+func TermsOf(r *llm.Request, context int) (record.Terms, error) {
+	opening, err := openingOf(r)
+	return record.Terms{Prompt: len(r.Prompt), Limit: r.Length(context), Opening: opening}, err
 }
 
 // drawer prepares the draws that an opening asks for.

@@ -43,6 +43,13 @@ type order struct {
 	Sit    *Seat   `json:"sit,omitempty"`    // load layers
 	Assign *assign `json:"assign,omitempty"` // a new epoch
 	Report bool    `json:"report,omitempty"` // say how it goes
+	// Account asks what the stage has done for a sequence, up to so many positions.
+	Account *account `json:"account,omitempty"`
+}
+
+type account struct {
+	Sequence  uint32 `json:"sequence"`
+	Positions int    `json:"positions"`
 }
 
 type assign struct {
@@ -66,6 +73,8 @@ type report struct {
 	// computed although something waits.
 	StepMs int64 `json:"step_ms"`
 	WaitMs int64 `json:"wait_ms"`
+	// Statement answers Account: a sealed record.Statement.
+	Statement []byte `json:"statement,omitempty"`
 }
 
 func writeJSON(w io.Writer, v any) error {

@@ -1,7 +1,9 @@
 package shard
 
 import (
+	"atoll/internal/core"
 	"atoll/internal/llm"
+	"atoll/internal/shard/record"
 )
 
 // sequence is one sequence at one stage: what has come in, and the log of what has
@@ -18,6 +20,24 @@ type sequence struct {
 	out      []float32 // the log: a row for each computed position
 	drawn    []token   // at the last stage: the log, from position Prompt on
 	why      string    // if not empty, why it cannot go on
+
+	// What the stage will sign for.
+	start                          core.Digest // link 0
+	chainIn, chainOut, chainLogits *record.Chain
+}
+
+// recorded adds what a job has computed, and from what, to the chains.
+func (j *job) recorded(dim int) {
+	q := j.q
+	for _, id := range j.span.Tokens {
+		q.chainIn.Token(id)
+	}
+	q.chainIn.Rows(j.span.Hidden, dim)
+	q.chainOut.Rows(j.rows, dim)
+	for i := range j.drawn {
+		q.chainOut.Token(j.drawn[i].ID)
+		q.chainLogits.Digest(j.logits[i])
+	}
 }
 
 // length is how far its log is, in positions of the receiver: rows, or at the last

@@ -12,9 +12,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"atoll/internal/core"
 	"atoll/internal/llm"
 	"atoll/internal/peer"
 	"atoll/internal/repro"
+	"atoll/internal/shard/record"
 )
 
 // StageConfig for NewStage. Model and Pool are required.
@@ -24,6 +26,8 @@ type StageConfig struct {
 	Pages int          // of keys and values; default: four whole contexts
 	Batch int          // positions computed at once; default 128
 	Log   *slog.Logger // default: none
+
+	archive *archive // of the rows that were sent; nil: they are not kept
 }
 
 // Stage computes one range of a line's layers. Its methods may be called from any
@@ -152,6 +156,9 @@ func (s *Stage) forget(id uint32) {
 	}
 	delete(s.seqs, id)
 	s.openings -= len(q.Opening)
+	if s.cfg.archive != nil {
+		s.cfg.archive.keep(keptRows{s.line, id, s.dim, q.out, time.Now()})
+	}
 	s.order = slices.DeleteFunc(s.order, func(o uint32) bool { return o == id })
 	if s.busy {
 		s.ended = append(s.ended, q)
@@ -170,6 +177,8 @@ func (s *Stage) open(o *opened, tokens []int32) error {
 		return malformed("more than %d sequences", maxSequences)
 	}
 	q := &sequence{opened: *o, tokens: tokens, received: len(tokens)}
+	q.start = (&record.Terms{Prompt: int(o.Prompt), Limit: int(o.Limit), Opening: o.Opening}).Start()
+	q.chainIn, q.chainOut, q.chainLogits = record.New(q.start), record.New(q.start), record.New(q.start)
 	q.pages, _ = s.cache.Begin("", nil)
 	switch {
 	case o.Prompt == 0 || o.Limit <= o.Prompt || int(o.Limit) > s.cfg.Model.Config.Context:
@@ -255,7 +264,9 @@ type job struct {
 	n     int
 	rows  []float32
 	drawn []token
-	err   error
+	// logits are what each was drawn from, in short.
+	logits []core.Digest
+	err    error
 }
 
 // gather takes positions that wait: one of each sequence, and then as many as there
@@ -340,12 +351,13 @@ func (s *Stage) share(work []job, out []float32) {
 // draw draws a token from each row of logits.
 func (j *job) draw(logits []float32, vocab int) {
 	for at := j.span.First + j.n - j.span.Want + 1; len(logits) > 0; at++ {
+		from := record.OfRow(logits[:vocab]) // before it is changed
 		t, err := j.q.drawer.Draw(logits[:vocab], at)
 		if err != nil {
 			j.err = fmt.Errorf("position %d: %w", at, err)
 			return
 		}
-		j.drawn = append(j.drawn, token{j.q.Sequence, t})
+		j.drawn, j.logits = append(j.drawn, token{j.q.Sequence, t}), append(j.logits, from)
 		logits = logits[vocab:]
 	}
 }
@@ -359,6 +371,7 @@ func (s *Stage) store(work []job) {
 			q.why = j.err.Error()
 			continue
 		}
+		j.recorded(s.dim)
 		q.computed += j.n
 		s.total += int64(j.n)
 		if !s.first {

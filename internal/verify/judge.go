@@ -16,7 +16,9 @@
 // Under "logprobs" results of different owners cannot be compared. One that is drawn
 // is read by another owner's reference, whose scores are tested (see internal/rescore):
 // if they pass both are paid, if not the reference alone, and the part is tried again.
-// Nobody is blamed: a test is no proof.
+// Nobody is blamed: a test is no proof. Of what a line of nodes has computed, one stage
+// is audited in the same way (see internal/shard/audit); there the links that a stage
+// has signed are the proof, and it is blamed that has signed for something else.
 package verify
 
 import (
@@ -61,8 +63,9 @@ func (Failed) outcome()  {}
 type Verdict struct {
 	Lease     core.LeaseID
 	Pass      bool
-	Confirmed bool // another owner has said the same: counts for the node
-	Wrong     bool // the result differs from the agreed one: counts against the node
+	Confirmed bool        // another owner has said the same: counts for the node
+	Wrong     bool        // the result differs from the agreed one: counts against the node
+	Blame     core.NodeID // of a line, which is proven wrong; empty: nobody
 	Pay       core.Money
 	Reason    string
 }
@@ -70,7 +73,7 @@ type Verdict struct {
 // Judge looks at a part that has not ended, and changes nothing. last says that
 // no further lease can be had, so that what is there must do.
 func Judge(t *lifecycle.Terms, p *lifecycle.Part, last bool) Judgement {
-	if t.Method == lifecycle.Logprobs {
+	if t.Tested() {
 		return judgeTested(t, p, last)
 	}
 	e := gather(t, p)

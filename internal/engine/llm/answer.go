@@ -18,6 +18,7 @@ import (
 	"atoll/internal/llm"
 	"atoll/internal/llm/chat"
 	"atoll/internal/llm/tokenizer"
+	"atoll/internal/shard"
 )
 
 // answer is what came of one line.
@@ -31,6 +32,9 @@ type answer struct {
 	speller  *tokenizer.Tokenizer
 	explain  bool   // logprobs are asked for
 	logprobs []byte // the list's elements
+
+	accounts    shard.Accounts // of a line's stages
+	unaccounted error
 }
 
 // prompt returns the tokens that a line asks to continue. No stranger's text is
@@ -66,20 +70,14 @@ func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion
 	if l.Refused != nil {
 		return nil, l.Refused
 	}
-	prompt, err := s.prompt(l, template)
+	r, err := s.request(l, template)
 	if err != nil {
 		return nil, err
 	}
-	form, err := l.Form()
-	if err != nil {
-		return nil, err
-	}
-	r := llm.Request{
-		Scope: string(scope), Prompt: prompt, MaxTokens: completion.Value(l.MaxTokens, completion.DefaultTokens), Sampling: l.Sampling(), Logprobs: completion.Value(l.Logprobs, -1), Form: form,
-	}
-	a := &answer{finish: "length", prompt: len(prompt), speller: s.model.Tokens, explain: l.Logprobs != nil}
+	r.Scope = string(scope)
+	a := &answer{finish: "length", prompt: len(r.Prompt), speller: s.model.Tokens, explain: l.Logprobs != nil}
 	text := llm.NewText(s.model.Tokens, l.Stop)
-	for token, err := range s.tokens(ctx, r, l.Known) {
+	for token, err := range s.tokens(ctx, r, l.Known, a) {
 		if err != nil {
 			return nil, failed(err)
 		}
@@ -89,7 +87,22 @@ func (s *served) answer(ctx context.Context, scope core.AccountID, l *completion
 		}
 	}
 	a.text = append(a.text, text.Flush()...)
+	if a.unaccounted != nil {
+		return nil, fmt.Errorf("the line has answered, but not accounted for it: %w", a.unaccounted)
+	}
 	return a, nil
+}
+
+// request is what a line asks of the model.
+func (s *served) request(l *completion.Line, template string) (r llm.Request, err error) {
+	prompt, err := s.prompt(l, template)
+	if err != nil {
+		return r, err
+	}
+	form, err := l.Form()
+	return llm.Request{
+		Prompt: prompt, MaxTokens: completion.Value(l.MaxTokens, completion.DefaultTokens), Sampling: l.Sampling(), Logprobs: completion.Value(l.Logprobs, -1), Form: form,
+	}, err
 }
 
 // grow takes the next token and reports whether the answer ends with it.
@@ -117,8 +130,11 @@ func (a *answer) grow(t llm.Token, text *llm.Text, more grown) (stopped bool) {
 const known = -1
 
 // tokens yields the answer's tokens: all drawn, or some known.
-func (s *served) tokens(ctx context.Context, r llm.Request, k *completion.Known) iter.Seq2[llm.Token, error] {
-	if k == nil {
+func (s *served) tokens(ctx context.Context, r llm.Request, k *completion.Known, a *answer) iter.Seq2[llm.Token, error] {
+	switch {
+	case k == nil && s.line != nil:
+		return s.line.answer(ctx, r, func(said shard.Accounts, err error) { a.accounts, a.unaccounted = said, err })
+	case k == nil:
 		return s.batcher.Generate(ctx, r)
 	}
 	return func(yield func(llm.Token, error) bool) {

@@ -21,6 +21,7 @@ import (
 	"atoll/internal/llm"
 	"atoll/internal/llm/weights"
 	"atoll/internal/repro"
+	"atoll/internal/shard/audit"
 )
 
 // Config says what a node lends to language models. Zero fields have defaults.
@@ -64,6 +65,7 @@ type served struct {
 	model   *llm.Model
 	byBytes func() map[string]int32 // see tokensByBytes
 	batcher generator
+	line    *head // that is the batcher; nil: the whole model is here
 	stop    context.CancelFunc
 
 	users int // guarded by Engine.mu
@@ -127,8 +129,11 @@ func (e *Engine) Close() error {
 // Load implements engine.Engine. The model is loaded in the default profile, so
 // that a bad file is refused here.
 func (e *Engine) Load(ctx context.Context, m engine.Model) (engine.Instance, error) {
-	if !m.Line.IsZero() {
+	switch {
+	case !m.Line.IsZero():
 		return e.instanceOf(m)
+	case m.Audit:
+		return &instance{e: e, m: m}, nil // it reads no more than the layers that it is about
 	}
 	in := &instance{e: e, m: m}
 	s, err := e.use(ctx, m, llm.Q8)
@@ -308,58 +313,69 @@ func (in *instance) Run(ctx context.Context, input engine.Input) (engine.Output,
 	defer cancel()
 	use := engine.Usage{BytesIn: int64(len(input.Data))}
 	out, err := in.run(ctx, input, &use)
-	use.CPU, use.BytesOut = time.Since(began), int64(len(out))
-	return engine.Output{Data: out}, use, err
+	use.CPU, use.BytesOut = time.Since(began), int64(len(out.Data))
+	return out, use, err
 }
 
-func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usage) ([]byte, error) {
+func (in *instance) run(ctx context.Context, input engine.Input, use *engine.Usage) (out engine.Output, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, failed(err)
+		return out, failed(err)
 	}
 	params, err := parseParams(input.Params)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	if in.line != nil && (params.embed || params.score) {
-		return nil, fmt.Errorf("%w: a model on several nodes continues texts, and does nothing else", engine.ErrInput)
-	}
-	if params.embed || params.score {
-		s, err := in.profiled(ctx, params.profile)
-		if err != nil {
-			return nil, err
-		}
-		if params.score {
-			return s.score(ctx, in, input, params.template, use)
-		}
-		return s.embed(ctx, in, input, &params, use)
-	}
-	lines, err := completion.Parse(input.Data, &params.Params)
-	if err != nil {
-		return nil, err
+	switch {
+	case in.line != nil && params.mode != "":
+		return out, fmt.Errorf("%w: a model on several nodes continues texts, and does nothing else", engine.ErrInput)
+	case in.m.Audit != (params.mode == audit.Mode):
+		return out, fmt.Errorf("%w: mode %q", engine.ErrInput, params.mode)
+	case in.m.Audit:
+		out.Data, err = in.audit(ctx, input, use)
+		return out, err
 	}
 	s, err := in.profiled(ctx, params.profile)
 	if err != nil {
-		return nil, err
+		return out, err
+	}
+	switch params.mode {
+	case modeScore:
+		out.Data, err = s.score(ctx, in, input, params.template, use)
+	case modeEmbed:
+		out.Data, err = s.embed(ctx, in, input, &params, use)
+	default:
+		out, err = s.continueTexts(ctx, in, input, &params, use)
+	}
+	return out, err
+}
+
+// continueTexts answers lines.
+func (s *served) continueTexts(ctx context.Context, in *instance, input engine.Input, params *taskParams, use *engine.Usage) (out engine.Output, err error) {
+	lines, err := completion.Parse(input.Data, &params.Params)
+	if err != nil {
+		return out, err
 	}
 	told := completion.NewProgress(input.Progress, len(lines))
-	answers, err := s.all(ctx, in.m.Tenant, lines, &params, in.e.cfg.Lines, told)
+	answers, err := s.all(ctx, in.m.Tenant, lines, params, in.e.cfg.Lines, told)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	most := int64(completion.MaxOutput)
 	if n := input.Limits.Output; n > 0 {
 		most = n
 	}
-	var out []byte
 	for i, a := range answers {
-		out = a.append(out, lines[i].ID)
+		out.Data = a.append(out.Data, lines[i].ID)
 		use.TokensIn += int64(a.prompt + a.known)
 		use.TokensOut += int64(len(a.tokens) - a.known)
-		if int64(len(out)) > most {
-			return nil, fmt.Errorf("line %d: %w: over %d bytes of output", lines[i].Number, engine.ErrTooLarge, most)
+		if int64(len(out.Data)) > most {
+			return engine.Output{}, fmt.Errorf("line %d: %w: over %d bytes of output", lines[i].Number, engine.ErrTooLarge, most)
 		}
 	}
-	return out, nil
+	if s.line != nil {
+		out.Accounts, err = accounts(answers)
+	}
+	return out, err
 }
 
 // all answers lines, some at a time. If several fail it reports the first in the

@@ -19,6 +19,7 @@ import (
 	"atoll/internal/repro"
 	"atoll/internal/shard"
 	"atoll/internal/shard/charter"
+	"atoll/internal/shard/record"
 )
 
 // lines are the models that this node computes together with others: as a member it
@@ -49,7 +50,7 @@ var _ engine.Sharer = (*Engine)(nil)
 // Join implements engine.Sharer.
 func (e *Engine) Join(n engine.Neighbours) map[string]peer.Handler {
 	l := &lines{e: e, near: n, told: map[charter.ID]*told{}, heads: map[charter.ID]*head{}, changed: make(chan struct{})}
-	l.member = shard.NewMember(shard.MemberConfig{Open: n.Open, Pool: e.pool, Load: l.load, Allow: l.allow, Log: e.cfg.Log})
+	l.member = shard.NewMember(shard.MemberConfig{Open: n.Open, Pool: e.pool, Load: l.load, Allow: l.allow, Seal: l.seal, Audit: l.mayAudit, Log: e.cfg.Log})
 	e.lines = l
 	return l.member.Handlers()
 }
@@ -162,9 +163,10 @@ func (l *lines) layers(ctx context.Context, c *charter.Charter, first, last int)
 // head is a line that this node heads.
 type head struct {
 	*served
-	of   *charter.Charter
-	line *shard.Line // set before ready
-	stop context.CancelFunc
+	of    *charter.Charter
+	first *shard.Head // set before ready, as line
+	line  *shard.Line
+	stop  context.CancelFunc
 
 	mu        sync.Mutex
 	ready     bool
@@ -228,8 +230,8 @@ func (h *head) run(ctx context.Context, l *lines) error {
 	defer wg.Wait()
 	defer stop()
 	h.mu.Lock()
-	h.line = line
-	h.served = &served{model: m, batcher: counted{sh, h}, byBytes: func() map[string]int32 { return tokensByBytes(m.Tokens) }}
+	h.first, h.line = sh, line
+	h.served = &served{model: m, batcher: h, line: h, byBytes: func() map[string]int32 { return tokensByBytes(m.Tokens) }}
 	h.mu.Unlock()
 	return line.Run(ctx, func() {
 		h.mu.Lock()
@@ -259,25 +261,44 @@ func room(c *weights.Config, p llm.Profile, stages []charter.Stage) (pages, acti
 	return whole * active, active
 }
 
-// counted counts what a line answers.
-type counted struct {
-	generator
-	h *head
+// Generate implements generator.
+func (h *head) Generate(ctx context.Context, r llm.Request) iter.Seq2[llm.Token, error] {
+	return h.answer(ctx, r, nil)
 }
 
-func (c counted) Generate(ctx context.Context, r llm.Request) iter.Seq2[llm.Token, error] {
+// answer is Generate, and has all stages account for what they have done, which
+// accounted is told when the last token was taken.
+func (h *head) answer(ctx context.Context, r llm.Request, accounted func(shard.Accounts, error)) iter.Seq2[llm.Token, error] {
+	var ended func(uint32, int)
+	if accounted != nil {
+		ended = func(sequence uint32, positions int) {
+			ctx, stop := context.WithTimeout(ctx, accountTime)
+			defer stop()
+			accounted(h.line.Account(ctx, sequence, positions))
+		}
+	}
 	return func(yield func(llm.Token, error) bool) {
-		c.h.count(0, 1)
-		defer c.h.count(0, -1)
-		for t, err := range c.generator.Generate(ctx, r) {
+		h.count(0, 1)
+		defer h.count(0, -1)
+		for t, err := range h.first.Answer(ctx, r, ended) {
 			if err == nil {
-				c.h.count(1, 0)
+				h.count(1, 0)
 			}
 			if !yield(t, err) {
 				return
 			}
 		}
 	}
+}
+
+// accountTime is how long the stages may take to account for an answer: one that was
+// replaced a moment ago has all of it to compute first.
+const accountTime = 30 * time.Second
+
+// seal is shard.MemberConfig.Seal.
+func (l *lines) seal(s *record.Statement) ([]byte, error) {
+	s.Node = l.near.Self.Node
+	return record.Seal(s, l.near.Seal)
 }
 
 func (h *head) count(tokens, answering int) {

@@ -101,7 +101,8 @@ type Upload struct {
 
 // Outcome is what came of a run: Data, or one of Failure and Fault.
 type Outcome struct {
-	Data []byte
+	Data     []byte
+	Accounts []byte // of a line's nodes, see engine.Output
 	// Failure says that the part or its model is at fault, in words that every
 	// node would find: the lease is reported as failed.
 	Failure string

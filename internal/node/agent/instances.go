@@ -23,7 +23,11 @@ type modelKey struct {
 	digest core.Digest
 	tenant core.AccountID
 	line   charter.ID // zero: it is computed here alone
+	audit  bool       // some of its layers are
 }
+
+// whole reports whether the model is in memory as a whole.
+func (k modelKey) whole() bool { return k.line.IsZero() && !k.audit }
 
 // instances keeps models loaded between parts, and loads each once however many
 // ask at the same time.
@@ -45,7 +49,8 @@ type instances struct {
 // loaded is one model, being loaded until ready is closed.
 type loaded struct {
 	key     modelKey
-	size    int64
+	file    int64 // bytes
+	size    int64 // of it in memory
 	ready   chan struct{}
 	inst    engine.Instance // set before ready is closed, or err
 	path    string
@@ -69,11 +74,7 @@ func newInstances(life context.Context, cfg *Config, engines map[string]engine.E
 // acquire returns the model that a lease asks for. The caller gives it back.
 func (s *instances) acquire(ctx context.Context, l *bus.Lease) (*loaded, error) {
 	s.mu.Lock()
-	size := l.ModelSize
-	if !l.Line.IsZero() { // its engine has made room for its share
-		size = 0
-	}
-	m := s.begin(modelKey{l.Engine, l.Model, l.Account, l.Line}, size)
+	m := s.begin(modelKey{l.Engine, l.Model, l.Account, l.Line, l.Audit}, l.ModelSize)
 	m.users++
 	s.mu.Unlock()
 	select {
@@ -93,7 +94,10 @@ func (s *instances) acquire(ctx context.Context, l *bus.Lease) (*loaded, error) 
 func (s *instances) begin(key modelKey, size int64) *loaded {
 	m := s.loaded[key]
 	if m == nil {
-		m = &loaded{key: key, size: size, ready: make(chan struct{})}
+		m = &loaded{key: key, file: size, ready: make(chan struct{})}
+		if key.whole() { // else its engine sees to the room for some layers
+			m.size = size
+		}
 		s.loaded[key] = m
 		s.wg.Go(func() { s.load(m) })
 	}
@@ -127,7 +131,7 @@ func (s *instances) dismissFor(now time.Time, size int64) bool {
 func (s *instances) load(m *loaded) {
 	began := time.Now()
 	if m.release = func() {}; m.key.line.IsZero() { // else its layers are with the line
-		m.path, m.release, m.err = s.models.get(s.life, m.key.digest, m.size)
+		m.path, m.release, m.err = s.models.get(s.life, m.key.digest, m.file)
 	}
 	if m.err == nil {
 		if m.inst, m.err = s.loadFile(m); m.err != nil {
@@ -178,7 +182,7 @@ func (s *instances) report() (digests []core.Digest, rate int64) {
 		return cmp.Or(cmp.Compare(b.used, a.used), bytes.Compare(a.key.digest[:], b.key.digest[:]))
 	})
 	for _, m := range all {
-		if m.there && m.key.line.IsZero() && !slices.Contains(digests, m.key.digest) && len(digests) < bus.MaxLoaded {
+		if m.there && m.key.whole() && !slices.Contains(digests, m.key.digest) && len(digests) < bus.MaxLoaded {
 			digests = append(digests, m.key.digest)
 		}
 	}
@@ -192,7 +196,7 @@ func (s *instances) loadFile(m *loaded) (inst engine.Instance, err error) {
 			err = errPanic
 		}
 	}()
-	inst, err = s.engines[m.key.engine].Load(s.life, engine.Model{Digest: m.key.digest, Path: m.path, Tenant: m.key.tenant, Line: m.key.line})
+	inst, err = s.engines[m.key.engine].Load(s.life, engine.Model{Digest: m.key.digest, Path: m.path, Tenant: m.key.tenant, Line: m.key.line, Audit: m.key.audit})
 	if err != nil {
 		err = pathless{err, m.path}
 	}

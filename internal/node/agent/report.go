@@ -75,6 +75,7 @@ func group(done []*held) (groups [][]*held, rest []*held) {
 		if !h.uploaded {
 			n = len(h.out.Data)
 		}
+		n += len(h.out.Accounts)
 		g, ok := byAccount[h.lease.Account]
 		if !ok || len(groups[g.at]) == ReportLeases || g.bytes+n > ReportBytes {
 			if len(groups) == batchReports {
@@ -113,7 +114,7 @@ func (b *Batch) sign(id int64, g []*held) (outbox.Entry, error) {
 	for i, h := range g {
 		e.Leases[i] = h.lease.ID
 		done[i] = Finished{Lease: &h.lease, Outcome: h.out, Result: core.DigestOf(h.out.Data), Uploaded: h.uploaded}
-		message.Results[i] = bus.Result{Lease: h.lease.ID, Uploaded: h.uploaded}
+		message.Results[i] = bus.Result{Lease: h.lease.ID, Uploaded: h.uploaded, Accounts: h.out.Accounts}
 		if !h.uploaded {
 			message.Results[i].Data = h.out.Data
 		}

@@ -95,7 +95,7 @@ func (r *runner) compute(ctx context.Context, s Start, inst engine.Instance, dat
 		Data: data, Params: s.Lease.Params, Progress: r.telling.of(s.Lease),
 		Limits: engine.Limits{Wall: limit, CPU: limit, Memory: s.Lease.Memory},
 	})
-	out.Data, out.Usage = res.Data, usage
+	out.Data, out.Accounts, out.Usage = res.Data, res.Accounts, usage
 	if err == nil && s.Delay > 0 {
 		select {
 		case <-time.After(s.Delay):
@@ -116,7 +116,7 @@ func (r *runner) ended(span trace.Span, l *bus.Lease, out Outcome, err error) Ou
 		return out
 	}
 	span.SetStatus(codes.Error, err.Error())
-	out.Data = nil
+	out.Data, out.Accounts = nil, nil
 	if out.Failure = failureText(err, l); out.Failure == "" {
 		out.Fault = "this node could not do it: " + clean(err.Error())
 		if !errors.Is(err, errStopped) {

@@ -57,6 +57,9 @@ func (s *Statements) executed(d *Finished) receipt.ExecutedLease {
 		},
 		PriceMicro: int64(l.Price), Escrow: l.Task.String(), RegionDeclared: s.region, Residency: l.Residency, Traceparent: l.Traceparent,
 	}
+	if len(d.Accounts) > 0 {
+		e.Accounts = core.DigestOf(d.Accounts)
+	}
 	if d.Failure != "" {
 		e.Outcome, e.Error = receipt.Failed, d.Failure
 		e.Usage.BytesOut = 0
