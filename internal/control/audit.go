@@ -155,7 +155,7 @@ func (a *auditor) checkReplicas(ctx context.Context, s *store.Store) error {
 			return err
 		}
 		for _, t := range rows {
-			replicas[t.ID] = t.Terms.Payable()
+			replicas[t.ID] = t.Terms.MostPaid()
 			before = t.ID
 		}
 		if len(rows) < 1000 {

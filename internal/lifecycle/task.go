@@ -68,6 +68,15 @@ func (t *Terms) Payable() int {
 	return t.Replicas
 }
 
+// MostPaid bounds the paid leases of a part over all its attempts: who tests a result is
+// paid for finding it wrong, too, and then the part is tried again.
+func (t *Terms) MostPaid() int {
+	if t.Tested() {
+		return t.Payable() * t.MaxAttempts
+	}
+	return t.Payable()
+}
+
 // Tested reports whether results that are drawn are not computed again as a whole, but
 // tested by whoever checks them: by a reference, or by an audit of one stage.
 func (t *Terms) Tested() bool { return t.Method == Logprobs || t.Staged && t.Method == Reexecute }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 
@@ -83,7 +84,7 @@ func (in *instance) find(ctx context.Context, q *audit.Question) (*audit.Finding
 	if err != nil {
 		return nil, err
 	}
-	fed := append(r.Prompt, q.Tokens...)
+	fed := slices.Concat(r.Prompt, q.Tokens)
 	if len(q.Tokens) == 0 || len(fed) > terms.Limit || q.Positions < 1 || q.Positions >= len(fed) {
 		return nil, fmt.Errorf("%w: %d positions of a prompt of %d and %d tokens", engine.ErrInput, q.Positions, len(r.Prompt), len(q.Tokens))
 	}
