@@ -62,6 +62,7 @@ type run struct {
 	Tampered  string   `json:"tampered"`
 	Nodes     []node   `json:"nodes"`
 	Story     story    `json:"story"`
+	Together  together `json:"together"`
 	Checks    []check  `json:"checks"`
 }
 
@@ -86,6 +87,17 @@ type story struct {
 	Cost    credits `json:"cost"`
 	Writer  hand    `json:"writer"`
 	Checker hand    `json:"checker"`
+}
+
+// together is what a model has written whose layers three nodes held, of which one was
+// lost.
+type together struct {
+	Stages []hand `json:"stages"`
+	Before string `json:"before"`
+	After  string `json:"after"`
+	Alone  string `json:"alone"`
+	Lost   string `json:"lost"`
+	Spare  string `json:"spare"`
 }
 
 type hand struct {
@@ -144,12 +156,16 @@ func missing(data []byte) error {
 		return err
 	}
 	errs := []error{lacks("the output", top, run{})}
-	if text, ok := top["story"]; ok {
+	for key, of := range map[string]any{"story": story{}, "together": together{}} {
+		text, ok := top[key]
+		if !ok {
+			continue // said already
+		}
 		var object map[string]json.RawMessage
 		if err := json.Unmarshal(text, &object); err != nil {
-			errs = append(errs, fmt.Errorf("story: %w", err))
+			errs = append(errs, fmt.Errorf("%s: %w", key, err))
 		}
-		errs = append(errs, lacks("story", object, story{}))
+		errs = append(errs, lacks(key, object, of))
 	}
 	for _, list := range []struct {
 		key string
@@ -209,7 +225,11 @@ func (r *run) problems() []string {
 	must(strings.HasPrefix(r.Story.Model, "coral@") && r.Story.Text != "" && r.Story.Tokens > 0, "the language model wrote nothing: %+v", r.Story)
 	w, c := r.Story.Writer, r.Story.Checker
 	must(w.Node != "" && c.Node != "" && w.Owner != c.Owner && r.Story.Cost.Sign() > 0, "the language model's answer was not computed again by another owner: %+v, %+v", w, c)
-	for _, name := range []string{"charged_once", "books_balance", "residency_held", "receipts_verify", "tampered_refused", "story_recomputed"} {
+	t := &r.Together
+	must(len(t.Stages) == 3 && t.Before != "" && t.After != "" && t.Before+t.After == t.Alone, "the text of three nodes is not that of one: %+v", t)
+	must(slices.ContainsFunc(t.Stages, func(h hand) bool { return h.Node == t.Lost }) && t.Spare != "" && !slices.ContainsFunc(t.Stages, func(h hand) bool { return h.Node == t.Spare }),
+		"no node that held layers was lost and replaced: %+v", t)
+	for _, name := range []string{"charged_once", "books_balance", "residency_held", "receipts_verify", "tampered_refused", "story_recomputed", "text_survives"} {
 		i := slices.IndexFunc(r.Checks, func(c check) bool { return c.Name == name })
 		must(i >= 0, "the check %q was not made", name)
 		must(i < 0 || r.Checks[i].OK, "the check %q failed", name)

@@ -167,7 +167,7 @@ func rehearse(ctx context.Context, c quickstart.NetworkConfig) (*quickstart.Netw
 	if err != nil {
 		return nil, err
 	}
-	return &quickstart.Network{URL: n.Hub.URL, AdminKey: n.Hub.AdminKey, Stop: func() error {
+	return &quickstart.Network{URL: n.Hub.URL, AdminKey: n.Hub.AdminKey, Kill: n.Kill, Stop: func() error {
 		last, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		return errors.Join(n.Close(), t.Shutdown(last))

@@ -92,3 +92,86 @@ func TestTested(t *testing.T) {
 		})
 	}
 }
+
+// What becomes of what a line has computed, of which a stage is audited. A is an audit;
+// + or − is what it came to, in the second case of the stage on node s.
+func TestAuditorsMustAgree(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, leases string
+		last         bool
+		want         string
+	}{
+		{"not drawn", "W:reported", false, "agreed W+"},
+		{"drawn", "Wd:reported", false, "need=1"},
+		{"the audit is out", "Wd:reported A:running", false, "wait"},
+		{"it passes", "Wd:reported A+:reported", false, "agreed W+ A+"},
+		{"one accuses: another is asked", "Wd:reported A-:reported", false, "need=1"},
+		{"the other is out", "Wd:reported A-:reported A:running", false, "wait"},
+		{"two accuse", "Wd:reported A-:reported A-:reported", false, "need=1 W-blame=s A+ A+"},
+		{"one is contradicted: it was wrong", "Wd:reported A-:reported A+:reported", false, "agreed W+ A-wrong A+"},
+		{"one accuses, and nobody else can be asked: nobody is blamed", "Wd:reported A-:reported", true, "failed W- A+"},
+		{"the second fails to audit: a third is asked", "Wd:reported A-:reported A:failed", false, "need=1"},
+		{"after a wrong answer the next passes", "Wd:rejected A-:passed A-:passed Wd:reported A+:reported", false, "agreed W+ A+"},
+		{"no auditor can be had: it stands, and says so", "Wd:reported", true, "agreed! W+"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			terms := &lifecycle.Terms{Method: lifecycle.Reexecute, Staged: true, Replicas: 1, Agree: 1, MaxAttempts: 3}
+			p := &lifecycle.Part{}
+			work := core.LeaseID(0)
+			for i, text := range strings.Fields(tt.leases) {
+				what, state, _ := strings.Cut(text, ":")
+				l := lifecycle.Lease{ID: core.LeaseID(i + 1), Node: core.NodeID(fmt.Sprint("n", i)), Price: 5, State: lifecycle.LeaseState(state), Result: core.DigestOf([]byte(text))}
+				if state == "failed" {
+					l.State, l.Failure = lifecycle.Reported, "it failed"
+				}
+				if l.Drawn = strings.Contains(what, "d"); what[0] == 'W' {
+					work = l.ID
+				} else {
+					l.Checks = work
+				}
+				if strings.ContainsAny(what, "+-") {
+					l.Test = &lifecycle.Test{Pass: strings.Contains(what, "+"), Reason: "audited"}
+					if !l.Test.Pass {
+						l.Test.Blame = "s"
+					}
+				}
+				p.Leases = append(p.Leases, l)
+			}
+			j := verify.Judge(terms, p, tt.last)
+			got := ""
+			switch o := j.Outcome.(type) {
+			case verify.Lacking:
+				got = fmt.Sprintf("need=%d", o.Leases)
+			case verify.Waiting:
+				got = "wait"
+			case verify.Failed:
+				got = "failed"
+			case verify.Agreed:
+				if got = "agreed"; o.Note != "" {
+					got += "!"
+				}
+			}
+			for _, v := range j.Verdicts {
+				if l := p.Lease(v.Lease); l.Failure != "" {
+					continue // a lone failure
+				} else if l.Checks != 0 {
+					got += " A"
+				} else {
+					got += " W"
+				}
+				got += map[bool]string{true: "+", false: "-"}[v.Pass]
+				if v.Wrong {
+					got += "wrong"
+				}
+				if v.Blame != "" {
+					got += "blame=" + string(v.Blame)
+				}
+			}
+			if got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}

@@ -30,7 +30,8 @@ type NodeConfig struct {
 type Network struct {
 	URL      string
 	AdminKey string
-	Stop     func() error // ends it and waits
+	Stop     func() error            // ends it and waits
+	Kill     func(core.NodeID) error // ends a node at once, as a power cut would
 }
 
 // StartNetwork is how package app starts one.

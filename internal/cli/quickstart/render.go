@@ -35,6 +35,7 @@ func (r *Result) Body(mark Marker) string {
 	r.table(&b)
 	b.WriteByte('\n')
 	r.story(&b)
+	r.together(&b)
 	r.checks(&b, mark)
 	return b.String()
 }
@@ -78,6 +79,29 @@ func (r *Result) story(b *strings.Builder) {
 	if !s.Ended {
 		text += " …"
 	}
+	wrap(b, text)
+}
+
+// together is what several nodes have written, with the moment at which one was lost.
+func (r *Result) together(b *strings.Builder) {
+	t := r.Together
+	if t == nil || t.Before == "" {
+		return
+	}
+	var held []string
+	for _, s := range t.Stages {
+		layers := fmt.Sprint(s.Layers[0])
+		if last := s.Layers[1] - 1; last > s.Layers[0] {
+			layers += fmt.Sprintf("-%d", last)
+		}
+		held = append(held, string(s.Node)+" "+layers)
+	}
+	fmt.Fprintf(b, "Its layers on three nodes (%s), and one dies (%d tokens, %.2f s):\n", strings.Join(held, ", "), t.Tokens, t.Seconds)
+	wrap(b, t.Prompt+t.Before+" ✗"+string(t.Lost)+" "+t.After+" …")
+}
+
+// wrap writes a text in lines, and an empty one.
+func wrap(b *strings.Builder, text string) {
 	const margin, width = "  ", 78
 	line := margin
 	for word := range strings.FieldsSeq(text) {

@@ -41,12 +41,18 @@ func good() *Result {
 			Task: 78, Model: "coral@1", Prompt: "It was a fine morning, and the whole party", Tokens: 24, Seconds: 0.21, Cost: 9 * cent,
 			Text: " were soon in the park, where Mr. Weston was to be seen at a distance, and very happy to be so", Writer: Hand{"paris-1", "alice"}, Checker: Hand{"rome-1", "bob"},
 		},
+		Together: &Together{
+			Model: "coral3", Task: 79, Prompt: "It was a fine morning, and the whole party", Tokens: 160, Seconds: 0.31, Lost: "rome-1", Spare: "lyon-1",
+			Stages: []Stage{{Hand{"paris-1", "alice"}, [2]int{0, 2}}, {Hand{"rome-1", "bob"}, [2]int{2, 3}}, {Hand{"bonn-1", "carol"}, [2]int{3, 4}}},
+			Before: " were soon in the park, where Mr. Wes", After: "ton was to be seen at a distance", Alone: " were soon in the park, where Mr. Weston was to be seen at a distance",
+		},
 		Receipts: 90, Verified: 90, Verdicts: 90, Judged: 90, Tampered: "result digest ≠ subject", OK: true,
 		Checks: []Check{
 			{Name: "charged_once", OK: true, Text: "no part charged twice"}, {Name: "books_balance", OK: true, Text: "debits = credits"},
 			{Name: "residency_held", OK: true, Text: "no lease left the EU"}, {Name: "receipts_verify", OK: true, Text: "90/90 receipts verify offline"},
 			{Name: "tampered_refused", OK: true, Text: "tampered copy refused: result digest ≠ subject"},
 			{Name: "story_recomputed", OK: true, Text: "paris-1 drew these 24 tokens; rome-1 drew the same"},
+			{Name: "text_survives", OK: true, Text: "rome-1 died in mid-sentence; lyon-1 went on, bit for bit"},
 		},
 	}
 }
@@ -56,6 +62,8 @@ func bad() *Result {
 	r := good()
 	r.State, r.Reason, r.PartsDone, r.Example, r.OK = "failed", "3 parts found no node in time", 27, nil, false
 	r.Story = &Story{Task: 78, Model: "coral@1", Prompt: "It was a fine morning, and the whole party"}
+	r.Together = &Together{Model: "coral3", Prompt: "It was"}
+	r.Checks[6] = Check{Name: "text_survives", Text: "rome-1 died in mid-sentence; went on, bit for bit", Detail: "no node took its place"}
 	r.Checks[5] = Check{Name: "story_recomputed", Text: "a story was written and computed again", Detail: "failed: nobody was there"}
 	r.Checks[1] = Check{Name: "books_balance", Text: "debits = credits", Detail: "debits 1.00, credits 2.00"}
 	r.Checks[3] = Check{Name: "receipts_verify", Text: "80/90 receipts verify offline", Detail: "lease_x: signature does not match the statement"}

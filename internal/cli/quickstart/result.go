@@ -37,6 +37,7 @@ type Result struct {
 	Judged       int         `json:"verdicts_verified"`
 	Tampered     string      `json:"tampered"` // how the changed copy was refused
 	Story        *Story      `json:"story"`
+	Together     *Together   `json:"together"`
 	Checks       []Check     `json:"checks"`
 	OK           bool        `json:"ok"`
 }
