@@ -56,6 +56,26 @@ func (m *Memory) Cut(a, b string) {
 	}
 }
 
+// Hold has all connections of a place stand still, as if its process were stopped:
+// what is sent is on its way until release is called.
+func (m *Memory) Hold(at string) (release func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var held []*memoryConn
+	for ends, conns := range m.conns {
+		if ends[0] == at || ends[1] == at {
+			held = append(held, conns...)
+		}
+	}
+	hold := func(yes bool) {
+		for _, c := range held { // both ends of each are there
+			c.read.change(func(h *half) { h.held = yes })
+		}
+	}
+	hold(true)
+	return func() { hold(false) }
+}
+
 // Listen takes connections at a place.
 func (m *Memory) Listen(at string) (net.Listener, error) {
 	m.mu.Lock()
@@ -175,7 +195,7 @@ type half struct {
 	queue           []piece
 	size            int
 	free            time.Time // when all that was written will have left
-	closed          bool
+	closed, held    bool
 	readBy, writeBy time.Time
 }
 
@@ -238,6 +258,7 @@ func (h *half) Read(b []byte) (int, error) {
 			return 0, os.ErrDeadlineExceeded
 		case h.closed: // as after a reset: what was on the way is lost
 			return 0, io.EOF
+		case h.held:
 		case len(h.queue) > 0 && !h.queue[0].due.After(time.Now()):
 			p := &h.queue[0]
 			n := copy(b, p.data)

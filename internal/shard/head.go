@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -17,6 +19,7 @@ type Head struct {
 	active  *semaphore.Weighted
 	answers map[uint32]*answer // guarded by Stage.mu
 	next    uint32             // likewise
+	groups  groups             // likewise
 }
 
 // answer is a request under way.
@@ -35,7 +38,7 @@ func NewHead(c StageConfig, active int) (*Head, error) {
 		return nil, errors.New("shard: the head has the first layers")
 	}
 	h := &Head{Stage: s, active: semaphore.NewWeighted(int64(active)), answers: map[uint32]*answer{}}
-	s.arrived = h.arrived
+	s.arrived, s.hold = h.arrived, h.group
 	return h, nil
 }
 
@@ -151,8 +154,20 @@ func (h *Head) finish(id uint32, a *answer, err error) {
 	close(a.out)
 }
 
+// group says which of those that wait make the next group, if there are enough: others
+// would not catch up with it. Prompts wait for nobody. mu is held.
+func (h *Head) group(waiting []*sequence) []*sequence {
+	least, most := h.groups.size(len(h.answers))
+	prompt := func(q *sequence) bool { return q.computed < int(q.Prompt) }
+	if len(waiting) < least && !slices.ContainsFunc(waiting, prompt) {
+		return nil
+	}
+	return waiting[:min(len(waiting), most)]
+}
+
 // arrived hands out tokens and has the line go on behind them; mu is held.
 func (h *Head) arrived(tokens []token) {
+	h.groups.drew(len(tokens), len(h.answers), time.Now())
 	for i := range tokens {
 		t := &tokens[i]
 		q, a := h.seqs[t.Sequence], h.answers[t.Sequence]

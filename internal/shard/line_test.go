@@ -187,3 +187,55 @@ func TestLineFillsPlaces(t *testing.T) {
 	run(t, l, h)
 	same(t, (&line{t: t, head: h}).all(rs, func() {}), alone(t, v.file, rs))
 }
+
+// A stage that stands still, though its connections do not end, is replaced.
+func TestStandstill(t *testing.T) {
+	t.Parallel()
+	v := newVillage(t)
+	rs := requests(v.file, t, 3, 20)
+	l, h := v.line([]core.NodeID{"s-1"}, "a", "b")
+	run(t, l, h)
+	var once sync.Once
+	got := (&line{t: t, head: h}).all(rs, func() {
+		once.Do(func() { t.Cleanup(v.net.Hold("a")) })
+	})
+	same(t, got, alone(t, v.file, rs))
+	if l.Replaced() == 0 {
+		t.Error("nobody was replaced")
+	}
+}
+
+// A stage is slow that computes for too long, or much longer than it did before.
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	spare := []peer.Address{{Node: "s"}}
+	for name, c := range map[string]struct {
+		steps  []int64 // ms, one after the other
+		wait   int64   // ms of the one that runs
+		spares []peer.Address
+		slow   bool
+	}{
+		"as ever":                  {[]int64{40, 50, 300}, 100, spare, false},
+		"much slower":              {[]int64{40, 50, 400}, 0, spare, true},
+		"with nobody to replace":   {[]int64{40, 50, 400}, 0, nil, false},
+		"quick, though slower":     {[]int64{1, 1, 200}, 0, spare, false},
+		"a step that does not end": {[]int64{40}, 2001, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := &Line{cfg: LineConfig{Patience: 2 * time.Second}, spares: c.spares}
+			p := &post{}
+			var err error
+			for i, ms := range c.steps {
+				r := &report{StepMs: ms}
+				if i == len(c.steps)-1 {
+					r.WaitMs = c.wait
+				}
+				err = l.slow(p, r)
+			}
+			if (err != nil) != c.slow {
+				t.Errorf("%v, want slow: %v", err, c.slow)
+			}
+		})
+	}
+}

@@ -30,6 +30,23 @@ type line struct {
 	epoch   uint32
 	mu      sync.Mutex // guards streams
 	streams []net.Conn
+	lasts   func() int // how many bytes a stream lasts; nil: all
+}
+
+// fragile is a stream that breaks after so many bytes, within whatever is written.
+type fragile struct {
+	net.Conn
+	left int
+}
+
+func (f *fragile) Write(b []byte) (int, error) {
+	if len(b) <= f.left {
+		f.left -= len(b)
+		return f.Conn.Write(b)
+	}
+	n, _ := f.Conn.Write(b[:f.left])
+	_ = f.Close()
+	return n, io.ErrClosedPipe
 }
 
 func newPool(t testing.TB) *repro.Pool {
@@ -110,6 +127,9 @@ func (l *line) assign() {
 			a, b := net.Pipe()
 			l.mu.Lock()
 			l.streams = append(l.streams, a)
+			if l.lasts != nil {
+				a = &fragile{a, l.lasts()}
+			}
 			l.mu.Unlock()
 			go func() { _ = next.Accept(b) }()
 			return a, nil
@@ -279,6 +299,34 @@ func TestStagesAreReplaced(t *testing.T) {
 				l.replace(1 + r.IntN(len(l.stages)-1))
 			}
 		})
+		same(t, got, want)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// Streams break within a message, all of them and again and again, and a stage with
+// them, and nobody can see it in the texts.
+func TestStreamsBreakWithinAMessage(t *testing.T) {
+	t.Parallel()
+	file := llmtest.Coral(t)
+	rs := requests(file, t, 3, 24)
+	want := alone(t, file, rs)
+	for seed := range uint64(3) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		l := newLine(t, 1, 3)
+		l.mu.Lock()
+		l.lasts = func() int { // some are long enough for everything at once
+			if r.IntN(3) == 0 {
+				return r.IntN(1 << 18)
+			}
+			return r.IntN(1 << 13)
+		}
+		l.mu.Unlock()
+		l.assign() // now they are fragile
+		var once sync.Once
+		got := l.all(rs, func() { once.Do(func() { l.replace(2) }) })
 		same(t, got, want)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)

@@ -63,7 +63,11 @@ type Stage struct {
 	step     time.Duration      // of the last step
 	since    time.Time          // when the step that runs, or the last one, began or ended
 
-	arrived func([]token) // at the head: hears what was drawn
+	turn uint32 // the sequence that was computed last
+
+	// At the head:
+	arrived func([]token)                 // hears what was drawn
+	hold    func([]*sequence) []*sequence // says which of those that wait are computed now
 }
 
 // NewStage makes room for a stage that is in no line yet.
@@ -147,6 +151,7 @@ var errStopped = errors.New("shard: the stage has stopped")
 // forget drops a sequence. It is called with mu held.
 func (s *Stage) forget(id uint32) {
 	defer s.grown.Broadcast()
+	defer s.came.Signal() // others may have waited for it
 	if _, ok := s.live[id]; ok {
 		s.live[id] = true // whoever is behind may have it, though this stage never had
 	}
@@ -270,23 +275,18 @@ type job struct {
 }
 
 // gather takes positions that wait: one of each sequence, and then as many as there
-// is room for; mu is held.
+// is room for; mu is held. Who was left out comes first the next time.
 func (s *Stage) gather() (work []job) {
-	room := s.cfg.Batch
-	waiting := 0
-	for _, id := range s.order {
-		if q := s.seqs[id]; q.why == "" && q.received > q.computed {
-			waiting++
-		}
+	waiting := s.waiting()
+	if s.hold != nil && len(waiting) > 0 {
+		waiting = s.hold(waiting)
 	}
-	for _, id := range s.order {
-		q := s.seqs[id]
-		if q.why != "" || q.received <= q.computed || room == 0 {
-			continue
-		}
-		waiting--
-		n := min(q.received-q.computed, max(1, room-waiting))
-		room -= n
+	waiting = waiting[:min(len(waiting), s.cfg.Batch)]
+	room := s.cfg.Batch - len(waiting)
+	for _, q := range waiting {
+		more := min(q.received-q.computed-1, room)
+		room -= more
+		n := 1 + more
 		j := job{q: q, n: n, span: llm.Span{Pages: q.pages.Pages(), First: q.computed, Want: n}}
 		if s.first {
 			j.span.Tokens = q.tokens[q.computed : q.computed+n]
@@ -297,8 +297,22 @@ func (s *Stage) gather() (work []job) {
 			j.span.Want = q.wanted(q.computed, q.computed+n)
 		}
 		work = append(work, j)
+		s.turn = q.Sequence
 	}
 	return work
+}
+
+// waiting are the sequences that have positions to be computed, beginning after the
+// last one that had its turn; mu is held.
+func (s *Stage) waiting() (out []*sequence) {
+	after := slices.Index(s.order, s.turn) + 1
+	for i := range s.order {
+		q := s.seqs[s.order[(after+i)%len(s.order)]]
+		if q.why == "" && q.received > q.computed {
+			out = append(out, q)
+		}
+	}
+	return out
 }
 
 // compute takes the jobs through the layers. If somebody's numbers go out of range
