@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +12,7 @@ import (
 
 func (s *session) benchShardCmd() *cobra.Command {
 	cfg := bench.ShardConfig{Model: "135M", Stages: []int{2, 3}, Threads: 2, Contexts: []int{100, 1000, 4000}}
+	rtts, mbits := []int{20, 50, 100}, []int{20, 100}
 	cmd := &cobra.Command{
 		Use: "shard", Short: "Measure one model over several processes", Args: cobra.NoArgs,
 		Long: `Have the layers of a model of random weights (Q8_0) held by several processes,
@@ -22,11 +24,24 @@ the benchmark fails.
   8-together   tokens of eight answers at a time
   first        until the first token, for a prompt of 128
   token bytes  that go between stages for each token
-  pause        from SIGKILL of a stage to the next token, by what the sequence had`,
+  pause        from SIGKILL of a stage to the next token, by what the sequence had
+
+Then two stages in this process with a link between them that is as long and as thin
+as it is told to be, and 1, 8 and 32 answers at a time. The bound is what link and
+computing allow with n answers in the best number g of groups:
+
+  n / max(g·C(n/g), C(n/g) + RTT + 8·bytes·n/g / bandwidth)
+
+where C(k) is a step of the model as a whole with k sequences in it.`,
 		Example: "  atoll bench shard --json > shard.json\n  atoll bench shard --model 1.1B --stages 2 --contexts 100",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cfg.Rounds < 1 || cfg.Threads < 1 || len(cfg.Stages) == 0 || slices.Min(cfg.Stages) < 2 || len(cfg.Contexts) > 0 && (slices.Min(cfg.Contexts) < 1 || slices.Max(cfg.Contexts) > 8000) {
-				return usagef("--rounds and --threads: want at least 1; --stages: at least 2; --contexts: 1 to 8000")
+			if cfg.Rounds < 1 || cfg.Threads < 1 || len(cfg.Stages) == 0 || slices.Min(cfg.Stages) < 2 || slices.ContainsFunc(slices.Concat(rtts, mbits), func(n int) bool { return n < 1 }) || len(cfg.Contexts) > 0 && (slices.Min(cfg.Contexts) < 1 || slices.Max(cfg.Contexts) > 8000) {
+				return usagef("--rounds and --threads: want at least 1; --stages: at least 2; --contexts: 1 to 8000; --rtt and --mbit: at least 1")
+			}
+			for _, rtt := range rtts {
+				for _, mbit := range mbits {
+					cfg.Links = append(cfg.Links, bench.Link{RTT: time.Duration(rtt) * time.Millisecond, Bandwidth: int64(mbit) * 1e6})
+				}
 			}
 			bar := s.err.Bar("bench", 1)
 			cfg.Watch = func(done, total int, what string) { bar.Set(done, total, what) }
@@ -48,6 +63,8 @@ the benchmark fails.
 	fl.IntVar(&cfg.Threads, "threads", cfg.Threads, "`NUMBER` of threads of each process")
 	fl.IntVar(&cfg.Rounds, "rounds", 11, "`NUMBER` of rounds; medians are shown")
 	fl.IntSliceVar(&cfg.Contexts, "contexts", cfg.Contexts, "`NUMBERS` of tokens at which a stage is killed")
+	fl.IntSliceVar(&rtts, "rtt", rtts, "`MILLISECONDS` of round trips of links")
+	fl.IntSliceVar(&mbits, "mbit", mbits, "`NUMBERS` of Mbit/s of each of these")
 	s.jsonFlag(cmd)
 	return cmd
 }
@@ -74,10 +91,23 @@ func (s *session) showShard(r *bench.ShardReport) error {
 			fmt.Sprintf("%.0f ms", x.FirstToken), fmt.Sprint(x.TokenBytes),
 		})
 	}
-	if err := s.out.Table("STAGES DRAWN/S 8-TOGETHER FIRST TOKEN-BYTES", rows); err != nil || len(r.Lost) == 0 {
+	if err := s.out.Table("STAGES DRAWN/S 8-TOGETHER FIRST TOKEN-BYTES", rows); err != nil {
 		return err
 	}
-	rows = nil
+	if rows = nil; len(r.Links) > 0 {
+		for _, l := range r.Links {
+			rows = append(rows, []string{
+				fmt.Sprintf("%.0f ms", l.RTTMs), fmt.Sprintf("%.0f Mbit/s", l.Mbit), fmt.Sprint(l.Sequences),
+				fmt.Sprintf("%.1f", l.PerS), fmt.Sprintf("%.1f (%.2f×)", l.Bound, l.Share),
+			})
+		}
+		if err := s.out.Table("RTT LINK TOGETHER TOKENS/S BOUND", rows); err != nil {
+			return err
+		}
+	}
+	if rows = nil; len(r.Lost) == 0 {
+		return nil
+	}
 	for _, l := range r.Lost {
 		rows = append(rows, []string{fmt.Sprint(l.Context), fmt.Sprintf("%.0f ms", l.PauseMs)})
 	}

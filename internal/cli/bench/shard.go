@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"atoll/internal/core"
@@ -26,6 +27,7 @@ type ShardConfig struct {
 	Threads  int    // of each process
 	Rounds   int
 	Contexts []int     // tokens at which a stage is killed; none: not measured
+	Links    []Link    // between two stages; none: not measured
 	Log      io.Writer // of the processes
 	Watch    func(done, total int, what string)
 }
@@ -39,6 +41,7 @@ type ShardReport struct {
 	Threads int         `json:"threads"`
 	Rounds  int         `json:"rounds"`
 	Rows    []ShardRow  `json:"rows"`
+	Links   []LinkRow   `json:"links,omitempty"`
 	Lost    []LostStage `json:"lost,omitempty"`
 }
 
@@ -84,9 +87,16 @@ func Shard(ctx context.Context, cfg ShardConfig) (r *ShardReport, err error) {
 		row.Stages = 1
 		if i > 0 {
 			row.Stages = cfg.Stages[i-1]
-			row.TokenBytes = (row.Stages-1)*4*shapes[0].Dim + 21
+			row.TokenBytes = n.tokenBytes(row.Stages)
 		}
 		r.Rows = append(r.Rows, row)
+	}
+	for _, l := range cfg.Links {
+		rows, err := n.link(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		r.Links = append(r.Links, rows...)
 	}
 	for _, c := range cfg.Contexts {
 		cfg.Watch(0, 1, fmt.Sprintf("SIGKILL at %d tokens", c))
@@ -124,11 +134,18 @@ type shardBench struct {
 	ca      *identity.CA
 	self    *shardNode
 	layers  int
+	dim     int
 	members []*memberProcess
 	started int // processes so far
 	asked   int
 	golden  [][]int32 // what all answer
+	mu      sync.Mutex
+	longer  map[int][]int32 // what all answer to linkSequences' requests; guarded by mu
 }
+
+// tokenBytes is what goes between so many stages for each token: a row over each link,
+// and the token back to the head.
+func (n *shardBench) tokenBytes(stages int) int { return (stages-1)*4*n.dim + 21 }
 
 type memberProcess struct {
 	cmd     *exec.Cmd
@@ -136,7 +153,7 @@ type memberProcess struct {
 }
 
 func newShardBench(ctx context.Context, cfg *ShardConfig, s Shape) (_ *shardBench, err error) {
-	n := &shardBench{cfg: cfg, layers: s.Layers}
+	n := &shardBench{cfg: cfg, layers: s.Layers, dim: s.Dim, longer: map[int][]int32{}}
 	if n.dir, err = os.MkdirTemp("", "atoll-bench-"); err != nil {
 		return nil, err
 	}
@@ -165,7 +182,10 @@ func newShardBench(ctx context.Context, cfg *ShardConfig, s Shape) (_ *shardBenc
 	if err := prepareMember(n.ca, head, "head"); err != nil {
 		return nil, err
 	}
-	if n.self, err = openMember(head, cfg.Threads); err != nil {
+	if err := prepareMember(n.ca, filepath.Join(n.dir, farNode), farNode); err != nil {
+		return nil, err
+	}
+	if n.self, err = openMember(head, cfg.Threads, loopback); err != nil {
 		return nil, err
 	}
 	for range slices.Max(cfg.Stages) { // one more than a line needs

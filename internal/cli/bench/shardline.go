@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"atoll/internal/llm"
+	"atoll/internal/peer"
 	"atoll/internal/repro"
 	"atoll/internal/shard"
 )
@@ -47,7 +48,7 @@ func (n *shardBench) lines(ctx context.Context, stages []int, gs []generator, f 
 	if len(stages) == 0 {
 		return f(ctx, gs)
 	}
-	return n.line(ctx, stages[0], func(ctx context.Context, h *shard.Head) error {
+	return n.processes(ctx, stages[0], func(ctx context.Context, h *shard.Head) error {
 		return n.lines(ctx, stages[1:], append(gs, h), f)
 	})
 }
@@ -70,24 +71,32 @@ func (n *shardBench) turns(ctx context.Context, gs []generator, all [][]shardSpe
 	return nil
 }
 
-// line has f use a line of so many stages, of about as many layers each.
-func (n *shardBench) line(ctx context.Context, stages int, f func(context.Context, *shard.Head) error) error {
+// processes has f use a line of so many processes, this one among them; the others
+// are spares.
+func (n *shardBench) processes(ctx context.Context, stages int, f func(context.Context, *shard.Head) error) error {
+	var others []peer.Address
+	for _, m := range n.members {
+		others = append(others, m.address)
+	}
+	return n.line(ctx, n.self, others[:stages-1], others[stages-1:], f)
+}
+
+// line has f use a line of a head and others, of about as many layers each.
+func (n *shardBench) line(ctx context.Context, self *shardNode, others, spares []peer.Address, f func(context.Context, *shard.Head) error) error {
+	stages := 1 + len(others)
 	cut := func(i int) int { return n.layers * i / stages }
 	m, err := loadLayers(ctx, filepath.Join(n.dir, modelFile), llm.Options{First: 0, Last: cut(1)})
 	if err != nil {
 		return err
 	}
 	pages := (m.Config.Context + repro.PagePositions - 1) / repro.PagePositions * 2
-	h, err := shard.NewHead(shard.StageConfig{Model: m, Pool: n.self.pool, Pages: pages, Batch: promptTokens}, 16)
+	h, err := shard.NewHead(shard.StageConfig{Model: m, Pool: self.pool, Pages: pages, Batch: promptTokens}, slices.Max(linkSequences))
 	if err != nil {
 		return err
 	}
-	c := shard.LineConfig{Head: h, Member: n.self.Member, Self: n.self.address, Seat: shard.Seat{Profile: llm.Q8, Pages: pages, Batch: promptTokens}}
-	for i := 1; i < stages; i++ {
-		c.Posts = append(c.Posts, shard.Post{Node: n.members[i-1].address, First: cut(i), Last: cut(i + 1)})
-	}
-	for _, m := range n.members[stages-1:] {
-		c.Spares = append(c.Spares, m.address)
+	c := shard.LineConfig{Head: h, Member: self.Member, Self: self.address, Spares: spares, Seat: shard.Seat{Profile: llm.Q8, Pages: pages, Batch: promptTokens}}
+	for i, o := range others {
+		c.Posts = append(c.Posts, shard.Post{Node: o, First: cut(i + 1), Last: cut(i + 2)})
 	}
 	l, err := shard.NewLine(c)
 	if err != nil {
@@ -162,7 +171,7 @@ func (n *shardBench) lose(ctx context.Context, tokens int) (*LostStage, error) {
 	for i := range long {
 		long[i] = int32(3 + i%256)
 	}
-	err := n.line(ctx, 2, func(ctx context.Context, h *shard.Head) error {
+	err := n.processes(ctx, 2, func(ctx context.Context, h *shard.Head) error {
 		drawn := 0
 		var killed time.Time
 		for _, err := range h.Generate(ctx, request(0, long, 8)) {

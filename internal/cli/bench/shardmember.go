@@ -53,8 +53,25 @@ func prepareMember(ca *identity.CA, dir string, name core.NodeID) error {
 	return errors.Join(os.WriteFile(filepath.Join(dir, memberCert), cert, 0o600), os.WriteFile(filepath.Join(dir, memberCA), ca.PEM(), 0o600))
 }
 
+// carrier is what a node's connections go over.
+type carrier struct {
+	listen func(node string) (net.Listener, error)
+	dial   func(node string) peer.Dial
+}
+
+// loopback is this machine's TCP.
+var loopback = carrier{
+	listen: func(string) (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") },
+	dial: func(string) peer.Dial {
+		return func(ctx context.Context, at string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", at)
+		}
+	},
+}
+
 // openMember starts the node of a folder, beside which the model's file is.
-func openMember(dir string, threads int) (*shardNode, error) {
+func openMember(dir string, threads int, over carrier) (*shardNode, error) {
+	name := filepath.Base(dir)
 	key, err := identity.LoadOrCreate(dir, memberKey)
 	if err != nil {
 		return nil, err
@@ -91,19 +108,17 @@ func openMember(dir string, threads int) (*shardNode, error) {
 	})
 	n.end, err = peer.New(peer.Config{
 		Certificate: func() (*tls.Certificate, error) { return cert, nil }, CA: ca, Handlers: n.Handlers(),
-		Dial: func(ctx context.Context, at string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", at)
-		},
+		Dial: over.dial(name),
 	})
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := over.listen(name)
 	if err != nil {
 		return nil, err
 	}
 	go func() { _ = n.end.Serve(l) }()
-	n.address = peer.Address{Node: core.NodeID(filepath.Base(dir)), Key: key.Public().Digest(), At: []string{l.Addr().String()}}
+	n.address = peer.Address{Node: core.NodeID(name), Key: key.Public().Digest(), At: []string{l.Addr().String()}}
 	return n, nil
 }
 
@@ -134,7 +149,7 @@ func loadLayers(ctx context.Context, path string, o llm.Options) (*llm.Model, er
 // ShardMember is a process of the benchmark: it holds whatever layers it is told to,
 // until ctx ends.
 func ShardMember(ctx context.Context, dir string, threads int) error {
-	n, err := openMember(dir, threads)
+	n, err := openMember(dir, threads, loopback)
 	if err != nil {
 		return err
 	}
