@@ -35,6 +35,7 @@ func (g *groups) size(n int) (least, most int) {
 	if g.trial > 0 {
 		count = g.trial
 	}
+	n = max(n, 1)
 	count = min(count, n)
 	return n / count, (n + count - 1) / count
 }

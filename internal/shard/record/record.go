@@ -96,11 +96,18 @@ func (c *Chain) Digest(d core.Digest) { c.end(append(c.begin(len(d)), d[:]...)) 
 
 // OfRow is the SHA-256 of a row.
 func OfRow(row []float32) core.Digest {
-	b := make([]byte, 0, 4*len(row))
-	for _, v := range row {
-		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	h := sha256.New()
+	var piece [4096]byte // a row of logits is too long to be copied whole for each token
+	for len(row) > 0 {
+		n := min(len(row), len(piece)/4)
+		b := piece[:0]
+		for _, v := range row[:n] {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+		}
+		h.Write(b)
+		row = row[n:]
 	}
-	return core.DigestOf(b)
+	return core.Digest(h.Sum(nil))
 }
 
 func (c *Chain) begin(size int) []byte {
