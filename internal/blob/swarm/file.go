@@ -1,0 +1,106 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"atoll/internal/blob"
+	"atoll/internal/core"
+)
+
+// File is a content that is here or on its way. It is safe for concurrent use.
+type File struct {
+	reader   io.ReaderAt
+	size     int64
+	transfer *transfer // nil: it is whole
+	close    func()
+}
+
+// Range is a piece of a content.
+type Range struct{ Off, Size int64 }
+
+// Open returns a content of the given size, which is here or begins to come as it is
+// asked for. It is pinned in the store until the file is closed.
+func (s *Swarm) Open(ctx context.Context, d core.Digest, size int64) (*File, error) {
+	for {
+		f, err := s.stored(d)
+		if errors.Is(err, blob.ErrNotFound) {
+			if f, err = s.coming(ctx, d); errors.Is(err, blob.ErrStored) {
+				continue
+			}
+		}
+		if err == nil && f.size != size {
+			f.close()
+			return nil, core.Errorf(core.Invalid, "content %s has %d bytes, not %d", d, f.size, size)
+		}
+		return f, err
+	}
+}
+
+// stored opens what is whole.
+func (s *Swarm) stored(d core.Digest) (*File, error) {
+	r, size, err := s.cfg.Store.Open(d)
+	if err != nil {
+		return nil, err
+	}
+	return &File{reader: r, size: size, close: sync.OnceFunc(func() { _ = r.Close() })}, nil // nothing was written
+}
+
+// coming joins a transfer.
+func (s *Swarm) coming(ctx context.Context, d core.Digest) (*File, error) {
+	t, err := s.join(d)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{transfer: t, close: sync.OnceFunc(func() { s.leave(t) })}
+	select {
+	case <-t.begun:
+		if err := t.failed(); err != nil {
+			f.close()
+			return nil, err
+		}
+	case <-ctx.Done():
+		f.close()
+		return nil, context.Cause(ctx)
+	}
+	f.reader, f.size = t.part, t.m.Size
+	return f, nil
+}
+
+// Size of the whole, in bytes.
+func (f *File) Size() int64 { return f.size }
+
+// Close ends the pin, and the transfer if nobody else wants it. Reads that wait fail.
+func (f *File) Close() { f.close() }
+
+// Ensure fetches ranges, as far as they are not here.
+func (f *File) Ensure(ctx context.Context, ranges ...Range) error {
+	if f.transfer == nil {
+		return nil
+	}
+	return f.transfer.need(ctx, usual, ranges)
+}
+
+// Whole fetches all of it. Afterwards it is ordinary content of the store.
+func (f *File) Whole(ctx context.Context) error {
+	if f.transfer == nil {
+		return nil
+	}
+	if err := f.transfer.need(ctx, usual, []Range{{0, f.size}}); err != nil {
+		return err
+	}
+	return f.transfer.finish()
+}
+
+// ReadAt implements io.ReaderAt. It waits for what is not here, which is fetched before
+// all else, until the file is closed.
+func (f *File) ReadAt(b []byte, off int64) (int, error) {
+	if f.transfer != nil {
+		if err := f.transfer.need(f.transfer.ctx, urgent, []Range{{off, int64(len(b))}}); err != nil {
+			return 0, err
+		}
+	}
+	return f.reader.ReadAt(b, off)
+}
