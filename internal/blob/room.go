@@ -17,6 +17,14 @@ type room struct {
 // store with a size limit, old content gives way first.
 func (s *Store) Room() error { return s.leaveFree(s.room.reserve, 0) }
 
+// Fits fails with ErrTooLarge if the store is smaller than a content of so many bytes.
+func (s *Store) Fits(size int64) error {
+	if s.max > 0 && size > s.max {
+		return core.Errorf(core.TooLarge, "the content has %d bytes and the store holds %d: %w", size, s.max, ErrTooLarge)
+	}
+	return nil
+}
+
 // leaveFree makes sure that, with need more bytes written, reserve bytes of the
 // disk are still free. Puts that run at the same time do not see each other's
 // next piece: the reserve is much larger than such pieces.

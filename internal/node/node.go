@@ -30,7 +30,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
-	"atoll/internal/blob"
+	"atoll/internal/blob/swarm"
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/durable"
@@ -113,9 +113,10 @@ type Node struct {
 	cancel   context.CancelFunc // of a Run that has no agent yet
 	draining bool
 
-	web  *http.Client // to the hub, set by start
-	cert *certificate // shown to peers, and to the hub but on loopback; set by start; nil if there is none
-	near *peers       // set by start; nil if there is no certificate
+	web    *http.Client // to the hub, set by start
+	cert   *certificate // shown to peers, and to the hub but on loopback; set by start; nil if there is none
+	near   *peers       // set by start; nil if there is no certificate
+	models *swarm.Swarm // set by start
 
 	up    chan struct{} // closed when agent and conn are set
 	ended chan struct{} // closed when Run has returned
@@ -249,6 +250,11 @@ func (n *Node) Run(ctx context.Context) (err error) {
 		return n.unlessDrained(err)
 	}
 	defer func() { err = errors.Join(err, n.near.close()) }()
+	defer func() {
+		if n.models != nil {
+			n.models.Close()
+		}
+	}()
 	conn, err := n.start(ctx, grant, out)
 	if err != nil {
 		return n.unlessDrained(err)
@@ -308,7 +314,7 @@ func (n *Node) start(ctx context.Context, grant *identity.JoinGrant, out *outbox
 		return nil, err
 	}
 	n.cert = cert
-	n.web = &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: n.cfg.Slots, IdleConnTimeout: time.Minute,
+	n.web = &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, MaxIdleConnsPerHost: max(n.cfg.Slots, swarm.OriginAtOnce), IdleConnTimeout: time.Minute,
 		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 30 * time.Second, Proxy: http.ProxyFromEnvironment}}
 	if n.near, err = n.openPeers(ctx, grant); err != nil {
 		return nil, err
@@ -320,12 +326,15 @@ func (n *Node) start(ctx context.Context, grant *identity.JoinGrant, out *outbox
 	if cfg.HTTP, err = agent.NewHubHTTP(n.cfg.HubURL, grant.APIKey, n.web); err != nil {
 		return nil, err
 	}
+	if err := n.openModels(&cfg); err != nil {
+		return nil, err
+	}
 	a, err := agent.New(cfg)
 	if err != nil {
 		return nil, err
 	}
 	if n.near != nil {
-		if err := n.near.join(n, grant.PeerCAPEM, cfg.Core.HubKey, cfg.Sharers, a); err != nil {
+		if err := n.near.join(n, grant.PeerCAPEM, cfg.Core.HubKey, cfg.Sharers); err != nil {
 			return nil, err
 		}
 	}
@@ -366,10 +375,6 @@ func (n *Node) agentConfig(ctx context.Context, grant *identity.JoinGrant, out *
 	if err != nil {
 		return cfg, err
 	}
-	blobs, err := blob.Open(n.path("cache"), blob.Options{MaxBytes: c.CacheBytes, Reserve: c.Reserve, Log: c.Log})
-	if err != nil {
-		return cfg, err
-	}
 	m := c.Machine
 	if m == nil {
 		if m, err = measure.New(ctx, c.Log); err != nil {
@@ -386,7 +391,7 @@ func (n *Node) agentConfig(ctx context.Context, grant *identity.JoinGrant, out *
 			Node: c.Name, Hub: grant.HubID, HubKey: hubKey, Offer: offer,
 			MaxInput: c.MaxInput, MaxModel: c.CacheBytes, MaxPenalty: c.MaxPenalty, Faults: c.Faults, Signer: statements, Outbox: out,
 		},
-		Engines: c.Engines, Sharers: together, Blobs: blobs, Metrics: c.Metrics, Tracer: c.Tracer, Log: c.Log,
+		Engines: c.Engines, Sharers: together, Metrics: c.Metrics, Tracer: c.Tracer, Log: c.Log,
 	}, nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"atoll/api"
+	"atoll/internal/blob/blobtest"
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/durable"
@@ -110,8 +111,8 @@ func newHub(t *testing.T, secure bool) *hub {
 }
 
 func (h *hub) serve(w http.ResponseWriter, req *http.Request) {
-	if req.URL.Path == "/v1/node/models/"+model().String() {
-		_, _ = io.WriteString(w, "upper")
+	if path := "/v1/node/models/" + model().String(); req.URL.Path == path || req.URL.Path == path+"/chunks" {
+		blobtest.ServeModel(w, req, []byte("upper"))
 		return
 	}
 	h.mu.Lock()

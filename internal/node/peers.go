@@ -11,7 +11,6 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/engine"
 	"atoll/internal/identity"
-	"atoll/internal/node/agent"
 	"atoll/internal/peer"
 	"atoll/internal/peer/relay"
 )
@@ -55,16 +54,16 @@ func (n *Node) openPeers(ctx context.Context, grant *identity.JoinGrant) (*peers
 	return p, nil
 }
 
-// join makes the endpoint, once the agent is there to fetch models, and puts the
-// engines that compute together with others among their peers.
-func (p *peers) join(n *Node, caPEM string, hub identity.PublicKey, sharers []engine.Sharer, a *agent.Agent) error {
-	near := engine.Neighbours{
-		Self: p.self, Fetch: a.Model, Seal: n.key.Seal, Hub: hub,
-		Open: func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error) {
-			return p.end.Open(ctx, to, protocol)
-		},
-	}
-	handlers := map[string]peer.Handler{}
+// open opens a stream to another node, once join has made the endpoint.
+func (p *peers) open(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error) {
+	return p.end.Open(ctx, to, protocol)
+}
+
+// join makes the endpoint, which gives chunks of models to others, and puts the engines
+// that compute together with others among their peers.
+func (p *peers) join(n *Node, caPEM string, hub identity.PublicKey, sharers []engine.Sharer) error {
+	near := engine.Neighbours{Self: p.self, Open: p.open, Fetch: n.models.Fetch, Seal: n.key.Seal, Hub: hub}
+	handlers := n.models.Handlers()
 	for _, e := range sharers {
 		for protocol, h := range e.Join(near) {
 			if handlers[protocol] != nil {

@@ -3,6 +3,7 @@ package swarm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 
@@ -33,7 +34,7 @@ func (s *Swarm) Open(ctx context.Context, d core.Digest, size int64) (*File, err
 		}
 		if err == nil && f.size != size {
 			f.close()
-			return nil, core.Errorf(core.Invalid, "content %s has %d bytes, not %d", d, f.size, size)
+			return nil, core.Errorf(core.Invalid, "the content has %d bytes, not %d", f.size, size)
 		}
 		return f, err
 	}
@@ -69,6 +70,24 @@ func (s *Swarm) coming(ctx context.Context, d core.Digest) (*File, error) {
 	return f, nil
 }
 
+// Fetch returns the path of a content that is fetched as a whole if it is not here. It
+// is pinned until release is called.
+func (s *Swarm) Fetch(ctx context.Context, d core.Digest, size int64) (path string, release func(), err error) {
+	f, err := s.Open(ctx, d, size)
+	if err != nil {
+		return "", nil, fmt.Errorf("fetch model %s: %w", d.Short(), err)
+	}
+	defer f.Close()
+	if err := f.Whole(ctx); err != nil {
+		return "", nil, fmt.Errorf("fetch model %s: %w", d.Short(), err)
+	}
+	release, ok := s.cfg.Store.Pin(d)
+	if !ok {
+		return "", nil, fmt.Errorf("fetch model %s: it was found damaged: %w", d.Short(), blob.ErrNotFound)
+	}
+	return s.cfg.Store.Path(d), release, nil
+}
+
 // Size of the whole, in bytes.
 func (f *File) Size() int64 { return f.size }
 
@@ -87,6 +106,9 @@ func (f *File) Ensure(ctx context.Context, ranges ...Range) error {
 func (f *File) Whole(ctx context.Context) error {
 	if f.transfer == nil {
 		return nil
+	}
+	if err := f.transfer.s.cfg.Store.Fits(f.size); err != nil {
+		return err
 	}
 	if err := f.transfer.need(ctx, usual, []Range{{0, f.size}}); err != nil {
 		return err

@@ -106,18 +106,18 @@ func readAsk(r io.Reader) (a ask, err error) {
 	return a, nil
 }
 
-// appendHave tells of chunks, at most maxHave.
-func appendHave(b []byte, chunks []uint32) []byte {
-	b = head(b, tellHave, 4*len(chunks))
+// sayHave tells of chunks, at most maxHave.
+func sayHave(chunks []uint32) []byte {
+	b := head(nil, tellHave, 4*len(chunks))
 	for _, n := range chunks {
 		b = binary.BigEndian.AppendUint32(b, n)
 	}
 	return b
 }
 
-func appendNo(b []byte, text string) []byte {
+func sayNo(text string) []byte {
 	text = core.Clip(text, maxText)
-	return append(head(b, tellNo, len(text)), text...)
+	return append(head(nil, tellNo, len(text)), text...)
 }
 
 // readTell reads a message of a holder; a chunk is read into buf, which is as long as

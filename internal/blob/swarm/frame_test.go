@@ -27,8 +27,8 @@ func FuzzReadAsk(f *testing.F) {
 
 func FuzzReadTell(f *testing.F) {
 	f.Add(head(nil, tellAll, 0))
-	f.Add(appendHave(nil, []uint32{1, 7, 1 << 31}))
-	f.Add(appendNo(nil, "no \xff"))
+	f.Add(sayHave([]uint32{1, 7, 1 << 31}))
+	f.Add(sayNo("no \xff"))
 	f.Add(append(head(nil, tellChunk, 4+3), 0, 0, 0, 9, 1, 2, 3))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := bytes.NewReader(b)
@@ -42,7 +42,7 @@ func FuzzReadTell(f *testing.F) {
 		case tellAll:
 			back = head(nil, tellAll, 0)
 		case tellHave:
-			back = appendHave(nil, m.chunks)
+			back = sayHave(m.chunks)
 		case tellChunk:
 			back = slices.Concat(head(nil, tellChunk, len(m.data)+4), used[frameHeader:frameHeader+4], m.data)
 		case tellNo:

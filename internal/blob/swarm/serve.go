@@ -61,7 +61,7 @@ func (s *Swarm) refuse(stream peer.Stream, err error) {
 	}
 	s.log.Debug("a peer that asked for chunks is left", "peer", stream.Peer().Node, "error", err)
 	_ = stream.SetWriteDeadline(time.Now().Add(openTime))
-	_, _ = stream.Write(appendNo(nil, err.Error()))
+	_, _ = stream.Write(sayNo(err.Error()))
 }
 
 // opened reads what a peer wants, and finds it.
@@ -209,7 +209,7 @@ func (w *sender) tell() (more <-chan struct{}, err error) {
 		}
 		w.begun = true
 		news = news[:min(len(news), maxHave)]
-		if _, err := w.stream.Write(appendHave(nil, news)); err != nil {
+		if _, err := w.stream.Write(sayHave(news)); err != nil {
 			return nil, err
 		}
 		w.told += len(news)

@@ -13,10 +13,12 @@ import (
 	"atoll/internal/peer"
 )
 
+// OriginAtOnce is how many chunks a transfer asks of the origin at a time.
+const OriginAtOnce = 4
+
 const (
-	askAtOnce    = 4 // chunks asked of one peer
-	originAtOnce = 4
-	readBuffer   = 64 << 10
+	askAtOnce  = 4 // chunks asked of one peer
+	readBuffer = 64 << 10
 )
 
 // source is one who has chunks: a peer that is connected, or the origin.

@@ -82,7 +82,7 @@ func TestWrongChunks(t *testing.T) {
 			return err == nil
 		}, "not the protocol"},
 		"chunks that are none": {func(s peer.Stream, _ uint32, _ []byte) bool {
-			_, err := s.Write(appendHave(nil, []uint32{1 << 30}))
+			_, err := s.Write(sayHave([]uint32{1 << 30}))
 			return err == nil
 		}, "not the protocol"},
 	} {

@@ -85,7 +85,7 @@ func (t *transfer) run() {
 	var wg sync.WaitGroup
 	t.find(&wg)
 	o := &source{t: t, all: true, origin: true}
-	for range originAtOnce {
+	for range OriginAtOnce {
 		wg.Go(func() { t.fromOrigin(o) })
 	}
 	ticks := time.NewTicker(pollEvery)

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"atoll/internal/blob/swarm"
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/engine"
@@ -36,7 +37,9 @@ type Config struct {
 	Engines []engine.Engine // stay the caller's to close
 	Sharers []engine.Sharer // those of them that have joined their peers
 	HTTP    *HubHTTP
-	Blobs   Blobs
+	Models  *swarm.Swarm // stays the caller's to close
+	// Told, if set, hears the charters of lines that this node may hold layers for.
+	Told    func(*charter.Charter)
 	Metrics prometheus.Registerer // nil: none
 	Tracer  trace.Tracer          // nil: none
 	Log     *slog.Logger
@@ -48,8 +51,6 @@ type Agent struct {
 	cfg     Config
 	engines map[string]engine.Engine
 	metrics *metrics
-	models  *cache
-	kill    context.CancelFunc // ends what models fetches
 
 	events    chan event
 	connected chan struct{} // holds at most one: the link is up
@@ -83,8 +84,8 @@ const eventQueue = 1024
 
 // New returns an agent that has read its outbox. Run must follow.
 func New(cfg Config) (*Agent, error) {
-	if cfg.Log == nil || cfg.HTTP == nil || cfg.Blobs == nil || len(cfg.Engines) == 0 {
-		return nil, errors.New("agent: log, HTTP client, blobs or engines are missing")
+	if cfg.Log == nil || cfg.HTTP == nil || cfg.Models == nil || len(cfg.Engines) == 0 {
+		return nil, errors.New("agent: log, HTTP client, models or engines are missing")
 	}
 	if cfg.Tracer == nil {
 		cfg.Tracer = noop.NewTracerProvider().Tracer("")
@@ -115,19 +116,10 @@ func New(cfg Config) (*Agent, error) {
 	if a.metrics, err = newMetrics(cfg.Metrics); err != nil {
 		return nil, err
 	}
-	var fetching context.Context
-	fetching, a.kill = context.WithCancel(context.Background())
-	a.models = &cache{blobs: cfg.Blobs, hub: cfg.HTTP, life: fetching}
 	if cfg.Core.Faults.Any() {
 		cfg.Log.Warn("REHEARSAL: this node misbehaves on purpose and will lose pay and reputation", "faults", cfg.Core.Faults)
 	}
 	return a, nil
-}
-
-// Model returns the path of a model's file, fetched if need be, which stays until
-// release is called.
-func (a *Agent) Model(ctx context.Context, d core.Digest, size int64) (path string, release func(), err error) {
-	return a.models.get(ctx, d, size)
 }
 
 // Handle takes a message of the hub. It waits while the agent is busy.
@@ -201,9 +193,8 @@ func (a *Agent) Run(ctx context.Context, link Link) error {
 	defer close(a.ended)
 	life, kill := context.WithCancelCause(ctx)
 	a.link = link
-	defer context.AfterFunc(life, func() { a.kill() })()
-	defer a.kill()
-	in := newInstances(life, &a.cfg, a.engines, a.models)
+	defer kill(errStopped)
+	in := newInstances(life, &a.cfg, a.engines)
 	in.changed = func() {
 		a.post(func(c *Core, now time.Time) (Effects, error) {
 			models, rate := in.report() // as of now: reports may overtake each other
@@ -313,6 +304,9 @@ func (a *Agent) apply(ctx context.Context, ev event) error {
 	}
 	a.runner.instances.keep(time.Now(), fx.Keep)
 	for _, ch := range fx.Charters {
+		if a.cfg.Told != nil {
+			a.cfg.Told(ch)
+		}
 		for _, e := range a.cfg.Sharers {
 			if e.Name() == ch.Engine {
 				e.Charter(ch)

@@ -21,6 +21,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"atoll/internal/blob"
+	"atoll/internal/blob/blobtest"
+	"atoll/internal/blob/swarm"
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/engine"
@@ -145,14 +147,11 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 func (r *rig) build() {
 	hub := httptest.NewServer(http.HandlerFunc(r.serve))
 	r.t.Cleanup(hub.Close)
-	blobs, err := blob.Open(filepath.Join(r.t.TempDir(), "cache"), blob.Options{Log: quiet})
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	web, err := NewHubHTTP(hub.URL+"/", "the-key", hub.Client())
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	models := testModels(r.t, web)
 	signer, err := receipt.NewSigner(r.key.Signer())
 	if err != nil {
 		r.t.Fatal(err)
@@ -163,11 +162,26 @@ func (r *rig) build() {
 	}
 	cfg := testConfig(r.disk)
 	cfg.Signer, cfg.Faults, cfg.Offer.Queue = statements, r.faults, 512
-	r.agent, err = New(Config{Core: cfg, Engines: []engine.Engine{r.engine}, HTTP: web, Blobs: blobs,
+	r.agent, err = New(Config{Core: cfg, Engines: []engine.Engine{r.engine}, HTTP: web, Models: models,
 		Metrics: prometheus.NewRegistry(), Log: quiet})
 	if err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// testModels is where a node's models come from and are kept.
+func testModels(t testing.TB, hub *HubHTTP) *swarm.Swarm {
+	t.Helper()
+	store, err := blob.Open(filepath.Join(t.TempDir(), "cache"), blob.Options{Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	models, err := swarm.New(swarm.Config{Store: store, Origin: hub})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(models.Close)
+	return models
 }
 
 // serve is the hub's API for nodes.
@@ -177,13 +191,13 @@ func (r *rig) serve(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if text, ok := strings.CutPrefix(req.URL.Path, "/v1/node/models/"); ok {
-		d, err := core.ParseDigest(text)
+		d, err := core.ParseDigest(strings.TrimSuffix(text, "/chunks"))
 		if r.fetch.Add(1) == 1 {
 			http.Error(w, "not yet", http.StatusServiceUnavailable) // is tried again
 			return
 		}
 		if b := r.models[d]; err == nil && b != nil {
-			_, _ = w.Write(b)
+			blobtest.ServeModel(w, req, b)
 			return
 		}
 		http.Error(w, "no such model", http.StatusNotFound)
@@ -320,8 +334,8 @@ func TestAgentDoesParts(t *testing.T) {
 	if n := r.engine.loads.Load(); n != 4 {
 		t.Errorf("%d models were loaded in place of 4", n)
 	}
-	if n := r.fetch.Load(); n != 5 {
-		t.Errorf("%d fetches for 4 models, the first of which is tried twice", n)
+	if n := r.fetch.Load(); n != 9 {
+		t.Errorf("%d requests for 4 models of a manifest and a chunk each, the first of which is tried twice", n)
 	}
 }
 
@@ -367,7 +381,7 @@ func TestAgentRefusesWhatItCannotDo(t *testing.T) {
 	r.offer(smaller)
 	want := map[core.LeaseID]string{
 		1: "404 Not Found: no such model", 2: "this node could not do it: open (path) permission denied",
-		3: "failed badly", 4: "failed badly", 5: "does not match the digest", 7: "blob",
+		3: "failed badly", 4: "failed badly", 5: "does not match the digest", 7: "the content has 5 bytes, not 2",
 	}
 	r.until("refusals", func() bool { return len(r.status.Refused) >= len(want) })
 	r.look(func() {

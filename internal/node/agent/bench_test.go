@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"atoll/internal/blob"
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/engine"
@@ -170,9 +169,7 @@ func benchAgent(b *testing.B, hub *httptest.Server, out Outbox) (cfg Config, err
 	if cfg.HTTP, err = NewHubHTTP(hub.URL, "the-key", hub.Client()); err != nil {
 		return cfg, err
 	}
-	if cfg.Blobs, err = blob.Open(filepath.Join(b.TempDir(), "cache"), blob.Options{Log: quiet}); err != nil {
-		return cfg, err
-	}
+	cfg.Models = testModels(b, cfg.HTTP)
 	signer, err := receipt.NewSigner(hubKey().Signer())
 	if err != nil {
 		return cfg, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"atoll/internal/blob"
 	"atoll/internal/core"
 	"atoll/internal/identity"
 )
@@ -22,10 +23,8 @@ const (
 	httpTries    = 5
 	httpRetryMin = 200 * time.Millisecond
 	httpRetryMax = 5 * time.Second
-	// transferTime bounds one try for an input or a result.
+	// transferTime bounds one try for an input, a result or a chunk of a model.
 	transferTime = 5 * time.Minute
-	// modelTime bounds one try for a model, which may have gigabytes.
-	modelTime    = time.Hour
 	maxErrorText = 300 // bytes read of an answer that says no
 )
 
@@ -51,25 +50,46 @@ func NewHubHTTP(base string, key identity.Token, client *http.Client) (*HubHTTP,
 	return &HubHTTP{base: strings.TrimRight(base, "/"), key: key, client: &c}, nil
 }
 
-// Model hands the bytes of a model to put, again from the start if a try fails
-// on the way.
-func (h *HubHTTP) Model(ctx context.Context, digest core.Digest, put func(io.Reader) error) error {
-	return retry(ctx, modelTime, func(ctx context.Context) error {
-		body, err := h.do(ctx, http.MethodGet, "/v1/node/models/"+digest.String(), nil)
+// Manifest implements swarm.Origin.
+func (h *HubHTTP) Manifest(ctx context.Context, d core.Digest) (m *blob.Manifest, err error) {
+	err = retry(ctx, func(ctx context.Context) error {
+		body, err := h.do(ctx, http.MethodGet, modelPath(d)+"/chunks", nil)
 		if err != nil {
 			return err
 		}
 		defer body.Close()
-		if err = put(body); core.KindOf(err) != core.Internal {
-			err = backoff.Permanent(err) // too large, or not what the digest says
+		m, err = blob.ReadManifest(body)
+		return err
+	})
+	return m, err
+}
+
+// Read implements swarm.Origin.
+func (h *HubHTTP) Read(ctx context.Context, d core.Digest, b []byte, off int64) error {
+	return retry(ctx, func(ctx context.Context) error {
+		req, err := h.request(ctx, http.MethodGet, modelPath(d), nil)
+		if err != nil {
+			return err
 		}
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", off, off+int64(len(b))-1))
+		res, err := h.send(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if want := fmt.Sprintf("bytes %d-%d/", off, off+int64(len(b))-1); res.StatusCode != http.StatusPartialContent || !strings.HasPrefix(res.Header.Get("Content-Range"), want) {
+			return backoff.Permanent(fmt.Errorf("asked for %s the hub answered %s, %q", want, res.Status, res.Header.Get("Content-Range")))
+		}
+		_, err = io.ReadFull(res.Body, b)
 		return err
 	})
 }
 
+func modelPath(d core.Digest) string { return "/v1/node/models/" + d.String() }
+
 // Input returns the input of a lease, of exactly the given size.
 func (h *HubHTTP) Input(ctx context.Context, id core.LeaseID, size int64) (data []byte, err error) {
-	err = retry(ctx, transferTime, func(ctx context.Context) error {
+	err = retry(ctx, func(ctx context.Context) error {
 		body, err := h.do(ctx, http.MethodGet, "/v1/node/leases/"+id.String()+"/input", nil)
 		if err != nil {
 			return err
@@ -88,7 +108,7 @@ func (h *HubHTTP) Input(ctx context.Context, id core.LeaseID, size int64) (data 
 
 // PutResult uploads a result. Doing so again changes nothing.
 func (h *HubHTTP) PutResult(ctx context.Context, id core.LeaseID, data []byte) error {
-	return retry(ctx, transferTime, func(ctx context.Context) error {
+	return retry(ctx, func(ctx context.Context) error {
 		body, err := h.do(ctx, http.MethodPut, "/v1/node/leases/"+id.String()+"/result", data)
 		if err != nil {
 			return err
@@ -99,6 +119,18 @@ func (h *HubHTTP) PutResult(ctx context.Context, id core.LeaseID, data []byte) e
 }
 
 func (h *HubHTTP) do(ctx context.Context, method, path string, data []byte) (io.ReadCloser, error) {
+	req, err := h.request(ctx, method, path, data)
+	if err != nil {
+		return nil, err
+	}
+	res, err := h.send(req)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+func (h *HubHTTP) request(ctx context.Context, method, path string, data []byte) (*http.Request, error) {
 	var body io.Reader
 	if data != nil {
 		body = bytes.NewReader(data)
@@ -111,6 +143,11 @@ func (h *HubHTTP) do(ctx context.Context, method, path string, data []byte) (io.
 	if data != nil {
 		req.Header.Set("Content-Type", "application/octet-stream")
 	}
+	return req, nil
+}
+
+// send returns a successful answer.
+func (h *HubHTTP) send(req *http.Request) (*http.Response, error) {
 	res, err := h.client.Do(req)
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // without the address, which is known
@@ -119,7 +156,7 @@ func (h *HubHTTP) do(ctx context.Context, method, path string, data []byte) (io.
 		return nil, err
 	}
 	if res.StatusCode/100 == 2 {
-		return res.Body, nil
+		return res, nil
 	}
 	text, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorText))
 	_ = res.Body.Close() // nothing depends on it any more
@@ -131,11 +168,11 @@ func (h *HubHTTP) do(ctx context.Context, method, path string, data []byte) (io.
 }
 
 // retry calls once until it succeeds, gives up for good, or has had its tries.
-func retry(ctx context.Context, each time.Duration, once func(context.Context) error) error {
+func retry(ctx context.Context, once func(context.Context) error) error {
 	pause := &backoff.ExponentialBackOff{InitialInterval: httpRetryMin, MaxInterval: httpRetryMax,
 		Multiplier: 2, RandomizationFactor: 0.5}
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		ctx, cancel := context.WithTimeout(ctx, each)
+		ctx, cancel := context.WithTimeout(ctx, transferTime)
 		defer cancel()
 		return struct{}{}, once(ctx)
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(httpTries), backoff.WithMaxElapsedTime(0))

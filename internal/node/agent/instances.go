@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"atoll/internal/blob/swarm"
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/engine"
@@ -33,7 +34,7 @@ func (k modelKey) whole() bool { return k.line.IsZero() && !k.audit }
 // ask at the same time.
 type instances struct {
 	engines map[string]engine.Engine
-	models  *cache
+	models  *swarm.Swarm
 	life    context.Context // of the agent
 	log     *slog.Logger
 	limit   int64  // bytes of the files of models that stay while nobody uses them
@@ -64,10 +65,10 @@ type loaded struct {
 	there     bool // is loaded
 }
 
-func newInstances(life context.Context, cfg *Config, engines map[string]engine.Engine, models *cache) *instances {
+func newInstances(life context.Context, cfg *Config, engines map[string]engine.Engine) *instances {
 	return &instances{
 		engines: engines, life: life, log: cfg.Log, limit: loadedBytes(cfg.Core.Offer.Memory), loaded: map[modelKey]*loaded{},
-		models: models,
+		models: cfg.Models,
 	}
 }
 
@@ -131,7 +132,7 @@ func (s *instances) dismissFor(now time.Time, size int64) bool {
 func (s *instances) load(m *loaded) {
 	began := time.Now()
 	if m.release = func() {}; m.key.line.IsZero() { // else its layers are with the line
-		m.path, m.release, m.err = s.models.get(s.life, m.key.digest, m.file)
+		m.path, m.release, m.err = s.models.Fetch(s.life, m.key.digest, m.file)
 	}
 	if m.err == nil {
 		if m.inst, m.err = s.loadFile(m); m.err != nil {

@@ -111,7 +111,7 @@ func TestAgentLoadsAhead(t *testing.T) {
 func TestKeepWithinMemory(t *testing.T) {
 	t.Parallel()
 	e := &upper{}
-	s := newInstances(t.Context(), &Config{Log: quiet}, nil, nil)
+	s := newInstances(t.Context(), &Config{Log: quiet}, nil)
 	s.changed = func() {}
 	now := time.Now()
 	old := &loaded{key: modelKey{digest: core.Digest{1}}, size: s.limit / 2, ready: make(chan struct{}), there: true, inst: &upperInstance{e: e}, release: func() {}}

@@ -1,0 +1,88 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"atoll/internal/blob"
+	"atoll/internal/blob/swarm"
+	"atoll/internal/core"
+	"atoll/internal/node/agent"
+	"atoll/internal/peer"
+	"atoll/internal/shard/charter"
+)
+
+// openModels opens the node's cache, and what fills it: other nodes that hold layers of
+// the same model, and the hub.
+func (n *Node) openModels(cfg *agent.Config) error {
+	store, err := blob.Open(n.path("cache"), blob.Options{MaxBytes: n.cfg.CacheBytes, Reserve: n.cfg.Reserve, Log: n.cfg.Log})
+	if err != nil {
+		return err
+	}
+	c := swarm.Config{Store: store, Origin: cfg.HTTP, Self: n.key.Public().Digest(), Log: n.cfg.Log}
+	if n.near != nil {
+		f := &fellows{lines: map[charter.ID]*fellowship{}, now: time.Now}
+		c.Open, c.Sources, c.Allow = n.near.open, f.of, f.allow
+		cfg.Told = f.told
+	}
+	if n.models, err = swarm.New(c); err != nil {
+		return err
+	}
+	cfg.Models = n.models
+	return nil
+}
+
+// fellows are the nodes that hold, or may hold, layers of the same models as this one: by
+// the hub's word. They give one another what they have of those models, and nothing to
+// anybody else.
+type fellows struct {
+	now func() time.Time
+
+	mu    sync.Mutex
+	lines map[charter.ID]*fellowship
+}
+
+// fellowship is what a charter says, while it is in force.
+type fellowship struct {
+	*charter.Charter
+	until time.Time
+}
+
+// told hears a charter.
+func (f *fellows) told(c *charter.Charter) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	for id, l := range f.lines {
+		if now.After(l.until) {
+			delete(f.lines, id)
+		}
+	}
+	if had := f.lines[c.Line]; had == nil || had.SealedMs < c.SealedMs {
+		f.lines[c.Line] = &fellowship{c, now.Add(c.TTL())}
+	}
+}
+
+// of is swarm.Config.Sources.
+func (f *fellows) of(model core.Digest) (nodes []peer.Address) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	for _, l := range f.lines {
+		if l.Model == model && now.Before(l.until) {
+			nodes = append(nodes, l.Nodes()...)
+		}
+	}
+	return nodes
+}
+
+// allow is swarm.Config.Allow.
+func (f *fellows) allow(_ context.Context, p peer.Peer, model core.Digest) error {
+	for _, a := range f.of(model) {
+		if a.Node == p.Node && a.Key == p.Key {
+			return nil
+		}
+	}
+	return core.Errorf(core.Forbidden, "node %s holds no layers of model %s with this one, as far as the hub has told", p.Node, model.Short())
+}
