@@ -67,7 +67,7 @@ func (t *transfer) open(s *source, n int, now time.Time) bool {
 // originsTurn reports whether the origin may be asked at all: not while peers, of which
 // one might have all, are being met.
 func (t *transfer) originsTurn(now time.Time) bool {
-	return t.greeting == 0 || now.Sub(t.since) >= patience
+	return t.greeting == 0 || now.Sub(t.since) >= meetTime
 }
 
 // rank orders chunks that are open: rare ones first, and of those the ones that the lot

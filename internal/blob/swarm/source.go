@@ -275,7 +275,7 @@ func (s *source) ask(ctx context.Context) {
 // pause waits until there may be something to ask for: something changes, or what was
 // left to somebody else has been left too long.
 func pause(ctx context.Context, changed, wake <-chan struct{}) {
-	timer := time.NewTimer(patience / 4)
+	timer := time.NewTimer(lookEvery)
 	defer timer.Stop()
 	select {
 	case <-changed:

@@ -66,9 +66,11 @@ const (
 	retryMin   = 100 * time.Millisecond
 	retryMax   = 5 * time.Second
 	dialTime   = 10 * time.Second
-	patience   = 2 * time.Second  // what a fellow has waits so long for it
-	lateAfter  = 5 * time.Second  // what was asked of one is asked of another, too
-	stallAfter = 30 * time.Second // a source that brings nothing is dropped
+	lookEvery  = 500 * time.Millisecond // whether time has opened a chunk to a source
+	meetTime   = 2 * time.Second        // for which the origin waits for peers
+	patience   = 5 * time.Second        // what a fellow has waits so long for it
+	lateAfter  = 5 * time.Second        // what was asked of one is asked of another, too
+	stallAfter = 30 * time.Second       // a source that brings nothing is dropped
 )
 
 // New returns a swarm without transfers.

@@ -71,23 +71,6 @@ var loopback = carrier{
 
 // openMember starts the node of a folder, beside which the model's file is.
 func openMember(dir string, threads int, over carrier) (*shardNode, error) {
-	name := filepath.Base(dir)
-	key, err := identity.LoadOrCreate(dir, memberKey)
-	if err != nil {
-		return nil, err
-	}
-	text, err := os.ReadFile(filepath.Join(dir, memberCert))
-	if err != nil {
-		return nil, err
-	}
-	cert, err := identity.NodeCertificate(text, key)
-	if err != nil {
-		return nil, err
-	}
-	ca, err := os.ReadFile(filepath.Join(dir, memberCA))
-	if err != nil {
-		return nil, err
-	}
 	isa, err := repro.SelectISA(os.Getenv(repro.Variable))
 	if err != nil {
 		return nil, err
@@ -106,20 +89,41 @@ func openMember(dir string, threads int, over carrier) (*shardNode, error) {
 			return loadLayers(ctx, filepath.Join(filepath.Dir(dir), modelFile), s.Options())
 		},
 	})
-	n.end, err = peer.New(peer.Config{
-		Certificate: func() (*tls.Certificate, error) { return cert, nil }, CA: ca, Handlers: n.Handlers(),
-		Dial: over.dial(name),
-	})
+	n.end, n.address, err = openEndpoint(dir, n.Handlers(), over)
+	return n, err
+}
+
+// openEndpoint puts the node of a folder among its peers.
+func openEndpoint(dir string, handlers map[string]peer.Handler, over carrier) (*peer.Endpoint, peer.Address, error) {
+	name, self := filepath.Base(dir), peer.Address{}
+	key, err := identity.LoadOrCreate(dir, memberKey)
 	if err != nil {
-		return nil, err
+		return nil, self, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, memberCert))
+	if err != nil {
+		return nil, self, err
+	}
+	cert, err := identity.NodeCertificate(text, key)
+	if err != nil {
+		return nil, self, err
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, memberCA))
+	if err != nil {
+		return nil, self, err
 	}
 	l, err := over.listen(name)
 	if err != nil {
-		return nil, err
+		return nil, self, err
 	}
-	go func() { _ = n.end.Serve(l) }()
-	n.address = peer.Address{Node: core.NodeID(name), Key: key.Public().Digest(), At: []string{l.Addr().String()}}
-	return n, nil
+	end, err := peer.New(peer.Config{
+		Certificate: func() (*tls.Certificate, error) { return cert, nil }, CA: ca, Handlers: handlers, Dial: over.dial(name),
+	})
+	if err != nil {
+		return nil, self, errors.Join(err, l.Close())
+	}
+	go func() { _ = end.Serve(l) }()
+	return end, peer.Address{Node: core.NodeID(name), Key: key.Public().Digest(), At: []string{l.Addr().String()}}, nil
 }
 
 func (n *shardNode) close() error {
