@@ -24,7 +24,8 @@ the benchmark fails.
   8-together   tokens of eight answers at a time
   first        until the first token, for a prompt of 128
   token bytes  that go between stages for each token
-  pause        from SIGKILL of a stage to the next token, by what the sequence had
+  pause        from a stage's SIGKILL, or SIGSTOP, to the next token, by what the
+               sequence had; a spare has loaded the stage's layers before
 
 Then two stages in this process with a link between them that is as long and as thin
 as it is told to be, and 1, 8 and 32 answers at a time. The bound is what link and
@@ -109,7 +110,7 @@ func (s *session) showShard(r *bench.ShardReport) error {
 		return nil
 	}
 	for _, l := range r.Lost {
-		rows = append(rows, []string{fmt.Sprint(l.Context), fmt.Sprintf("%.0f ms", l.PauseMs)})
+		rows = append(rows, []string{fmt.Sprint(l.Context), l.Signal, fmt.Sprintf("%.0f ms", l.FirstMs), fmt.Sprintf("%.0f ms", l.PauseMs)})
 	}
-	return s.out.Table("CONTEXT PAUSE", rows)
+	return s.out.Table("CONTEXT SIGNAL FIRST PAUSE", rows)
 }

@@ -27,7 +27,7 @@ type LineConfig struct {
 	Self   peer.Address
 	Seat   Seat           // First and Last are filled in; and Line, if it is zero
 	Posts  []Post         // behind the head, in order
-	Spares []peer.Address // who can take anybody's place, in order
+	Spares []peer.Address // who can take anybody's place; each loads one's layers at once
 	// Patience is for how long a stage may do nothing, or say nothing, before another
 	// takes its place; default 2 seconds.
 	Patience time.Duration
@@ -37,7 +37,8 @@ type LineConfig struct {
 // How a line is watched.
 const (
 	sitTime = 2 * time.Minute // to load layers
-	// A stage is slow whose steps take so much longer than its quickest, and so long.
+	// A stage is slow whose steps take so much longer than its quickest like it, and so
+	// long.
 	slowTimes = 8
 	slowLeast = 250 // ms
 )
@@ -49,8 +50,9 @@ type Line struct {
 	id     LineID
 	epoch  uint32
 	posts  []*post
-	spares []peer.Address
+	spares []*spare
 	broken chan *post
+	warmed chan struct{}
 
 	mu       sync.Mutex // guards what others ask for
 	replaced int
@@ -64,7 +66,6 @@ type post struct {
 	mu       sync.Mutex // one order at a time
 	answers  chan *report
 	gone     chan struct{} // closed when the stream has ended
-	quickest int64         // ms of a step
 	troubled int           // looks in a row at which nothing went to who is behind
 }
 
@@ -79,7 +80,10 @@ func NewLine(c LineConfig) (*Line, error) {
 	if err := checkPosts(c.Head.cfg.Model.Last, c.Head.cfg.Model.Config.Layers, c.Posts); err != nil {
 		return nil, err
 	}
-	l := &Line{cfg: c, id: c.Seat.Line, spares: slices.Clone(c.Spares), broken: make(chan *post, 64)}
+	l := &Line{cfg: c, id: c.Seat.Line, broken: make(chan *post, 64), warmed: make(chan struct{})}
+	for _, at := range c.Spares {
+		l.spares = append(l.spares, &spare{at: at})
+	}
 	if l.id.IsZero() {
 		_, _ = rand.Read(l.id[:]) // never fails
 	}
@@ -137,6 +141,17 @@ func (l *Line) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	ready()
+	var warming sync.WaitGroup
+	defer func() {
+		stop()
+		warming.Wait()
+		for _, s := range l.spares {
+			if s.post != nil {
+				_ = s.post.stream.Close()
+			}
+		}
+	}()
+	l.warm(ctx, &warming)
 	tick := time.NewTicker(l.cfg.Patience / 4)
 	defer tick.Stop()
 	for {
@@ -250,7 +265,7 @@ func (l *Line) look(ctx context.Context) error {
 	for i, p := range l.posts {
 		why := errs[i]
 		if why == nil {
-			why = l.slow(p, reports[i])
+			why = l.slow(reports[i])
 		}
 		if why != nil {
 			l.cfg.Log.Warn("a stage of the line is replaced", "node", p.Node.Node, "layers", fmt.Sprintf("%d-%d", p.First, p.Last-1), "error", why)
@@ -272,16 +287,18 @@ func (l *Line) look(ctx context.Context) error {
 	return l.assign(ctx)
 }
 
-// slow says that a stage takes too long, if somebody else could do it.
-func (l *Line) slow(p *post, r *report) error {
-	if wait := time.Duration(r.WaitMs) * time.Millisecond; wait > l.cfg.Patience {
+// slow says that a stage takes too long, if somebody else could do it. How long a step
+// takes that is the first of its size nobody knows, so that has more time.
+func (l *Line) slow(r *report) error {
+	patience := max(l.cfg.Patience, slowTimes*time.Duration(r.WaitLeastMs)*time.Millisecond)
+	if r.WaitLeastMs == 0 {
+		patience *= slowTimes
+	}
+	if wait := time.Duration(r.WaitMs) * time.Millisecond; wait > patience {
 		return fmt.Errorf("a step has taken %s so far", wait)
 	}
-	if r.StepMs > 0 && (p.quickest == 0 || r.StepMs < p.quickest) {
-		p.quickest = r.StepMs
-	}
-	if len(l.spares) > 0 && r.StepMs > slowLeast && r.StepMs > slowTimes*p.quickest {
-		return fmt.Errorf("a step takes %d ms, and took %d", r.StepMs, p.quickest)
+	if len(l.spares) > 0 && r.StepMs > slowLeast && r.StepMs > slowTimes*max(r.StepLeastMs, 1) {
+		return fmt.Errorf("a step takes %d ms, and one like it took %d", r.StepMs, r.StepLeastMs)
 	}
 	return nil
 }
@@ -301,14 +318,15 @@ func (l *Line) ask(ctx context.Context, o func(i int) *order) ([]*report, []erro
 func (l *Line) replace(ctx context.Context, i int, had Post) error {
 	var failures []error
 	for len(l.spares) > 0 {
-		next := Post{l.spares[0], had.First, had.Last}
-		l.spares = l.spares[1:]
-		p, err := l.seat(ctx, next)
+		p, at, err := l.take(ctx, had)
 		if err == nil {
 			l.put(i, p)
 			return nil
 		}
-		failures = append(failures, fmt.Errorf("%s: %w", next.Node.Node, err))
+		failures = append(failures, fmt.Errorf("%s: %w", at.Node, err))
+	}
+	if p := l.posts[i]; p != nil { // its node must have let go of the place
+		p.leave(l.cfg.Patience)
 	}
 	p, err := l.seat(ctx, had)
 	if err == nil {

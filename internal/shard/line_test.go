@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -205,37 +206,101 @@ func TestStandstill(t *testing.T) {
 	}
 }
 
-// A stage is slow that computes for too long, or much longer than it did before.
+// A stage is slow that computes for much longer than it did before.
 func TestSlow(t *testing.T) {
 	t.Parallel()
-	spare := []peer.Address{{Node: "s"}}
+	one := []*spare{{}}
 	for name, c := range map[string]struct {
-		steps  []int64 // ms, one after the other
-		wait   int64   // ms of the one that runs
-		spares []peer.Address
+		report report
+		spares []*spare
 		slow   bool
 	}{
-		"as ever":                  {[]int64{40, 50, 300}, 100, spare, false},
-		"much slower":              {[]int64{40, 50, 400}, 0, spare, true},
-		"with nobody to replace":   {[]int64{40, 50, 400}, 0, nil, false},
-		"quick, though slower":     {[]int64{1, 1, 200}, 0, spare, false},
-		"a step that does not end": {[]int64{40}, 2001, nil, true},
+		"as ever":                  {report{StepMs: 300, StepLeastMs: 40, WaitMs: 100, WaitLeastMs: 40}, one, false},
+		"much slower":              {report{StepMs: 400, StepLeastMs: 40}, one, true},
+		"with nobody to replace":   {report{StepMs: 400, StepLeastMs: 40}, nil, false},
+		"quick, though slower":     {report{StepMs: 200, StepLeastMs: 1}, one, false},
+		"a step that does not end": {report{WaitMs: 2001, WaitLeastMs: 40}, nil, true},
+		"steps that are long":      {report{WaitMs: 7000, WaitLeastMs: 1000}, nil, false},
+		"much longer than that":    {report{WaitMs: 8001, WaitLeastMs: 1000}, nil, true},
+		"the first of its size":    {report{WaitMs: 9000}, nil, false},
+		"that does not end":        {report{WaitMs: 16001}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := &Line{cfg: LineConfig{Patience: 2 * time.Second}, spares: c.spares}
-			p := &post{}
-			var err error
-			for i, ms := range c.steps {
-				r := &report{StepMs: ms}
-				if i == len(c.steps)-1 {
-					r.WaitMs = c.wait
-				}
-				err = l.slow(p, r)
-			}
-			if (err != nil) != c.slow {
+			if err := l.slow(&c.report); (err != nil) != c.slow {
 				t.Errorf("%v, want slow: %v", err, c.slow)
 			}
 		})
+	}
+}
+
+// Steps are compared with those of about their size.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(0, 0)
+	var p pace
+	run := func(positions int, ms time.Duration) {
+		p.begin([]job{{n: positions}}, now)
+		now = now.Add(ms * time.Millisecond)
+		p.end(now)
+	}
+	want := func(w report) {
+		t.Helper()
+		var r report
+		if p.report(&r, now); r.StepMs != w.StepMs || r.StepLeastMs != w.StepLeastMs || r.WaitMs != w.WaitMs || r.WaitLeastMs != w.WaitLeastMs {
+			t.Errorf("%+v, want %+v", r, w)
+		}
+	}
+	want(report{})
+	run(1, 5)
+	run(120, 300)
+	want(report{StepMs: 300, StepLeastMs: 300})
+	run(1, 7)
+	want(report{StepMs: 7, StepLeastMs: 5})
+	p.begin([]job{{n: 60}, {n: 40}}, now)
+	now = now.Add(time.Second)
+	want(report{StepMs: 7, StepLeastMs: 5, WaitMs: 1000, WaitLeastMs: 300})
+}
+
+// A spare has loaded before it is needed, and one that has other layers loads anew.
+func TestWarmSpares(t *testing.T) {
+	t.Parallel()
+	v := newVillage(t)
+	rs := requests(v.file, t, 2, 60)
+	l, h := v.line([]core.NodeID{"s-1", "s-2", "s-3"}, "a", "b")
+	var mu sync.Mutex
+	loads := map[core.NodeID][]int{} // first layers
+	for name, n := range v.nodes {
+		load := n.cfg.Load
+		n.cfg.Load = func(ctx context.Context, s *Seat) (*llm.Model, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			loads[name] = append(loads[name], s.First)
+			return load(ctx, s)
+		}
+	}
+	run(t, l, h)
+	<-l.Warm() // s-1 and s-3 have a's layers, s-2 has b's
+	heard := 0
+	got := (&line{t: t, head: h}).all(rs, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		heard++
+		for i, n := range []core.NodeID{"b", "s-2"} { // the second has no spare of its own
+			if heard == 20*(i+1) {
+				go func() { _ = v.nodes[n].end.Close() }()
+			}
+		}
+	})
+	same(t, got, alone(t, v.file, rs))
+	mu.Lock()
+	defer mu.Unlock()
+	layers := v.file.Config.Layers
+	a, b := layers-2, layers-1
+	for name, want := range map[core.NodeID][]int{"a": {a}, "b": {b}, "s-1": {a, b}, "s-2": {b}, "s-3": {a}} {
+		if !slices.Equal(loads[name], want) {
+			t.Errorf("%s has loaded the layers from %v on, want %v", name, loads[name], want)
+		}
 	}
 }

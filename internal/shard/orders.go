@@ -69,10 +69,12 @@ type report struct {
 	Computed int64  `json:"computed"`
 	Waiting  int64  `json:"waiting"`
 	Trouble  string `json:"trouble,omitempty"`
-	// StepMs is how long the last step took, and WaitMs for how long nothing has been
-	// computed although something waits.
-	StepMs int64 `json:"step_ms"`
-	WaitMs int64 `json:"wait_ms"`
+	// StepMs is how long the last step took, WaitMs how long the one that runs has taken
+	// so far, and the others how long the quickest took of about as many positions.
+	StepMs      int64 `json:"step_ms"`
+	StepLeastMs int64 `json:"step_least_ms"`
+	WaitMs      int64 `json:"wait_ms"`
+	WaitLeastMs int64 `json:"wait_least_ms"`
 	// Statement answers Account: a sealed record.Statement.
 	Statement []byte `json:"statement,omitempty"`
 }

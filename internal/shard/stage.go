@@ -60,8 +60,7 @@ type Stage struct {
 	prev     peer.Peer          // who sends rows; the zero Peer: anybody
 	trouble  string             // why nothing goes to who is behind
 	total    int64              // positions computed
-	step     time.Duration      // of the last step
-	since    time.Time          // when the step that runs, or the last one, began or ended
+	pace     pace               // of its steps
 
 	turn uint32 // the sequence that was computed last
 
@@ -231,11 +230,12 @@ func (s *Stage) Run(ctx context.Context) {
 			s.came.Wait()
 			continue
 		}
-		s.busy, s.since = true, time.Now()
+		s.busy = true
+		s.pace.begin(work, time.Now())
 		s.mu.Unlock()
 		s.compute(work)
 		s.mu.Lock()
-		s.step = time.Since(s.since)
+		s.pace.end(time.Now())
 		s.busy = false
 		s.store(work)
 		for _, q := range s.ended {
@@ -250,10 +250,8 @@ func (s *Stage) Run(ctx context.Context) {
 func (s *Stage) report() *report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := &report{Computed: s.total, Trouble: s.trouble, StepMs: s.step.Milliseconds()}
-	if s.busy {
-		r.WaitMs = time.Since(s.since).Milliseconds()
-	}
+	r := &report{Computed: s.total, Trouble: s.trouble}
+	s.pace.report(r, time.Now())
 	for _, q := range s.seqs {
 		if q.why == "" {
 			r.Waiting += int64(q.received - q.computed)

@@ -57,10 +57,14 @@ type ShardRow struct {
 	TokenBytes  int     `json:"token_bytes"`    // between the stages, all links together
 }
 
-// LostStage is a stage's SIGKILL in the middle of an answer.
+// LostStage is a stage that a signal has hit in the middle of an answer. A spare has
+// its layers already, and computes anew what the sequence had: half of what the prompt
+// took, and the time in which the line notices.
 type LostStage struct {
-	Context int     `json:"context"`  // tokens that the sequence had
-	PauseMs float64 `json:"pause_ms"` // until the next token
+	Signal  string  `json:"signal"`
+	Context int     `json:"context"`        // tokens that the sequence had
+	FirstMs float64 `json:"first_token_ms"` // of that prompt, both stages together
+	PauseMs float64 `json:"pause_ms"`       // from the signal to the next token
 }
 
 const eight = 8
@@ -98,15 +102,29 @@ func Shard(ctx context.Context, cfg ShardConfig) (r *ShardReport, err error) {
 		}
 		r.Links = append(r.Links, rows...)
 	}
-	for _, c := range cfg.Contexts {
-		cfg.Watch(0, 1, fmt.Sprintf("SIGKILL at %d tokens", c))
-		lost, err := n.lose(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		r.Lost = append(r.Lost, *lost)
+	if r.Lost, err = n.losses(ctx); err != nil {
+		return nil, err
 	}
 	return r, nil
+}
+
+// losses loses a stage for each context, and has one stand still.
+func (n *shardBench) losses(ctx context.Context) (all []LostStage, err error) {
+	for i, c := range n.cfg.Contexts {
+		signals := []os.Signal{os.Kill}
+		if i == 0 && standstill != nil {
+			signals = append(signals, standstill)
+		}
+		for _, s := range signals {
+			n.cfg.Watch(0, 1, fmt.Sprintf("%s at %d tokens", s, c))
+			lost, err := n.lose(ctx, c, s)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, *lost)
+		}
+	}
+	return all, nil
 }
 
 // shardRow sums up all rounds, beside those of the whole model.

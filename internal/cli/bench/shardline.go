@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -20,6 +21,12 @@ import (
 // generator answers requests: llm.Batcher, or the head of a line.
 type generator interface {
 	Generate(ctx context.Context, r llm.Request) iter.Seq2[llm.Token, error]
+}
+
+// shardLine is a line that runs.
+type shardLine struct {
+	*shard.Head
+	*shard.Line
 }
 
 // shardSpeed is what one round gave.
@@ -48,8 +55,8 @@ func (n *shardBench) lines(ctx context.Context, stages []int, gs []generator, f 
 	if len(stages) == 0 {
 		return f(ctx, gs)
 	}
-	return n.processes(ctx, stages[0], func(ctx context.Context, h *shard.Head) error {
-		return n.lines(ctx, stages[1:], append(gs, h), f)
+	return n.processes(ctx, stages[0], func(ctx context.Context, l shardLine) error {
+		return n.lines(ctx, stages[1:], append(gs, l), f)
 	})
 }
 
@@ -73,7 +80,7 @@ func (n *shardBench) turns(ctx context.Context, gs []generator, all [][]shardSpe
 
 // processes has f use a line of so many processes, this one among them; the others
 // are spares.
-func (n *shardBench) processes(ctx context.Context, stages int, f func(context.Context, *shard.Head) error) error {
+func (n *shardBench) processes(ctx context.Context, stages int, f func(context.Context, shardLine) error) error {
 	var others []peer.Address
 	for _, m := range n.members {
 		others = append(others, m.address)
@@ -82,7 +89,7 @@ func (n *shardBench) processes(ctx context.Context, stages int, f func(context.C
 }
 
 // line has f use a line of a head and others, of about as many layers each.
-func (n *shardBench) line(ctx context.Context, self *shardNode, others, spares []peer.Address, f func(context.Context, *shard.Head) error) error {
+func (n *shardBench) line(ctx context.Context, self *shardNode, others, spares []peer.Address, f func(context.Context, shardLine) error) error {
 	stages := 1 + len(others)
 	cut := func(i int) int { return n.layers * i / stages }
 	m, err := loadLayers(ctx, filepath.Join(n.dir, modelFile), llm.Options{First: 0, Last: cut(1)})
@@ -116,7 +123,7 @@ func (n *shardBench) line(ctx context.Context, self *shardNode, others, spares [
 		defer stop()
 		select {
 		case <-ready:
-			return f(ctx, h)
+			return f(ctx, shardLine{h, l})
 		case <-ctx.Done():
 			return nil
 		}
@@ -164,34 +171,42 @@ func (n *shardBench) measure(ctx context.Context, g generator) (*shardSpeed, err
 	return speed, nil
 }
 
-// lose kills the last stage of two in the middle of an answer.
-func (n *shardBench) lose(ctx context.Context, tokens int) (*LostStage, error) {
-	out := &LostStage{Context: tokens}
+// lose kills or stops the last stage of two in the middle of an answer, when the spare
+// has loaded.
+func (n *shardBench) lose(ctx context.Context, tokens int, signal os.Signal) (*LostStage, error) {
+	out := &LostStage{Signal: signal.String(), Context: tokens}
 	long := make([]int32, tokens)
 	for i := range long {
 		long[i] = int32(3 + i%256)
 	}
-	err := n.processes(ctx, 2, func(ctx context.Context, h *shard.Head) error {
+	victim := n.members[0].cmd
+	err := n.processes(ctx, 2, func(ctx context.Context, l shardLine) error {
+		<-l.Warm()
 		drawn := 0
-		var killed time.Time
-		for _, err := range h.Generate(ctx, request(0, long, 8)) {
+		began, last := time.Now(), time.Time{}
+		for _, err := range l.Generate(ctx, request(0, long, 8)) {
 			if err != nil {
 				return err
 			}
-			if !killed.IsZero() {
-				out.PauseMs = time.Since(killed).Seconds() * 1000
-				return nil
-			}
-			if drawn++; drawn == 4 {
-				killed = time.Now()
-				if err := n.members[0].cmd.Process.Kill(); err != nil {
+			switch drawn++; drawn {
+			case 1:
+				out.FirstMs = time.Since(began).Seconds() * 1000
+			case 4:
+				last = time.Now()
+				if err := victim.Process.Signal(signal); err != nil {
 					return err
 				}
-				_ = n.members[0].cmd.Wait()
+			case 5:
+				out.PauseMs = time.Since(last).Seconds() * 1000
 			}
 		}
-		return errors.New("the answer was too short to lose a stage in it")
+		if l.Replaced() == 0 {
+			return errors.New("the answer was too short to lose a stage in it")
+		}
+		return nil
 	})
+	_ = victim.Process.Kill() // it may be gone already
+	_ = victim.Wait()
 	n.members = n.members[1:]
 	return out, errors.Join(err, n.start(ctx))
 }

@@ -13,7 +13,6 @@ import (
 
 	"atoll/internal/llm"
 	"atoll/internal/peer"
-	"atoll/internal/shard"
 )
 
 // Link is what the line between two stages is like.
@@ -72,10 +71,10 @@ func (n *shardBench) link(ctx context.Context, l Link) (rows []LinkRow, err erro
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, far.close()) }()
-	err = n.line(ctx, near, []peer.Address{far.address}, nil, func(ctx context.Context, h *shard.Head) error {
+	err = n.line(ctx, near, []peer.Address{far.address}, nil, func(ctx context.Context, line shardLine) error {
 		for i, k := range linkSequences {
 			n.cfg.Watch(i, len(linkSequences), fmt.Sprintf("%s, %d together", name, k))
-			rate, err := n.steady(ctx, h, k, linkTokens)
+			rate, err := n.steady(ctx, line, k, linkTokens)
 			if err != nil {
 				return err
 			}
