@@ -33,6 +33,9 @@ type Manifest struct {
 	Sums   []core.Digest
 }
 
+// Range is a piece of a content, in bytes.
+type Range struct{ Off, Size int64 }
+
 // Bounds of manifests.
 const (
 	ChunkSize   = 1 << 20 // of the manifests that Store.Manifest makes
@@ -84,11 +87,10 @@ func (m *Manifest) Span(n int) (off, size int64) {
 	return off, min(m.Chunk, m.Size-off)
 }
 
-// Covering returns the chunks [first, last) that hold the bytes [off, off+size), as far
-// as there are such bytes.
-func (m *Manifest) Covering(off, size int64) (first, last int) {
-	off = min(max(off, 0), m.Size)
-	end := off + min(max(size, 0), m.Size-off)
+// Covering returns the chunks [first, last) that hold a range, as far as there is one.
+func (m *Manifest) Covering(r Range) (first, last int) {
+	off := min(max(r.Off, 0), m.Size)
+	end := off + min(max(r.Size, 0), m.Size-off)
 	if end == off {
 		return 0, 0
 	}

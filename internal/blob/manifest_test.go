@@ -76,7 +76,7 @@ func TestCovering(t *testing.T) {
 		{0, 0, 0, 0}, {0, 1, 0, 1}, {1023, 1, 0, 1}, {1023, 2, 0, 2}, {1024, 1024, 1, 2}, {9_999, 100, 9, 10},
 		{10_000, 5, 0, 0}, {1 << 62, 1 << 62, 0, 0}, {-5, 3, 0, 1}, {0, 1 << 62, 0, 10},
 	} {
-		if first, last := m.Covering(c.off, c.size); first != c.first || last != c.last {
+		if first, last := m.Covering(Range{c.off, c.size}); first != c.first || last != c.last {
 			t.Errorf("%d bytes at %d: chunks [%d, %d), want [%d, %d)", c.size, c.off, first, last, c.first, c.last)
 		}
 	}

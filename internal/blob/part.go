@@ -311,7 +311,7 @@ func (p *Part) ReadAt(b []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("blob: read before the start")
 	}
-	first, last := p.m.Covering(off, int64(len(b)))
+	first, last := p.m.Covering(Range{off, int64(len(b))})
 	p.mu.Lock()
 	missing := slices.Index(p.have[first:last], false)
 	p.mu.Unlock()

@@ -12,8 +12,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
+	"atoll/internal/blob"
 	"atoll/internal/core"
 	"atoll/internal/identity"
 	"atoll/internal/peer"
@@ -72,11 +74,19 @@ type Sharer interface {
 type Neighbours struct {
 	Self peer.Address
 	Open func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error)
-	// Fetch returns the path of a model's file, checked against its digest, which stays
-	// until release is called.
-	Fetch func(ctx context.Context, d core.Digest, size int64) (path string, release func(), err error)
+	// Fetch returns a model's file, of which each piece is checked as it comes.
+	Fetch func(ctx context.Context, d core.Digest, size int64) (ModelFile, error)
 	Seal  identity.Sealer // with the node's key
 	Hub   identity.PublicKey
+}
+
+// ModelFile is a model's file that need not be here yet: a read waits for its bytes, until
+// the file is closed.
+type ModelFile interface {
+	io.ReaderAt
+	// Ensure brings what will be read, and nothing else.
+	Ensure(ctx context.Context, ranges ...blob.Range) error
+	Close()
 }
 
 // Hosted is what a Host's server has at one moment.

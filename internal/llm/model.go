@@ -20,6 +20,26 @@ type Options struct {
 	First, Last int
 }
 
+// Tensors are what Load reads of a model with the configuration c.
+func (o Options) Tensors(c *weights.Config) (out []weights.ID) {
+	if o.First == 0 && o.Last == 0 {
+		o.Last = c.Layers
+	}
+	for _, id := range c.Tensors() {
+		read := o.First <= id.Layer && id.Layer < o.Last
+		switch id.Part {
+		case weights.TokenEmbedding:
+			read = o.First == 0 || o.Last == c.Layers && c.TiedEmbeddings
+		case weights.OutputNorm, weights.Output:
+			read = o.Last == c.Layers
+		}
+		if read {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
 // Model is a model's weights in memory, whole or a range of its layers. It is
 // immutable and may be used by several decoders.
 type Model struct {

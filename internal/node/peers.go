@@ -62,7 +62,10 @@ func (p *peers) open(ctx context.Context, to peer.Address, protocol string) (pee
 // join makes the endpoint, which gives chunks of models to others, and puts the engines
 // that compute together with others among their peers.
 func (p *peers) join(n *Node, caPEM string, hub identity.PublicKey, sharers []engine.Sharer) error {
-	near := engine.Neighbours{Self: p.self, Open: p.open, Fetch: n.models.Fetch, Seal: n.key.Seal, Hub: hub}
+	near := engine.Neighbours{Self: p.self, Open: p.open, Seal: n.key.Seal, Hub: hub}
+	near.Fetch = func(ctx context.Context, d core.Digest, size int64) (engine.ModelFile, error) {
+		return n.models.Open(ctx, d, size)
+	}
 	handlers := n.models.Handlers()
 	for _, e := range sharers {
 		for protocol, h := range e.Join(near) {

@@ -19,9 +19,6 @@ type File struct {
 	close    func()
 }
 
-// Range is a piece of a content.
-type Range struct{ Off, Size int64 }
-
 // Open returns a content of the given size, which is here or begins to come as it is
 // asked for. It is pinned in the store until the file is closed.
 func (s *Swarm) Open(ctx context.Context, d core.Digest, size int64) (*File, error) {
@@ -95,7 +92,7 @@ func (f *File) Size() int64 { return f.size }
 func (f *File) Close() { f.close() }
 
 // Ensure fetches ranges, as far as they are not here.
-func (f *File) Ensure(ctx context.Context, ranges ...Range) error {
+func (f *File) Ensure(ctx context.Context, ranges ...blob.Range) error {
 	if f.transfer == nil {
 		return nil
 	}
@@ -110,7 +107,7 @@ func (f *File) Whole(ctx context.Context) error {
 	if err := f.transfer.s.cfg.Store.Fits(f.size); err != nil {
 		return err
 	}
-	if err := f.transfer.need(ctx, usual, []Range{{0, f.size}}); err != nil {
+	if err := f.transfer.need(ctx, usual, []blob.Range{{Size: f.size}}); err != nil {
 		return err
 	}
 	return f.transfer.finish()
@@ -120,7 +117,7 @@ func (f *File) Whole(ctx context.Context) error {
 // all else, until the file is closed.
 func (f *File) ReadAt(b []byte, off int64) (int, error) {
 	if f.transfer != nil {
-		if err := f.transfer.need(f.transfer.ctx, urgent, []Range{{off, int64(len(b))}}); err != nil {
+		if err := f.transfer.need(f.transfer.ctx, urgent, []blob.Range{{Off: off, Size: int64(len(b))}}); err != nil {
 			return 0, err
 		}
 	}

@@ -186,7 +186,7 @@ func TestResume(t *testing.T) {
 		w := newWorld(t, 40)
 		a := w.node("a", nil)
 		f := w.file(a) // never closed
-		if err := f.Ensure(t.Context(), Range{5 * testChunk, 20 * testChunk}); err != nil {
+		if err := f.Ensure(t.Context(), blob.Range{Off: 5 * testChunk, Size: 20 * testChunk}); err != nil {
 			t.Fatal(err)
 		}
 		a.Close()
@@ -212,7 +212,7 @@ func TestRanges(t *testing.T) {
 		w.holds(first)
 		f := w.file(w.node("a", nil))
 		defer f.Close()
-		if err := f.Ensure(t.Context(), Range{0, 10}, Range{7*testChunk - 1, 2}, Range{1 << 40, 1}); err != nil {
+		if err := f.Ensure(t.Context(), blob.Range{Off: 0, Size: 10}, blob.Range{Off: 7*testChunk - 1, Size: 2}, blob.Range{Off: 1 << 40, Size: 1}); err != nil {
 			t.Fatal(err)
 		}
 		if sent := first.Moved().Sent; sent != 3*testChunk {
@@ -231,7 +231,7 @@ func TestRanges(t *testing.T) {
 			cfg.Sources = func(core.Digest) []peer.Address { return []peer.Address{address("a")} }
 		}))
 		defer g.Close()
-		if err := g.Ensure(t.Context(), Range{0, 10}); err != nil {
+		if err := g.Ensure(t.Context(), blob.Range{Off: 0, Size: 10}); err != nil {
 			t.Error(err)
 		}
 	})

@@ -162,10 +162,10 @@ func (t *transfer) tell() {
 }
 
 // need waits until ranges are here.
-func (t *transfer) need(ctx context.Context, p priority, ranges []Range) error {
+func (t *transfer) need(ctx context.Context, p priority, ranges []blob.Range) error {
 	var spans [][2]int
 	for _, r := range ranges {
-		first, last := t.m.Covering(r.Off, r.Size)
+		first, last := t.m.Covering(r)
 		spans = append(spans, [2]int{first, last})
 	}
 	t.want(p, spans)

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
+	"atoll/internal/blob"
 	"atoll/internal/core"
 	"atoll/internal/engine"
 	"atoll/internal/llm"
@@ -142,22 +142,39 @@ func (l *lines) load(ctx context.Context, s *shard.Seat) (*llm.Model, error) {
 
 // layers reads some of a model's layers.
 func (l *lines) layers(ctx context.Context, c *charter.Charter, first, last int) (*llm.Model, *weights.Model, error) {
-	path, release, err := l.near.Fetch(ctx, c.Model, c.Size)
+	f, err := l.near.Fetch(ctx, c.Model, c.Size)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer release()
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("llm: %w", err)
-	}
 	defer f.Close()
+	defer context.AfterFunc(ctx, f.Close)() // reads know no context
 	w, err := weights.FromGGUF("the model", f, c.Size)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := llm.Load(ctx, w, llm.Options{Profile: llm.Profile(c.Profile), First: first, Last: last})
+	o := llm.Options{Profile: llm.Profile(c.Profile), First: first, Last: last}
+	if err := ensure(ctx, f, w, o); err != nil {
+		return nil, nil, fmt.Errorf("layers %d to %d of model %s: %w", first, last, c.Model.Short(), err)
+	}
+	m, err := llm.Load(ctx, w, o)
 	return m, w, err
+}
+
+// ensure brings the tensors that are to be loaded.
+func ensure(ctx context.Context, f engine.ModelFile, w *weights.Model, o llm.Options) error {
+	var ranges []blob.Range
+	for _, id := range o.Tensors(&w.Config) {
+		t, err := w.Tensor(id)
+		if err != nil {
+			return err
+		}
+		size, err := t.Bytes()
+		if err != nil {
+			return err
+		}
+		ranges = append(ranges, blob.Range{Off: t.Offset, Size: size})
+	}
+	return f.Ensure(ctx, ranges...)
 }
 
 // head is a line that this node heads.

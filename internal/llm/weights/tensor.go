@@ -25,6 +25,12 @@ type Tensor struct {
 // chunk is about how many bytes are read at a time.
 const chunk = 1 << 20
 
+// Bytes is the tensor's size in its file, from Offset on.
+func (t *Tensor) Bytes() (int64, error) {
+	row, err := t.Type.RowBytes(t.Cols)
+	return int64(t.Rows) * int64(row), err
+}
+
 // ReadRows reads n rows from row on into dst, which must hold n × Cols elements.
 // Dequantisation is exact (see package quant). A NaN or an infinity is an error.
 func (t *Tensor) ReadRows(dst []float32, row, n int) error {
