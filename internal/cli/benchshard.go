@@ -36,8 +36,14 @@ computing allow with n answers in the best number g of groups:
 where C(k) is a step of the model as a whole with k sequences in it.`,
 		Example: "  atoll bench shard --json > shard.json\n  atoll bench shard --model 1.1B --stages 2 --contexts 100",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cfg.Rounds < 1 || cfg.Threads < 1 || len(cfg.Stages) == 0 || slices.Min(cfg.Stages) < 2 || slices.ContainsFunc(slices.Concat(rtts, mbits), func(n int) bool { return n < 1 }) || len(cfg.Contexts) > 0 && (slices.Min(cfg.Contexts) < 1 || slices.Max(cfg.Contexts) > 8000) {
-				return usagef("--rounds and --threads: want at least 1; --stages: at least 2; --contexts: 1 to 8000; --rtt and --mbit: at least 1")
+			none := func(n int) bool { return n == 0 }
+			cfg.Contexts, rtts = slices.DeleteFunc(cfg.Contexts, none), slices.DeleteFunc(rtts, none)
+			few := func(least int) func(int) bool { return func(n int) bool { return n < least } }
+			if cfg.Rounds < 1 || cfg.Threads < 1 || len(cfg.Stages) == 0 || slices.ContainsFunc(cfg.Stages, few(2)) {
+				return usagef("--rounds and --threads: want at least 1; --stages: at least 2")
+			}
+			if slices.ContainsFunc(slices.Concat(rtts, mbits, cfg.Contexts), few(1)) || slices.ContainsFunc(cfg.Contexts, func(n int) bool { return n > 8000 }) {
+				return usagef("--contexts: want 1 to 8000; --mbit: at least 1; --rtt: at least 1; 0 for no --contexts or --rtt")
 			}
 			for _, rtt := range rtts {
 				for _, mbit := range mbits {
@@ -63,8 +69,8 @@ where C(k) is a step of the model as a whole with k sequences in it.`,
 	fl.IntSliceVar(&cfg.Stages, "stages", cfg.Stages, "`NUMBERS` of processes, this one among them")
 	fl.IntVar(&cfg.Threads, "threads", cfg.Threads, "`NUMBER` of threads of each process")
 	fl.IntVar(&cfg.Rounds, "rounds", 11, "`NUMBER` of rounds; medians are shown")
-	fl.IntSliceVar(&cfg.Contexts, "contexts", cfg.Contexts, "`NUMBERS` of tokens at which a stage is killed")
-	fl.IntSliceVar(&rtts, "rtt", rtts, "`MILLISECONDS` of round trips of links")
+	fl.IntSliceVar(&cfg.Contexts, "contexts", cfg.Contexts, "`NUMBERS` of tokens at which a stage is killed; 0: none")
+	fl.IntSliceVar(&rtts, "rtt", rtts, "`MILLISECONDS` of round trips of links; 0: none")
 	fl.IntSliceVar(&mbits, "mbit", mbits, "`NUMBERS` of Mbit/s of each of these")
 	s.jsonFlag(cmd)
 	return cmd

@@ -258,6 +258,8 @@ func TestPace(t *testing.T) {
 	want(report{StepMs: 300, StepLeastMs: 300})
 	run(1, 7)
 	want(report{StepMs: 7, StepLeastMs: 5})
+	p.begin([]job{{n: 120, span: llm.Span{First: 4000}}}, now)
+	want(report{StepMs: 7, StepLeastMs: 5})
 	p.begin([]job{{n: 60}, {n: 40}}, now)
 	now = now.Add(time.Second)
 	want(report{StepMs: 7, StepLeastMs: 5, WaitMs: 1000, WaitLeastMs: 300})

@@ -6,9 +6,10 @@ import (
 )
 
 // pace is how long a stage's steps take. A step of a long prompt takes many times as
-// long as one of a single token, so steps are compared with those of about their size.
+// long as one of a single token, and a position far back in a text takes longer than
+// one at its beginning, so steps are compared with those of about their size.
 type pace struct {
-	least [64]time.Duration // of steps of 2^(i−1) to 2^i − 1 positions; 0: there was none
+	least [64]time.Duration // of steps of size 2^(i−1) to 2^i − 1; 0: there was none
 	last  step
 	now   step // if one runs
 }
@@ -19,13 +20,17 @@ type step struct {
 	took  time.Duration
 }
 
+// attended positions cost about as much as the rest of a layer. This need not be
+// exact: sizes are powers of two, and slow is many times as long.
+const attended = 256
+
 // begin notes that a step begins.
 func (p *pace) begin(work []job, now time.Time) {
-	positions := 0
+	size := 0
 	for i := range work {
-		positions += work[i].n
+		size += work[i].n * (1 + (work[i].span.First+work[i].n)/attended)
 	}
-	p.now = step{size: bits.Len(uint(positions)), began: now}
+	p.now = step{size: bits.Len(uint(size)), began: now}
 }
 
 // end notes that it has ended.

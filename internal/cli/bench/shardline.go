@@ -179,10 +179,10 @@ func (n *shardBench) lose(ctx context.Context, tokens int, signal os.Signal) (*L
 	for i := range long {
 		long[i] = int32(3 + i%256)
 	}
-	victim := n.members[0].cmd
+	victim := -1 // of n.members
 	err := n.processes(ctx, 2, func(ctx context.Context, l shardLine) error {
 		<-l.Warm()
-		drawn := 0
+		drawn, replaced := 0, 0
 		began, last := time.Now(), time.Time{}
 		for _, err := range l.Generate(ctx, request(0, long, 8)) {
 			if err != nil {
@@ -192,21 +192,26 @@ func (n *shardBench) lose(ctx context.Context, tokens int, signal os.Signal) (*L
 			case 1:
 				out.FirstMs = time.Since(began).Seconds() * 1000
 			case 4:
+				replaced = l.Replaced()
+				victim = slices.IndexFunc(n.members, func(m *memberProcess) bool { return m.address.Node == l.Held()[0].Node.Node })
 				last = time.Now()
-				if err := victim.Process.Signal(signal); err != nil {
+				if err := n.members[victim].cmd.Process.Signal(signal); err != nil {
 					return err
 				}
 			case 5:
 				out.PauseMs = time.Since(last).Seconds() * 1000
 			}
 		}
-		if l.Replaced() == 0 {
+		if victim < 0 || l.Replaced() == replaced {
 			return errors.New("the answer was too short to lose a stage in it")
 		}
 		return nil
 	})
-	_ = victim.Process.Kill() // it may be gone already
-	_ = victim.Wait()
-	n.members = n.members[1:]
-	return out, errors.Join(err, n.start(ctx))
+	if err != nil {
+		return nil, err
+	}
+	_ = n.members[victim].cmd.Process.Kill() // it may be gone already
+	_ = n.members[victim].cmd.Wait()
+	n.members = slices.Delete(n.members, victim, victim+1)
+	return out, n.start(ctx)
 }
