@@ -24,7 +24,24 @@
 // that a stage has already it drops.
 //
 // So losing a stage costs the time that its layers take for the sequences so far,
-// and losing messages costs nothing but sending them again.
+// and losing messages costs nothing but sending them again. Spares load the layers of
+// a place while the line runs, so that nobody waits for that.
+//
+// # Groups
+//
+// A sequence's next position can be computed when its last token is back at the head.
+// The head lets sequences go round in groups: while one group is at the second stage
+// or on its way, the first stage computes another. How many groups are best nobody
+// can know beforehand, so it is found by trying; see groups. Prompts go in pieces of
+// StageConfig.Batch positions, one behind the other, and wait for nobody.
+//
+// # What a stage holds
+//
+// A stage takes a sequence only if it has pages for its whole length, and rows only up
+// to that length: rows that wait and rows that are kept for who comes behind are at
+// most as many as its pages have positions, however fast who is before may be. Beside
+// them are at most maxSequences sequences and maxOpenings bytes of what they ask for,
+// and one message for each stream. Whoever sends more than it may loses its stream.
 //
 // # Epochs
 //

@@ -20,6 +20,7 @@ type Head struct {
 	answers map[uint32]*answer // guarded by Stage.mu
 	next    uint32             // likewise
 	groups  groups             // likewise
+	heard   int64              // tokens so far; likewise
 }
 
 // answer is a request under way.
@@ -154,6 +155,14 @@ func (h *Head) finish(id uint32, a *answer, err error) {
 	close(a.out)
 }
 
+// waits says how many tokens were heard so far, and whether the head has done all that
+// it can and waits for more.
+func (h *Head) waits() (heard int64, waits bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.heard, len(h.answers) > 0 && !h.busy && len(h.waiting()) == 0
+}
+
 // group says which of those that wait make the next group, if there are enough: others
 // would not catch up with it. Prompts wait for nobody. mu is held.
 func (h *Head) group(waiting []*sequence) []*sequence {
@@ -167,6 +176,7 @@ func (h *Head) group(waiting []*sequence) []*sequence {
 
 // arrived hands out tokens and has the line go on behind them; mu is held.
 func (h *Head) arrived(tokens []token) {
+	h.heard += int64(len(tokens))
 	h.groups.drew(len(tokens), len(h.answers), time.Now())
 	for i := range tokens {
 		t := &tokens[i]

@@ -51,6 +51,7 @@ type Line struct {
 	epoch  uint32
 	posts  []*post
 	spares []*spare
+	still  standstill
 	broken chan *post
 	warmed chan struct{}
 
@@ -262,8 +263,13 @@ func (p *post) order(ctx context.Context, within time.Duration, o *order) (*repo
 func (l *Line) look(ctx context.Context) error {
 	reports, errs := l.ask(ctx, func(int) *order { return &order{Report: true} })
 	again := false
+	heard, waits := l.cfg.Head.waits()
+	hangs := l.still.look(l.cfg.Head.report(), heard, waits, reports)
 	for i, p := range l.posts {
 		why := errs[i]
+		if why == nil && i == hangs {
+			why = errStandstill
+		}
 		if why == nil {
 			why = l.slow(reports[i])
 		}

@@ -206,6 +206,67 @@ func TestStandstill(t *testing.T) {
 	}
 }
 
+// A stage that answers orders, and does nothing else, is replaced.
+func TestIdler(t *testing.T) {
+	t.Parallel()
+	v := newVillage(t)
+	rs := requests(v.file, t, 3, 20)
+	l, h := v.line([]core.NodeID{"s-1"}, "a", "b")
+	l.cfg.Patience = 600 * time.Millisecond
+	run(t, l, h)
+	var once sync.Once
+	got := (&line{t: t, head: h}).all(rs, func() {
+		once.Do(func() {
+			a := v.nodes["a"].Member
+			a.mu.Lock()
+			stage := a.seats[l.id].stage
+			a.mu.Unlock()
+			stage.mu.Lock()
+			defer stage.mu.Unlock()
+			stage.hold = func([]*sequence) []*sequence { return nil }
+		})
+	})
+	same(t, got, alone(t, v.file, rs))
+	if !slices.ContainsFunc(l.Held(), func(p Post) bool { return p.Node.Node == "s-1" }) {
+		t.Errorf("%v have the places", l.Held())
+	}
+}
+
+func TestStandstillIsPlaced(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		waits  bool
+		stages []*report
+		want   int
+	}{
+		"the first":            {true, []*report{{Held: 9}, {Held: 9}}, 0},
+		"the second":           {true, []*report{{Held: 10}, {Held: 9}}, 1},
+		"all have everything":  {true, []*report{{Held: 10}, {Held: 10}}, 1},
+		"one is busy":          {true, []*report{{Held: 9}, {Held: 9, WaitMs: 1}}, -1},
+		"one has not answered": {true, []*report{nil, {Held: 9}}, -1},
+		"the head is at work":  {false, []*report{{Held: 9}, {Held: 9}}, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := standstill{done: 5}
+			got := -1
+			for range maxLooks {
+				if got >= 0 {
+					t.Fatal("too early")
+				}
+				got = s.look(&report{Held: 10}, 5, c.waits, c.stages)
+			}
+			if got != c.want {
+				t.Errorf("%d, want %d", got, c.want)
+			}
+			s.looks = maxLooks - 1
+			if s.look(&report{Held: 10}, 6, c.waits, c.stages) >= 0 {
+				t.Error("a token was heard, and the line stands still")
+			}
+		})
+	}
+}
+
 // A stage is slow that computes for much longer than it did before.
 func TestSlow(t *testing.T) {
 	t.Parallel()

@@ -69,6 +69,8 @@ type report struct {
 	Computed int64  `json:"computed"`
 	Waiting  int64  `json:"waiting"`
 	Trouble  string `json:"trouble,omitempty"`
+	// Held counts the positions that it has computed of the sequences under way.
+	Held int64 `json:"held"`
 	// StepMs is how long the last step took, WaitMs how long the one that runs has taken
 	// so far, and the others how long the quickest took of about as many positions.
 	StepMs      int64 `json:"step_ms"`

@@ -255,6 +255,7 @@ func (s *Stage) report() *report {
 	for _, q := range s.seqs {
 		if q.why == "" {
 			r.Waiting += int64(q.received - q.computed)
+			r.Held += int64(q.computed)
 		}
 	}
 	return r
