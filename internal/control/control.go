@@ -146,7 +146,8 @@ type Control struct {
 	keeping     map[string]*keeping // by service
 	keptMs      int64               // when nodes were last asked to keep models
 	lines       map[string]*line    // by service
-	over        []*charter.Charter  // of lines that have ended, to be told
+	fading      []*line             // that others have taken the place of
+	due         []*charter.Charter  // to be told
 	waiting     waitlist
 	payouts     []payout // granted, waiting for a checkpoint; by log index
 	published   store.Checkpoint

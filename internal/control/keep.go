@@ -87,12 +87,23 @@ func (c *Control) asked(id core.NodeID, d core.Digest) bool {
 			return true
 		}
 	}
-	for _, l := range c.lines { // its layers, or in a lost node's place
+	for _, l := range c.allLines() { // its layers, or in a lost node's place
 		if l.charter != nil && l.charter.Model == d && slices.ContainsFunc(l.charter.Nodes(), func(a peer.Address) bool { return a.Node == id }) {
 			return true
 		}
 	}
 	return false
+}
+
+// allLines are those of services, and those before and after them.
+func (c *Control) allLines() []*line {
+	all := slices.Clone(c.fading)
+	for _, l := range c.lines {
+		if all = append(all, l); l.next != nil {
+			all = append(all, l.next)
+		}
+	}
+	return all
 }
 
 func (c *Control) readKeeping(s *api.Service) (*keeping, error) {

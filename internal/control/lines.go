@@ -27,6 +27,13 @@ const (
 	// seatMs is how long a line may take to answer: its nodes may have gigabytes to
 	// fetch.
 	seatMs = 30 * 60_000
+	// Now and then it is seen whether nodes that have come since make a line that is
+	// better by so much. It is made beside the old one, which answers until the new one
+	// does, and then ends what it has begun.
+	betterMs   = 15_000
+	betterRate = 1.2
+	fadeLeast  = 3_000 // for answers that are on their way to it
+	fadeMost   = 10 * 60_000
 )
 
 // line is a service's line, or why there is none.
@@ -41,45 +48,29 @@ type line struct {
 	madeMs  int64
 	toldMs  int64
 	triedMs int64
+	next    *line // that is to take its place
+	seenMs  int64 // when a better one was last looked for
+	fadedMs int64 // since when another has its place
 }
 
 // tendLines plans the lines of services, and keeps those that there are.
 func (c *Control) tendLines(now int64) {
 	c.mu.Lock()
-	due := c.over
-	c.over = nil
 	wake := false
 	for _, name := range slices.Sorted(maps.Keys(c.services)) {
-		s := c.services[name]
-		if s.Pipeline == "" {
-			continue
+		if s := c.services[name]; s.Pipeline != "" {
+			wake = c.tendService(s, now) || wake
 		}
-		l := c.lines[name]
-		if l == nil || l.of != s {
-			c.endLine(l, now)
-			l = &line{of: s}
-			c.lines[name] = l
-		}
-		ready := l.ready()
-		if c.tendLine(l, now) {
-			l.toldMs = now
-			next := *l.charter
-			next.SealedMs, next.TTLMs = now, charterMs
-			next.Spares = c.spares(l)
-			l.charter = &next
-			due = append(due, &next)
-		}
-		wake = wake || !ready && l.ready()
 	}
-	maps.DeleteFunc(c.lines, func(name string, l *line) bool {
-		gone := c.services[name] == nil || c.services[name].Pipeline == ""
-		if gone {
-			c.endLine(l, now)
+	for _, name := range slices.Sorted(maps.Keys(c.lines)) {
+		if s := c.services[name]; s == nil || s.Pipeline == "" {
+			c.endLine(c.lines[name], now)
+			delete(c.lines, name)
 		}
-		return gone
-	})
-	due = append(due, c.over...)
-	c.over = nil
+	}
+	c.fading = slices.DeleteFunc(c.fading, func(l *line) bool { return c.tendFading(l, now) })
+	due := c.due
+	c.due = nil
 	if wake {
 		c.waiting.unpark(len(c.waiting.tasks))
 	}
@@ -92,14 +83,96 @@ func (c *Control) tendLines(now int64) {
 	}
 }
 
-// endLine has the nodes of a line told that it is over. It is called with mu held.
-func (c *Control) endLine(l *line, now int64) {
+// tendService looks after a service's lines, and reports whether requests can go to it
+// that could not before. It is called with mu held, as what follows.
+func (c *Control) tendService(s *api.Service, now int64) (woken bool) {
+	l := c.lines[s.Name]
+	if l == nil || l.of != s {
+		c.fade(l, now)
+		l = &line{of: s}
+		c.lines[s.Name] = l
+	}
+	ready := l.ready()
+	c.tendLine(l, now)
+	c.tendNext(l, now)
+	return !ready && c.lines[s.Name].ready()
+}
+
+// tendNext looks for a line that is better, and has it take the place of the one that
+// there is as soon as it answers.
+func (c *Control) tendNext(l *line, now int64) {
+	switch {
+	case l.next != nil:
+		if c.tendLine(l.next, now); l.next.charter == nil {
+			l.next = nil // it did not come about
+		} else if l.next.ready() {
+			c.log.Info("a better line takes the place of another", "service", l.of.Name, "line", l.next.charter.Line.Short())
+			c.lines[l.of.Name] = l.next
+			c.fade(l, now)
+		}
+	case l.ready() && now-max(l.seenMs, l.madeMs) >= betterMs:
+		l.seenMs = now
+		p, err := c.planLine(l.of)
+		if err != nil || p.Rate < betterRate*l.plan.Rate && !c.leaving(l) || len(p.Stages) == 1 {
+			return
+		}
+		l.next = &line{of: l.of, triedMs: now}
+		c.found(l.next, p, now)
+	}
+}
+
+// leaving reports whether a line's head will not be there for long.
+func (c *Control) leaving(l *line) bool {
+	return l.charter != nil && c.nodes[l.charter.Head().Node].offer.Draining
+}
+
+// fade lets a line end what it answers, while another has its place.
+func (c *Control) fade(l *line, now int64) {
 	if l == nil || l.charter == nil {
+		return
+	}
+	if l.next = nil; !l.heard {
+		c.endLine(l, now)
+		return
+	}
+	l.fadedMs = now
+	c.fading = append(c.fading, l)
+}
+
+// tendFading keeps a line that has lost its place, and reports whether it has ended.
+func (c *Control) tendFading(l *line, now int64) bool {
+	faded := now - l.fadedMs
+	if c.hearLine(l, now) != "" || faded > fadeMost || faded > fadeLeast && l.state.Answering == 0 {
+		c.endLine(l, now)
+		return true
+	}
+	c.tell(l, now)
+	return false
+}
+
+// tell has the charter of a line said again, if it is time.
+func (c *Control) tell(l *line, now int64) {
+	if now-l.toldMs < tellLineMs {
+		return
+	}
+	l.toldMs = now
+	next := *l.charter
+	next.SealedMs, next.TTLMs, next.Spares = now, charterMs, c.spares(l)
+	l.charter = &next
+	c.due = append(c.due, &next)
+}
+
+// endLine has the nodes of a line told that it is over.
+func (c *Control) endLine(l *line, now int64) {
+	if l.next != nil {
+		c.endLine(l.next, now)
+	}
+	if l.charter == nil {
 		return
 	}
 	last := *l.charter
 	last.SealedMs, last.TTLMs = now, 1
-	c.over = append(c.over, &last)
+	c.due = append(c.due, &last)
 }
 
 // sendCharter tells all whom it names.
@@ -119,30 +192,33 @@ func (c *Control) sendCharter(ch *charter.Charter) {
 // ready reports whether requests can go to the line, or need none.
 func (l *line) ready() bool { return l.alone || l.charter != nil && l.heard && l.state.Ready }
 
-// tendLine looks after one line, and reports whether its charter is to be said. It is
-// called with mu held.
-func (c *Control) tendLine(l *line, now int64) bool {
+// tendLine looks after one line.
+func (c *Control) tendLine(l *line, now int64) {
 	if l.charter == nil {
-		if l.triedMs != 0 && now-l.triedMs < planAgainMs {
-			return false
+		if l.alone || l.triedMs != 0 && now-l.triedMs < planAgainMs {
+			return
 		}
 		l.triedMs = now
-		return c.makeLine(l, now)
+		c.makeLine(l, now)
+		return
 	}
 	if why := c.hearLine(l, now); why != "" {
 		c.log.Warn("a line is planned anew", "service", l.of.Name, "line", l.charter.Line.Short(), "why", why)
 		answered := l.state.Ready
 		c.endLine(l, now)
 		*l = line{of: l.of, triedMs: now, why: why}
-		return answered && c.makeLine(l, now) // else it would fail again
+		if answered { // else it would fail again
+			c.makeLine(l, now)
+		}
+		return
 	}
-	return now-l.toldMs >= tellLineMs
+	c.tell(l, now)
 }
 
 // hearLine takes what the head says of a line, and returns why it is no more, or "".
 func (c *Control) hearLine(l *line, now int64) string {
 	head := c.nodes[l.charter.Head().Node]
-	if head == nil || !head.offer.Up || head.offer.Draining {
+	if head == nil || !head.offer.Up {
 		return "its head has gone"
 	}
 	i := slices.IndexFunc(head.said.Lines, func(s charter.State) bool { return s.Line == l.charter.Line })
@@ -165,21 +241,26 @@ func (c *Control) hearLine(l *line, now int64) string {
 	return ""
 }
 
-// makeLine plans a line, and reports whether there is one now.
-func (c *Control) makeLine(l *line, now int64) bool {
+// makeLine plans a line, or says why there is none.
+func (c *Control) makeLine(l *line, now int64) {
 	if boot := c.boot.UnixMilli(); l.of.CreatedAt.UnixMilli() < boot && now-boot < restartGraceMs {
 		l.why = "the hub has just started, and waits for the nodes that hold it"
-		return c.adoptLine(l, now)
+		c.adoptLine(l, now)
+		return
 	}
 	p, err := c.planLine(l.of)
 	switch {
 	case err != nil:
 		l.why = err.Error()
-		return false
 	case len(p.Stages) == 1:
-		l.alone, l.plan, l.why = true, p, "one node does it best"
-		return false
+		l.alone, l.plan, l.madeMs, l.why = true, p, now, "one node does it best"
+	default:
+		c.found(l, p, now)
 	}
+}
+
+// found makes a line of a plan.
+func (c *Control) found(l *line, p *linePlan, now int64) {
 	ch := c.newCharter(l.of)
 	_, _ = rand.Read(ch.Line[:]) // never fails
 	for _, s := range p.Stages {
@@ -187,7 +268,7 @@ func (c *Control) makeLine(l *line, now int64) bool {
 	}
 	l.charter, l.plan, l.madeMs, l.why = ch, p, now, ""
 	c.log.Info("a line is made", "service", l.of.Name, "line", ch.Line.Short(), "head", ch.Head().Node, "stages", len(ch.Stages))
-	return true
+	c.tell(l, now)
 }
 
 // newCharter is one without a line and its stages.
@@ -200,7 +281,7 @@ func (c *Control) newCharter(s *api.Service) *charter.Charter {
 
 // adoptLine goes on with a line of an earlier life of the hub, which its head still
 // keeps: what it answers goes on.
-func (c *Control) adoptLine(l *line, now int64) bool {
+func (c *Control) adoptLine(l *line, now int64) {
 	for _, o := range c.offers {
 		for _, s := range c.nodes[o.Node].said.Lines {
 			if s.Service != l.of.Name || s.Model != c.models[l.of.Model].Digest || !s.Ready || !o.Up {
@@ -216,17 +297,19 @@ func (c *Control) adoptLine(l *line, now int64) bool {
 				ch.Stages = append(ch.Stages, charter.Stage{Node: c.peerOf(p.nodes[i]), First: h.First, Last: h.Last})
 			}
 			l.charter, l.plan, l.state, l.heard, l.madeMs, l.why = ch, p, s, true, now, ""
-			return true
+			c.tell(l, now)
+			return
 		}
 	}
-	return false
 }
 
 // spares are the nodes beside those of the plan that may hold layers: those that have
-// taken a place already, and those that could, be it that they have appeared since.
+// taken a place already, and those that could, be it that they have appeared since, or
+// have had a place, lost it, and are there again.
 func (c *Control) spares(l *line) (out []peer.Address) {
 	planned := func(id core.NodeID) bool {
-		return slices.ContainsFunc(l.charter.Stages, func(s charter.Stage) bool { return s.Node.Node == id })
+		at := slices.IndexFunc(l.charter.Stages, func(s charter.Stage) bool { return s.Node.Node == id })
+		return at == 0 || at > 0 && (!l.heard || !l.state.Ready || l.holds(id))
 	}
 	for _, h := range l.state.Stages {
 		if n := c.nodes[h.Node]; n != nil && !planned(h.Node) {

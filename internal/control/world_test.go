@@ -58,6 +58,7 @@ type testNode struct {
 	country string
 	price   core.Money
 	loaded  []core.Digest
+	says    func(*bus.NodeOffer) // what else it offers
 }
 
 func (w *world) Send(node core.NodeID, kind string, data []byte, _ string) error {
@@ -112,7 +113,11 @@ func (w *world) open() {
 	}
 	w.hub, err = New(w.t.Context(), Config{
 		HubID: "hub", Path: filepath.Join(w.dir, "db"), Key: w.key, Log: log, Blobs: blobs, Quota: w.quota, Retention: w.retention, Fetch: fetcher, Send: w, Admit: admitAll{},
-		Models: func(string, string) (ModelFacts, error) { return ModelFacts{Reproducible: true}, nil },
+		Models: func(string, string) (ModelFacts, error) {
+			return ModelFacts{Reproducible: true, Shape: &ModelShape{
+				Layers: 8, Context: 16, Layer: 100 << 20, Embedding: 1 << 20, Output: 1 << 20, Row: 4096, Cache: func(string) int64 { return 1 },
+			}}, nil
+		},
 		Pieces: map[string]engine.Piece{"test": pieceOf},
 		Tracer: noop.NewTracerProvider().Tracer(""), Now: func() time.Time { return w.now }, Inline: true, NoSync: true,
 		Metrics: NewMetrics(prometheus.NewRegistry()), Crash: func(p store.Point) bool { return w.crash != nil && w.crash(p) },
@@ -190,7 +195,11 @@ func (w *world) join(id core.NodeID, owner core.AccountID, country string, price
 }
 
 func (w *world) beat(n *testNode) {
-	data, _ := json.Marshal(bus.Heartbeat{Boot: "1", Offer: bus.NodeOffer{Price: n.price, Country: n.country, Engines: []string{"test"}, Loaded: n.loaded, Arch: "amd64", OS: "linux", Slots: 2, Queue: 8, CPUMillis: 2000, Memory: 1 << 30}})
+	o := bus.NodeOffer{Price: n.price, Country: n.country, Engines: []string{"test"}, Loaded: n.loaded, Arch: "amd64", OS: "linux", Slots: 2, Queue: 8, CPUMillis: 2000, Memory: 1 << 30}
+	if n.says != nil {
+		n.says(&o)
+	}
+	data, _ := json.Marshal(bus.Heartbeat{Boot: "1", Offer: o})
 	w.hub.Inbound(n.id, bus.KindHeartbeat, data)
 }
 

@@ -54,6 +54,7 @@ type Line struct {
 	still  standstill
 	broken chan *post
 	warmed chan struct{}
+	offers chan []peer.Address // the newest alone
 
 	mu       sync.Mutex // guards what others ask for
 	replaced int
@@ -81,7 +82,7 @@ func NewLine(c LineConfig) (*Line, error) {
 	if err := checkPosts(c.Head.cfg.Model.Last, c.Head.cfg.Model.Config.Layers, c.Posts); err != nil {
 		return nil, err
 	}
-	l := &Line{cfg: c, id: c.Seat.Line, broken: make(chan *post, 64), warmed: make(chan struct{})}
+	l := &Line{cfg: c, id: c.Seat.Line, broken: make(chan *post, 64), warmed: make(chan struct{}), offers: make(chan []peer.Address, 1)}
 	for _, at := range c.Spares {
 		l.spares = append(l.spares, &spare{at: at})
 	}
@@ -161,6 +162,9 @@ func (l *Line) Run(ctx context.Context, ready func()) error {
 			return context.Cause(ctx)
 		case <-l.broken:
 		case <-tick.C:
+		case nodes := <-l.offers:
+			l.renew(nodes)
+			continue
 		}
 		if err := l.look(ctx); err != nil {
 			return err

@@ -367,3 +367,32 @@ func TestWarmSpares(t *testing.T) {
 		}
 	}
 }
+
+// Nodes that have appeared since can take places, and those that are gone are not asked.
+func TestOfferedSpares(t *testing.T) {
+	t.Parallel()
+	v := newVillage(t)
+	rs := requests(v.file, t, 2, 60)
+	l, h := v.line(nil, "a", "b")
+	late, gone := v.node("late"), v.node("gone")
+	gone.cfg.Allow = func(context.Context, peer.Peer, *Seat) error {
+		t.Error("one that is not offered any more was asked")
+		return errors.New("gone")
+	}
+	run(t, l, h)
+	l.Offer([]peer.Address{gone.address})
+	l.Offer([]peer.Address{v.nodes["a"].address, late.address})
+	heard := 0
+	var mu sync.Mutex
+	got := (&line{t: t, head: h}).all(rs, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if heard++; heard == 20 {
+			go func() { _ = v.nodes["b"].end.Close() }()
+		}
+	})
+	same(t, got, alone(t, v.file, rs))
+	if l.Replaced() != 1 || l.Held()[1].Node.Node != "late" {
+		t.Errorf("%d replaced, %+v", l.Replaced(), l.Held())
+	}
+}

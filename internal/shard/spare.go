@@ -17,20 +17,55 @@ type spare struct {
 	post  *post         // nil: it could not
 }
 
-// Warm is closed when all spares have loaded, or could not.
+// mostWarm bounds the spares that have layers in memory for the case that they are
+// needed.
+const mostWarm = 4
+
+// Offer says who can take places from now on. It may be called at any time.
+func (l *Line) Offer(nodes []peer.Address) {
+	select {
+	case <-l.offers: // an older one
+	default:
+	}
+	select {
+	case l.offers <- nodes:
+	default: // somebody else has just offered
+	}
+}
+
+// renew takes nodes for spares that neither have a place nor are spares, and lets those
+// go that are not offered any more and have loaded nothing.
+func (l *Line) renew(nodes []peer.Address) {
+	held := l.Held()
+	l.spares = slices.DeleteFunc(l.spares, func(s *spare) bool {
+		return s.ready == nil && !slices.ContainsFunc(nodes, func(a peer.Address) bool { return a.Node == s.at.Node })
+	})
+	for _, a := range nodes {
+		if slices.ContainsFunc(held, func(p Post) bool { return p.Node.Node == a.Node }) {
+			continue
+		}
+		if i := slices.IndexFunc(l.spares, func(s *spare) bool { return s.at.Node == a.Node }); i < 0 {
+			l.spares = append(l.spares, &spare{at: a})
+		} else if l.spares[i].ready == nil {
+			l.spares[i].at = a // it may be elsewhere now
+		}
+	}
+}
+
+// Warm is closed when the first spares have loaded, or could not.
 func (l *Line) Warm() <-chan struct{} { return l.warmed }
 
-// warm has the spares load, each the layers of another place. wg is done when all
-// have.
+// warm has the first spares load, each the layers of another place. wg is done when
+// all have.
 func (l *Line) warm(ctx context.Context, wg *sync.WaitGroup) {
-	spares := slices.Clone(l.spares)
+	spares := slices.Clone(l.spares[:min(len(l.spares), mostWarm)])
 	defer wg.Go(func() {
 		for _, s := range spares {
 			<-s.ready
 		}
 		close(l.warmed)
 	})
-	for i, s := range l.spares {
+	for i, s := range spares {
 		p := l.posts[i%len(l.posts)].Post
 		s.ready = make(chan struct{})
 		wg.Go(func() {

@@ -72,6 +72,9 @@ func (e *Engine) Charter(c *charter.Charter) {
 			l.lead(c)
 		}
 	}
+	if h := l.heads[c.Line]; h != nil {
+		h.offer(c.Spares)
+	}
 	had.Charter = c
 	had.expire.Reset(c.TTL())
 	l.tell()
@@ -316,6 +319,15 @@ const accountTime = 30 * time.Second
 func (l *lines) seal(s *record.Statement) ([]byte, error) {
 	s.Node = l.near.Self.Node
 	return record.Seal(s, l.near.Seal)
+}
+
+// offer says who can take stages' places from now on.
+func (h *head) offer(spares []peer.Address) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.line != nil {
+		h.line.Offer(spares)
+	}
 }
 
 func (h *head) count(tokens, answering int) {

@@ -1,0 +1,250 @@
+package control
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"atoll/api"
+	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/node/measure"
+	"atoll/internal/request"
+	"atoll/internal/shard/charter"
+)
+
+// troupe are nodes that hold lines as honest ones do: the head of each charter that is
+// heard says that it is ready, until the charter is over.
+type troupe struct {
+	*world
+	heard  map[core.NodeID]map[charter.ID]*charter.Charter
+	busy   map[charter.ID]int // answers under way
+	silent map[core.NodeID]bool
+}
+
+func newTroupe(t *testing.T, nodes ...string) *troupe {
+	t.Helper()
+	p := &troupe{world: newWorld(t), heard: map[core.NodeID]map[charter.ID]*charter.Charter{}, busy: map[charter.ID]int{}, silent: map[core.NodeID]bool{}}
+	for _, n := range nodes {
+		p.add(core.NodeID(n), 4<<30)
+	}
+	return p
+}
+
+func (p *troupe) add(id core.NodeID, rate int64) {
+	n := p.join(id, core.AccountID("of-"+id), "FR", 10)
+	p.heard[id] = map[charter.ID]*charter.Charter{}
+	n.says = func(o *bus.NodeOffer) {
+		o.PeerAt, o.Bench, o.Memory = []string{string(id) + ":1"}, map[string]int64{measure.ModelBytes: rate}, 8<<30
+		for _, c := range p.heard[id] {
+			if c.Head().Node != id {
+				continue
+			}
+			s := charter.State{Line: c.Line, Service: c.Service, Model: c.Model, Ready: true, Answering: p.busy[c.Line]}
+			for _, st := range c.Stages {
+				s.Stages = append(s.Stages, charter.Held{Node: st.Node.Node, First: st.First, Last: st.Last})
+			}
+			o.Lines = append(o.Lines, s)
+		}
+	}
+}
+
+// live lets time pass in which nodes hear what they are told, and speak.
+func (p *troupe) live(d time.Duration) {
+	p.t.Helper()
+	for range d / (500 * time.Millisecond) {
+		for _, m := range p.sent {
+			if m.kind != bus.KindLine || p.silent[m.node] {
+				continue
+			}
+			c, err := charter.Open(m.data, p.key.Public())
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			if p.heard[m.node][c.Line] = c; c.TTLMs == 1 {
+				delete(p.heard[m.node], c.Line)
+			}
+		}
+		p.sent = nil
+		for id, n := range p.nodes {
+			if !p.silent[id] {
+				p.beat(n)
+			}
+		}
+		p.pass(500 * time.Millisecond)
+	}
+}
+
+func (p *troupe) serve(pipeline string) {
+	p.t.Helper()
+	if _, err := p.hub.PutService(p.t.Context(), request.Viewer{Account: "demo"}, "big", api.ServiceSpec{Model: "echo", Pipeline: pipeline}); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *troupe) line() *api.Line {
+	p.t.Helper()
+	s, err := p.hub.Service(p.t.Context(), "big")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s.Line
+}
+
+func holders(l *api.Line) (out []string) {
+	for _, s := range l.Stages {
+		out = append(out, string(s.Node))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// A line is planned, told to all whom it names and to nobody else, and answers; its
+// charter is said again for as long as it is wanted, and it is told when it is over.
+func TestLineIsKept(t *testing.T) {
+	t.Parallel()
+	p := newTroupe(t, "a", "b", "c")
+	p.live(time.Second)
+	p.serve("2")
+	p.live(time.Second)
+	l := p.line()
+	if l.State != "ready" || len(l.Stages) != 2 || len(l.Spares) != 1 || l.Stages[0].Layers[0] != 0 || l.Stages[1].Layers[1] != 8 || l.Price != 10 {
+		t.Fatalf("%+v", l)
+	}
+	for id, lines := range p.heard {
+		for _, c := range lines {
+			if c.Service != "big" || c.Hub != "hub" || c.Model != p.model.Digest || c.TTLMs <= tellLineMs || len(c.Nodes()) != 3 {
+				t.Errorf("%s has heard %+v", id, c)
+			}
+		}
+		if len(lines) != 1 {
+			t.Errorf("%s has heard of %d lines", id, len(lines))
+		}
+	}
+	before := maps.Clone(p.heard["a"])
+	p.live(time.Minute)
+	for id, c := range before {
+		if p.heard["a"][id] == nil || p.heard["a"][id].SealedMs < c.SealedMs+40_000 {
+			t.Errorf("the charter was not said again: %+v", p.heard["a"][id])
+		}
+	}
+	if again := p.line(); again.ID != l.ID {
+		t.Errorf("the line has changed: %+v", again)
+	}
+	if err := p.hub.DeleteService(t.Context(), request.Viewer{Account: "demo"}, "big"); err != nil {
+		t.Fatal(err)
+	}
+	p.live(time.Second)
+	for id, lines := range p.heard {
+		if len(lines) != 0 {
+			t.Errorf("%s still holds %v", id, lines)
+		}
+	}
+}
+
+// Leases of a line's tasks go to its head, and wait while there is none.
+func TestLeasesGoToTheHead(t *testing.T) {
+	t.Parallel()
+	p := newTroupe(t, "a", "b", "c")
+	p.live(time.Second)
+	p.serve("2")
+	on := func(line string) func(*api.TaskSpec) {
+		return func(s *api.TaskSpec) { s.Placement = &api.Placement{Line: line} }
+	}
+	id := p.mustSubmit(on("big")).ID
+	p.live(2 * time.Second)
+	line := p.line()
+	leases, _, err := p.hub.Leases(t.Context(), request.Viewer{Account: "demo"}, id, request.Page{Limit: 10})
+	if err != nil || len(leases) != 1 || leases[0].Node != line.Stages[0].Node {
+		t.Fatalf("%+v, %v: the head is %s", leases, err, line.Stages[0].Node)
+	}
+	p.silent[line.Stages[0].Node] = true
+	p.live(10 * time.Second)
+	next := p.line()
+	if next.ID == line.ID || next.State != "ready" || next.Stages[0].Node == line.Stages[0].Node {
+		t.Fatalf("the head is gone, and the line is %+v", next)
+	}
+	leases, _, err = p.hub.Leases(t.Context(), request.Viewer{Account: "demo"}, id, request.Page{Limit: 10})
+	if err != nil || len(leases) < 2 || leases[1].Node != next.Stages[0].Node {
+		t.Errorf("%+v, %v: the head is %s", leases, err, next.Stages[0].Node)
+	}
+	if _, err := p.submit("", on("nothing")); err == nil || !strings.Contains(err.Error(), "service") {
+		t.Errorf("a line of no service is asked for: %v", err)
+	}
+}
+
+// When nodes come that make a better line, it is made beside the old one, which ends what
+// it answers before it is over.
+func TestBetterLineTakesOver(t *testing.T) {
+	t.Parallel()
+	p := newTroupe(t, "a", "b")
+	p.live(time.Second)
+	p.serve("2")
+	p.live(time.Second)
+	old := p.line()
+	var id charter.ID
+	if err := id.UnmarshalText([]byte(old.ID)); err != nil {
+		t.Fatal(err)
+	}
+	p.busy[id] = 1
+	p.add("fast-1", 40<<30)
+	p.add("fast-2", 40<<30)
+	p.live(30 * time.Second)
+	l := p.line()
+	if l.State != "ready" || !slices.Equal(holders(l), []string{"fast-1", "fast-2"}) {
+		t.Fatalf("%+v", l)
+	}
+	head := old.Stages[0].Node
+	if p.heard[head][id] == nil {
+		t.Fatal("the old line has ended though it answers")
+	}
+	p.busy[id] = 0
+	p.live(5 * time.Second)
+	if p.heard[head][id] != nil {
+		t.Error("the old line has no answers any more, and goes on")
+	}
+	p.live(time.Minute)
+	if again := p.line(); again.ID != l.ID {
+		t.Errorf("it was planned anew for nothing: %+v", again)
+	}
+}
+
+// A hub that is restarted goes on with the lines that there are.
+func TestLineOutlivesTheHub(t *testing.T) {
+	t.Parallel()
+	p := newTroupe(t, "a", "b", "c")
+	p.live(time.Second)
+	p.serve("3")
+	p.live(time.Second)
+	old := p.line()
+	p.reopen()
+	p.live(3 * time.Second)
+	if l := p.line(); l.State != "ready" || l.ID != old.ID {
+		t.Errorf("%+v, before %+v", l, old)
+	}
+}
+
+// Who cannot hold layers is passed over, with the reason.
+func TestLineNeedsNodes(t *testing.T) {
+	t.Parallel()
+	p := newTroupe(t, "a")
+	p.live(time.Second)
+	p.serve("2")
+	p.live(time.Second)
+	if l := p.line(); l.State != "planning" || l.Why == "" {
+		t.Errorf("%+v", l)
+	}
+	p.add("b", 4<<30)
+	p.live(3 * time.Second)
+	if l := p.line(); l.State != "ready" {
+		t.Errorf("%+v", l)
+	}
+	for _, bad := range []string{"1", "many", "-2", "1000"} {
+		_, err := p.hub.PutService(t.Context(), request.Viewer{Account: "demo"}, "bad", api.ServiceSpec{Model: "echo", Pipeline: bad})
+		if core.KindOf(err) != core.Invalid {
+			t.Errorf("pipeline %q: %v", bad, err)
+		}
+	}
+}
