@@ -2,10 +2,9 @@ package app
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,10 +13,12 @@ import (
 	"atoll/client"
 	"atoll/internal/blob"
 	"atoll/internal/core"
+	"atoll/internal/engine"
 	"atoll/internal/llm/llmtest"
 	"atoll/internal/llm/quant"
 	"atoll/internal/llm/weights"
 	"atoll/internal/openaiwire"
+	"atoll/internal/peer"
 )
 
 // Of what a line answers, a stage is audited by an owner who has no part in it, and each
@@ -26,14 +27,16 @@ import (
 // without it, and the client gets the true text.
 func TestStagesAreAudited(t *testing.T) {
 	t.Parallel()
-	n, c := startTest(t, spec("paris-1", "alice", "FR", 30_000, ""), spec("rome-1", "bob", "IT", 30_000, ""), spec("bonn-1", "carol", "DE", 30_000, ""), spec("oslo-1", "dave", "NO", 30_000, ""), spec("wien-1", "erin", "AT", 30_000, ""))
+	// The planner fills places in the nodes' order: the second stage is this one's.
+	const cheat = core.NodeID("paris-1")
+	cheater := spec(string(cheat), "alice", "FR", 30_000, "")
+	cheater.wrap = otherWeights(t)
+	n, c := startTest(t, cheater, spec("rome-1", "bob", "IT", 30_000, ""), spec("bonn-1", "carol", "DE", 30_000, ""), spec("oslo-1", "dave", "NO", 30_000, ""), spec("wien-1", "erin", "AT", 30_000, ""))
 	pushCoral(t, c)
 	var whole openaiwire.Text
 	if res, failed := post(t, n, "/v1/completions", strings.Replace(story3, "story3", "storyteller", 1)+"}", &whole); res.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %+v", res.Status, failed)
 	}
-	cheat := serveTogether(t, c, "3").Stages[1].Node
-	otherWeights(t, n, cheat) // where the next line loads its layers from
 	if _, err := c.PutService(t.Context(), "story3", api.ServiceSpec{Model: "storyteller", Pipeline: "3", Terms: api.Terms{
 		Verification: &api.Verification{Method: "reexecute", Rate: 1},
 	}}); err != nil {
@@ -112,16 +115,10 @@ func honest(t *testing.T, c *client.Client, id core.TaskID, cheat core.NodeID) {
 	}
 }
 
-// otherWeights writes another model over the one in a node's cache, as an owner could
-// who would rather compute less.
-func otherWeights(t *testing.T, n *Network, node core.NodeID) {
+// otherWeights has the layers that a node holds for others loaded from another file, as
+// an owner could who would rather compute less.
+func otherWeights(t *testing.T) func(engine.Engine) engine.Engine {
 	t.Helper()
-	dir := n.Hub.path(filepath.Join("nodes", string(node), "cache"))
-	store, err := blob.Open(dir, blob.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := store.Path(core.DigestOf(llmtest.CoralFile(t, quant.Q8_0)))
 	changed := llmtest.Changed(t, func(_ weights.ID, x []float32) {
 		for i := range x {
 			x[i] *= 1.02
@@ -135,10 +132,28 @@ func otherWeights(t *testing.T, n *Network, node core.NodeID) {
 	if err := m.Export(t.Context(), &file, quant.Q8_0); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
+	return func(e engine.Engine) engine.Engine {
+		if s, ok := e.(engine.Sharer); ok {
+			return &cheating{s, file.Bytes()}
+		}
+		return e
 	}
 }
+
+// cheating is an engine that has another model's file than it should.
+type cheating struct {
+	engine.Sharer
+	file []byte
+}
+
+func (c *cheating) Join(n engine.Neighbours) map[string]peer.Handler {
+	n.Fetch = func(context.Context, core.Digest, int64) (engine.ModelFile, error) {
+		return otherFile{bytes.NewReader(c.file)}, nil
+	}
+	return c.Sharer.Join(n)
+}
+
+type otherFile struct{ *bytes.Reader }
+
+func (otherFile) Ensure(context.Context, ...blob.Range) error { return nil }
+func (otherFile) Close()                                      {}

@@ -33,6 +33,8 @@ type NodeSpec struct {
 	Faults  string
 	OpenAI  *openai.Config // a server of the provider's own; nil: none
 	Peers   string         // where other nodes reach it: see node.Config
+
+	wrap func(engine.Engine) engine.Engine // for tests of nodes that cheat; nil: none does
 }
 
 // Network is a hub and its nodes in one process: real parts, real messages, one
@@ -112,6 +114,11 @@ func (n *Network) startNode(ctx context.Context, spec NodeSpec, report sandbox.R
 	all, err := engines(spec.Engines, spec.Slots, spec.OpenAI, report, h.cfg.Log)
 	if err != nil {
 		return err
+	}
+	if spec.wrap != nil {
+		for i := range all {
+			all[i] = spec.wrap(all[i])
+		}
 	}
 	nd, err := node.New(node.Config{
 		Name: spec.Name, Dir: h.path(filepath.Join("nodes", string(spec.Name))), HubURL: h.URL, Token: identity.Token(token.Token),
