@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"unicode/utf8"
 
 	"atoll/internal/llm"
@@ -112,8 +113,9 @@ func (e *encoder) write(m any) error {
 		for _, s := range m.Spans {
 			b = u32(b, s.Sequence, s.First, s.Count)
 		}
+		b = slices.Grow(b, 4*len(m.Data))
 		for _, v := range m.Data {
-			b = u32(b, math.Float32bits(v))
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
 		}
 	case *ended:
 		b = u32(append(b, kindEnd), m.Sequence)
@@ -277,6 +279,9 @@ func parseHave(f *fields) (any, error) {
 	return m, nil
 }
 
+// noNumber is the exponent of infinities and NaN.
+const noNumber = 0x7f800000
+
 func parseRows(f *fields, dim int) (any, error) {
 	n := int(f.u16())
 	if n > maxSpans || len(f.b) < 12*n {
@@ -296,12 +301,13 @@ func parseRows(f *fields, dim int) (any, error) {
 		return nil, malformed("%d bytes for %d rows of %d numbers", len(f.b), all, dim)
 	}
 	m.Data = make([]float32, dim*all)
+	data := f.take(len(f.b))
 	for i := range m.Data {
-		v := f.f32()
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+		v := binary.LittleEndian.Uint32(data[4*i:])
+		if v&noNumber == noNumber {
 			return nil, malformed("a number that is none")
 		}
-		m.Data[i] = v
+		m.Data[i] = math.Float32frombits(v)
 	}
 	return m, nil
 }

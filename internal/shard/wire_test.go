@@ -134,3 +134,34 @@ func FuzzOrders(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkRows is a prompt's rows, written and read.
+func BenchmarkRows(b *testing.B) {
+	const dim = 576
+	m := &rows{[]span{{1, 0, maxOut}}, make([]float32, maxOut*dim)}
+	for i := range m.Data {
+		m.Data[i] = float32(i) / 7
+	}
+	text := encoded(b, m)
+	b.Run("write", func(b *testing.B) {
+		b.SetBytes(int64(len(text)))
+		e := newEncoder(io.Discard)
+		for b.Loop() {
+			if err := e.write(m); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("read", func(b *testing.B) {
+		b.SetBytes(int64(len(text)))
+		r := bytes.NewReader(text)
+		d := newDecoder(r)
+		d.dim = dim
+		for b.Loop() {
+			r.Reset(text)
+			if _, err := d.read(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
