@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -126,6 +128,31 @@ func TestStalls(t *testing.T) {
 	})
 }
 
+// One that is slow, and brings what it was asked for, is not dropped, nor is one that has
+// nothing as yet.
+func TestSlowIsNotSilent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 6)
+		w.hub.fails.Store(true)
+		w.impostor("slow", w.answers(func(s peer.Stream, n uint32, data []byte) bool {
+			time.Sleep(stallAfter * 2 / 3)
+			_, err := s.Write(append(binary.BigEndian.AppendUint32(head(nil, tellChunk, len(data)+4), n), data...))
+			return err == nil
+		}))
+		w.impostor("poor", func(_ context.Context, s peer.Stream) {
+			_, _ = s.Write(sayHave(nil))
+			_, _ = io.Copy(io.Discard, s)
+		})
+		a := w.node("a", nil)
+		w.fetch(a)
+		a.Close()
+		if strings.Contains(a.log.String(), "brought nothing") {
+			t.Errorf("log: %s", &a.log)
+		}
+	})
+}
+
 // What nobody brings comes from the hub; who waits in vain is told why.
 func TestOriginIsTheLast(t *testing.T) {
 	t.Parallel()
@@ -144,7 +171,7 @@ func TestOriginIsTheLast(t *testing.T) {
 		defer f.Close()
 		ctx, stop := context.WithTimeout(t.Context(), 2*stallAfter)
 		defer stop()
-		if err := f.Whole(ctx); err == nil || !strings.Contains(err.Error(), "it has brought nothing for 30s") && !errors.Is(err, errHub) {
+		if err := f.Whole(ctx); !errors.Is(err, errHub) || !strings.Contains(err.Error(), "node silent: it has brought nothing for 30s") {
 			t.Errorf("with a silent peer and no hub: %v", err)
 		}
 	})
@@ -172,7 +199,14 @@ func TestOriginFails(t *testing.T) {
 		}
 		f.Close()
 		w.hub.wrong.Store(false)
-		w.fetch(a) // and then all is well
+		right := w.hub.of
+		w.hub.of = newWorld(t, 3).m
+		b := w.node("b", nil)
+		if _, err := b.Open(t.Context(), w.m.Digest, w.m.Size); !errors.Is(err, blob.ErrManifest) {
+			t.Errorf("the manifest of something else: %v", err)
+		}
+		w.hub.of = right
+		w.fetch(a, b) // and then all is well
 		if _, err := a.Open(t.Context(), w.m.Digest, 5); core.KindOf(err) != core.Invalid {
 			t.Errorf("another size: %v", err)
 		}
@@ -292,23 +326,33 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// One peer cannot take all the streams that a node serves.
+// One peer cannot take all the streams that a node serves, nor can all of them together
+// have it serve more.
 func TestStreamsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 10)
 		first := w.node("first", nil)
 		w.holds(first)
-		for i := range maxPeerStreams + 1 {
-			conn := w.dial("greedy", first)
-			if i < maxPeerStreams { // it says nothing, and keeps the stream
-				synctest.Wait()
-				continue
-			}
-			if m, err := readTell(conn, nil); err != nil || m.kind != tellNo || !strings.Contains(m.text, "too many") {
-				t.Errorf("%+v, %v", m, err)
+		refused := func(from core.NodeID) {
+			if m, err := readTell(w.dial(from, first), nil); err != nil || m.kind != tellNo || !strings.Contains(m.text, "too many") {
+				t.Errorf("%s: %+v, %v", from, m, err)
 			}
 		}
+		keep := func(from core.NodeID) { // it says nothing
+			w.dial(from, first)
+			synctest.Wait()
+		}
+		for range maxPeerStreams {
+			keep("greedy")
+		}
+		refused("greedy")
 		w.fetch(w.node("a", nil))
+		for i := range maxStreams - maxPeerStreams {
+			keep(core.NodeID(fmt.Sprintf("one-%d", i)))
+		}
+		refused("the last")
+		time.Sleep(2 * openTime) // who says nothing loses the stream
+		w.fetch(w.node("b", nil))
 	})
 }

@@ -24,17 +24,17 @@ type transfer struct {
 	m      *blob.Manifest
 	finish func() error // makes ordinary content of it
 
-	mu       sync.Mutex
-	chunks   []chunk
-	wanted   int                  // chunks that are wanted and not here
-	first    []int                // chunks that are urgent, in order; some may be here
-	sources  []*source            // that are connected
-	met      map[core.Digest]bool // peers by key, also those that are connected no more
-	greeting int                  // of them, those that are being connected to for the first time
-	since    time.Time            // when that began
-	brought  time.Time            // when a peer last brought something, or the first was there to
-	changed  chan struct{}        // closed, and made anew, when there may be something to ask for
-	trouble  error                // the last of a source
+	mu            sync.Mutex
+	chunks        []chunk
+	wanted        int                  // chunks that are wanted and not here
+	first         []int                // chunks that are urgent, in order; some may be here
+	sources       []*source            // that are connected
+	met           map[core.Digest]bool // peers by key, also those that are connected no more
+	greeting      int                  // of them, those that are being connected to for the first time
+	since         time.Time            // when that began
+	brought       time.Time            // when a peer last brought something, or the first was there to
+	changed       chan struct{}        // closed, and made anew, when there may be something to ask for
+	trouble, lack error                // the last of a peer, and of the origin
 }
 
 // chunk is what is known of one.
@@ -214,7 +214,7 @@ func (t *transfer) await(ctx context.Context, n int) error {
 		case <-ctx.Done():
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			return errors.Join(context.Cause(ctx), t.trouble)
+			return errors.Join(context.Cause(ctx), t.trouble, t.lack)
 		}
 	}
 	return nil

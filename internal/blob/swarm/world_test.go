@@ -105,7 +105,7 @@ func (w *world) open(n *node, edit func(*Config)) {
 		w.t.Fatal(err)
 	}
 	cfg := Config{
-		Store: n.store, Origin: w.hub, Self: n.address.Key, Log: slog.New(slog.NewTextHandler(&n.log, nil)),
+		Store: n.store, Origin: w.hub, Self: n.address.Key, Log: slog.New(slog.NewTextHandler(&n.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Allow: func(context.Context, peer.Peer, core.Digest) error { return nil },
 		Open: func(ctx context.Context, to peer.Address, protocol string) (peer.Stream, error) {
 			conn, err := w.net.Dialler(string(n.address.Node))(ctx, string(to.Node))
