@@ -49,7 +49,21 @@
 // line's epoch and tells every stage who is before and behind it now. A stream is
 // of one epoch; what comes on a stream of an older one is refused.
 //
+// # Accounts
+//
+// When an answer ends, the head asks every stage to account for it: to sign hash chains
+// over what went in and out of it, see package record. Neighbours' chains must fit, and
+// the last one's the answer; package audit says so of a result. A stage keeps the rows
+// that it has sent for a while after a sequence has ended, so that whoever has the hub's
+// ticket can compute the stage behind it again: Recompute does, with the very code that
+// stages run.
+//
 // # Format
+//
+// Three protocols of peer streams. On ProtocolOrders and ProtocolAudit one side asks and
+// the other answers in JSON, each message behind its length in bytes (uint32): see order,
+// report and RowsRequest. The rows that follow the answer of ProtocolAudit are binary32.
+// ProtocolRows is as follows.
 //
 // Numbers are little-endian. A message is its length in bytes without these four
 // (uint32), its kind (uint8), and its fields:
