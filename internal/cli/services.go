@@ -51,7 +51,7 @@ answer is an ordinary task with a receipt, paid by the account that asks.`,
 	fl.StringVar(&f.profile, "profile", "", "`PROFILE` of its arithmetic: q8 or f32 (default: q8)")
 	fl.StringVar(&f.pipeline, "pipeline", "", "`NODES` that hold the model together: auto, or their number from 2 on (default: each node that answers holds it whole)")
 	fl.StringVar(&f.template, "template", "", "`NAME` of a built-in chat template, such as chatml, for a model that has none")
-	fl.StringVar(&f.terms.verify, "verify", "", "`METHOD`: none, or quorum:REPLICAS:AGREE such as quorum:3:2 (default: none)")
+	fl.StringVar(&f.terms.verify, "verify", "", "`METHOD`: none, quorum:REPLICAS:AGREE such as quorum:3:2, reexecute:RATE such as reexecute:0.1 (with --pipeline one stage is audited), or logprobs:RATE (default: none)")
 	fl.StringVar(&f.terms.maxCost, "max-cost", "", "`CREDITS` that one request may cost at most, up to 1")
 	fl.StringSliceVar(&f.terms.residency, "residency", nil, "`PLACES` that it may run in: countries (FR) or groups (EU, EEA)")
 	fl.StringVar(&f.terms.selector, "selector", "", "`LABELS` that nodes must have, such as 'tier in (gold)'")
