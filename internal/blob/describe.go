@@ -6,11 +6,12 @@ import (
 	"atoll/internal/core"
 )
 
-// Manifest returns the manifest of content that is stored, in chunks of ChunkSize. It
+// Manifest returns the manifest of content that is stored, in chunks of ChunkSize
+// or, beyond 64 GiB, of more. It
 // is made by reading all of it, one at a time, and kept with the content; once it is begun
 // it is made to its end, for whoever asks next. Content that is damaged is removed, and the error is ErrCorrupt.
 func (s *Store) Manifest(ctx context.Context, d core.Digest) (*Manifest, error) {
-	r, _, err := s.Open(d)
+	r, size, err := s.Open(d)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +28,7 @@ func (s *Store) Manifest(ctx context.Context, d core.Digest) (*Manifest, error) 
 	if m := s.described(r.entry); m != nil {
 		return m, nil
 	}
-	m, err := Describe(context.WithoutCancel(ctx), r, ChunkSize)
+	m, err := Describe(context.WithoutCancel(ctx), r, chunkSize(size))
 	if err != nil {
 		return nil, err
 	}

@@ -68,12 +68,10 @@ func (p *Part) rename() error {
 	if err := p.closeFiles(); err != nil { // some systems do not rename what is open
 		return err
 	}
-	if err := s.disk.Rename(s.partPath(d), s.Path(d)); err != nil {
-		return errors.Join(err, p.open(context.Background()))
-	}
-	if err := s.disk.SyncDir(s.shard(d[0])); err != nil {
-		// Not known to be durable, so it must not be found later as if it were.
-		return errors.Join(err, s.disk.Remove(s.Path(d)), p.drop())
+	unpin, stored := s.Pin(d)
+	defer unpin()
+	if err := p.place(stored); err != nil {
+		return err
 	}
 	p.becomeWhole()
 	p.ended = ErrStored
@@ -83,6 +81,27 @@ func (p *Part) rename() error {
 		return err
 	}
 	p.data = whole
+	return nil
+}
+
+// place moves the bytes to where ordinary content is, unless the same content is stored
+// already: it must not go if this fails. It is called as rename does it, without open
+// files.
+func (p *Part) place(stored bool) error {
+	s, d := p.store, p.m.Digest
+	if stored {
+		if err := s.disk.Remove(s.partPath(d)); err != nil {
+			return errors.Join(err, p.open(context.Background()))
+		}
+		return nil
+	}
+	if err := s.disk.Rename(s.partPath(d), s.Path(d)); err != nil {
+		return errors.Join(err, p.open(context.Background()))
+	}
+	if err := s.disk.SyncDir(s.shard(d[0])); err != nil {
+		// Not known to be durable, so it must not be found later as if it were.
+		return errors.Join(err, s.disk.Remove(s.Path(d)), p.drop())
+	}
 	return nil
 }
 
@@ -102,7 +121,7 @@ func (p *Part) becomeWhole() {
 		return
 	}
 	e.part = nil
-	if p.m.Chunk == ChunkSize {
+	if p.m.Chunk == chunkSize(p.m.Size) {
 		e.manifest = p.m
 	}
 	s.entries[e.digest] = e

@@ -38,7 +38,7 @@ type Range struct{ Off, Size int64 }
 
 // Bounds of manifests.
 const (
-	ChunkSize   = 1 << 20 // of the manifests that Store.Manifest makes
+	ChunkSize   = 1 << 20 // of the manifests that Store.Manifest makes, up to MaxChunks of them
 	MinChunk    = 1 << 10
 	MaxChunk    = 4 << 20
 	MaxChunks   = 1 << 16
@@ -52,6 +52,16 @@ const (
 
 // ErrManifest is a manifest that is none.
 var ErrManifest = errors.New("blob: no manifest")
+
+// chunkSize is that of the manifest of so many bytes: larger than ChunkSize where there
+// would be too many chunks.
+func chunkSize(size int64) int64 {
+	chunk := int64(ChunkSize)
+	for chunk < MaxChunk && size > MaxChunks*chunk {
+		chunk *= 2
+	}
+	return chunk
+}
 
 // Describe reads content to its end and returns its manifest.
 func Describe(ctx context.Context, r io.Reader, chunk int64) (*Manifest, error) {

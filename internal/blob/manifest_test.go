@@ -121,3 +121,14 @@ func FuzzReadManifest(f *testing.F) {
 		}
 	})
 }
+
+// No content has more chunks than a manifest may, but the very largest.
+func TestChunkSize(t *testing.T) {
+	t.Parallel()
+	const gib = int64(1 << 30)
+	for size, want := range map[int64]int64{0: 1 << 20, 64 * gib: 1 << 20, 64*gib + 1: 2 << 20, 141 * gib: 4 << 20, 256 * gib: 4 << 20, 300 * gib: 4 << 20} {
+		if got := chunkSize(size); got != want {
+			t.Errorf("%d bytes: chunks of %d, want %d", size, got, want)
+		}
+	}
+}

@@ -390,3 +390,34 @@ func FuzzReadNotes(f *testing.F) {
 		}
 	})
 }
+
+// TestFaultsOfAPartBesidePut fails each disk call by which a part becomes whole that has
+// come on another way already: that stays, and can be read.
+func TestFaultsOfAPartBesidePut(t *testing.T) {
+	t.Parallel()
+	content := noise(2500)
+	m := describe(t, content, 1024)
+	for n, succeeded := 1, false; !succeeded; n++ {
+		disk := &faultFS{}
+		s := open(t, t.TempDir(), Options{FS: disk})
+		p, release := part(t, s, m)
+		fill(t, p, content, 0, 1, 2)
+		if _, _, err := s.Put(t.Context(), bytes.NewReader(content), m.Digest, m.Size); err != nil {
+			t.Fatal(err)
+		}
+		disk.calls, disk.fail = 0, n
+		err := p.Finish(t.Context())
+		succeeded = disk.calls < n
+		disk.fail = 0
+		release()
+		if err != nil && !errors.Is(err, errDisk) {
+			t.Errorf("call %d: %v", n, err)
+		}
+		if err := s.Verify(t.Context(), m.Digest); err != nil {
+			t.Errorf("call %d: what was stored before: %v", n, err)
+		}
+		if used := s.Used() - int64(len(s.parts))*m.Size; used != m.Size {
+			t.Errorf("call %d: %d bytes used, %d parts", n, s.Used(), len(s.parts))
+		}
+	}
+}

@@ -15,9 +15,12 @@ import (
 type File struct {
 	reader   io.ReaderAt
 	size     int64
-	transfer *transfer // nil: it is whole
+	transfer *transfer       // nil: it is whole
+	open     context.Context // of reads: ends with the file, or its transfer; nil as that
 	close    func()
 }
+
+var errShut = errors.New("the file was closed")
 
 // Open returns a content of the given size, which is here or begins to come as it is
 // asked for. It is pinned in the store until the file is closed.
@@ -52,7 +55,10 @@ func (s *Swarm) coming(ctx context.Context, d core.Digest) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{transfer: t, close: sync.OnceFunc(func() { s.leave(t) })}
+	f := &File{transfer: t}
+	var shut context.CancelCauseFunc
+	f.open, shut = context.WithCancelCause(t.ctx)
+	f.close = sync.OnceFunc(func() { shut(errShut); s.leave(t) })
 	select {
 	case <-t.begun:
 		if err := t.failed(); err != nil {
@@ -117,7 +123,7 @@ func (f *File) Whole(ctx context.Context) error {
 // all else, until the file is closed.
 func (f *File) ReadAt(b []byte, off int64) (int, error) {
 	if f.transfer != nil {
-		if err := f.transfer.need(f.transfer.ctx, urgent, []blob.Range{{Off: off, Size: int64(len(b))}}); err != nil {
+		if err := f.transfer.need(f.open, urgent, []blob.Range{{Off: off, Size: int64(len(b))}}); err != nil {
 			return 0, err
 		}
 	}
