@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/node/agent"
 	"atoll/internal/peer"
+	"atoll/internal/peer/relay"
 	"atoll/internal/shard/charter"
 )
 
@@ -23,7 +25,7 @@ func (n *Node) openModels(cfg *agent.Config) error {
 	c := swarm.Config{Store: store, Origin: cfg.HTTP, Self: n.key.Public().Digest(), Log: n.cfg.Log}
 	if n.near != nil {
 		f := &fellows{lines: map[charter.ID]*fellowship{}, now: time.Now}
-		c.Open, c.Sources, c.Allow = n.near.open, f.of, f.allow
+		c.Open, c.Sources, c.Allow = n.near.open, f.sources, f.allow
 		cfg.Told = f.told
 	}
 	if n.models, err = swarm.New(c); err != nil {
@@ -64,7 +66,19 @@ func (f *fellows) told(c *charter.Charter) {
 	}
 }
 
-// of is swarm.Config.Sources.
+// sources is swarm.Config.Sources. Nodes that can only be reached through the hub's relay
+// are none: what they sent would leave the hub just as what it sends itself, and would have
+// to get there first.
+func (f *fellows) sources(model core.Digest) (nodes []peer.Address) {
+	for _, a := range f.of(model) {
+		if a.At = slices.DeleteFunc(slices.Clone(a.At), relay.Relayed); len(a.At) > 0 {
+			nodes = append(nodes, a)
+		}
+	}
+	return nodes
+}
+
+// of are the nodes that the hub has told of, for a model.
 func (f *fellows) of(model core.Digest) (nodes []peer.Address) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

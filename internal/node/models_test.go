@@ -1,11 +1,13 @@
 package node
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"atoll/internal/core"
 	"atoll/internal/peer"
+	"atoll/internal/peer/relay"
 	"atoll/internal/shard/charter"
 )
 
@@ -41,8 +43,13 @@ func TestFellows(t *testing.T) {
 	if len(f.of(model)) != 3 || !may(a, model) || !may(b, model) || !may(spare, model) || may(thief, model) || may(a, core.Digest{2}) {
 		t.Errorf("fellows: %v", f.of(model))
 	}
+	a.At, b.At, spare.At = []string{"10.0.0.1:8430", relay.Address("a")}, []string{relay.Address("b")}, nil
+	told(6, a, b)
+	if got := f.sources(model); len(got) != 1 || got[0].Node != "a" || !slices.Equal(got[0].At, a.At[:1]) {
+		t.Errorf("sources that cost the hub nothing: %v", got)
+	}
 	now = now.Add(900 * time.Millisecond)
-	told(6, a)
+	told(7, a)
 	now = now.Add(900 * time.Millisecond)
 	if !may(a, model) || may(b, model) {
 		t.Error("after the line has changed")

@@ -183,12 +183,14 @@ func (t *transfer) need(ctx context.Context, p priority, ranges []blob.Range) er
 func (t *transfer) want(p priority, spans [][2]int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	news := false
 	for _, s := range spans {
 		for n := s[0]; n < s[1]; n++ {
 			c := &t.chunks[n]
 			if c.here || c.want >= p {
 				continue
 			}
+			news = true
 			if c.want == 0 {
 				t.wanted++
 			}
@@ -197,7 +199,9 @@ func (t *transfer) want(p priority, spans [][2]int) {
 			}
 		}
 	}
-	t.tell()
+	if news {
+		t.tell()
+	}
 }
 
 // await waits for one chunk.

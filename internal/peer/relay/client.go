@@ -46,6 +46,9 @@ const scheme = "relay/"
 // Address of a node that is attached to the relay, for peer.Address.At.
 func Address(node core.NodeID) string { return scheme + string(node) }
 
+// Relayed reports whether an address was made by Address.
+func Relayed(at string) bool { return strings.HasPrefix(at, scheme) }
+
 // Dialler dials addresses made by Address through the relay, and all others directly.
 func (c *Client) Dialler(direct peer.Dial) peer.Dial {
 	return func(ctx context.Context, at string) (net.Conn, error) {
