@@ -127,7 +127,7 @@ func (r *rules) judge(l *bus.Lease, hubMs int64) string {
 		return fmt.Sprintf("asks for %d thousandths of a core, and this node has %d", l.CPUMillis, o.CPUMillis)
 	case l.Memory > o.Memory:
 		return fmt.Sprintf("asks for %d bytes of memory, and this node has %d", l.Memory, o.Memory)
-	case r.cfg.MaxModel > 0 && l.ModelSize > r.cfg.MaxModel:
+	case r.cfg.MaxModel > 0 && l.ModelSize > r.cfg.MaxModel && l.Line.IsZero(): // of a line's model its layers are here
 		return fmt.Sprintf("a model of %d bytes, and this node takes %d", l.ModelSize, r.cfg.MaxModel)
 	case r.cfg.MaxInput > 0 && l.InputSize > r.cfg.MaxInput:
 		return fmt.Sprintf("an input of %d bytes, and this node takes %d", l.InputSize, r.cfg.MaxInput)

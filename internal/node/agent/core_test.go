@@ -14,6 +14,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/identity"
 	"atoll/internal/node/outbox"
+	"atoll/internal/shard/charter"
 )
 
 // Each lease that a node must not take, with the words that say why.
@@ -27,6 +28,7 @@ func TestRefusals(t *testing.T) {
 		"none":              {func(*bus.Lease) {}, ""},
 		"anywhere":          {func(l *bus.Lease) { l.Residency, l.Selector = nil, "" }, ""},
 		"large input":       {func(l *bus.Lease) { l.Data, l.Input, l.InputSize = nil, core.DigestOf(big), int64(len(big)) }, ""},
+		"a line's model":    {func(l *bus.Lease) { l.ModelSize, l.Line = 1<<40, charter.ID{1} }, ""},
 		"penalty":           {func(l *bus.Lease) { l.LatencyMs, l.PenaltyPerMille = 2000, 205 }, "withholds 20.5 % of the price for a report after more than 2s, and this node takes at most 20 %"},
 		"no penalty":        {func(l *bus.Lease) { l.PenaltyPerMille = -1 }, "latency or penalty is out of bounds"},
 		"price":             {func(l *bus.Lease) { l.Price = 29_999 }, "price 0.029999 is under this node's floor of 0.03"},

@@ -200,7 +200,7 @@ func (c *Core) Line(now time.Time, sealed []byte) (fx Effects, err error) {
 	case err != nil:
 	case ch.Hub != c.cfg.Hub:
 		err = fmt.Errorf("%w: %.80q, and this node has joined %q", ErrOtherHub, ch.Hub, c.cfg.Hub)
-	case !c.draining && c.rules.mayKeep(&bus.KeptModel{Engine: ch.Engine, Digest: ch.Model, Size: ch.Size, Account: ch.Account}):
+	case !c.draining && c.rules.mayKeep(&bus.KeptModel{Engine: ch.Engine, Digest: ch.Model, Size: ch.Share(c.cfg.Node), Account: ch.Account}):
 		fx.Charters = append(fx.Charters, ch)
 	}
 	c.step(&fx)

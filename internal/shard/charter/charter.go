@@ -128,6 +128,22 @@ func (c *Charter) check() error {
 	return nil
 }
 
+// Share is about how many bytes of the model's file a node needs: those of its layers, or
+// where it has none, of the most that it may be asked to hold.
+func (c *Charter) Share(node core.NodeID) int64 {
+	all, most := c.Stages[len(c.Stages)-1].Last, 0
+	for i, s := range c.Stages {
+		if s.Node.Node == node {
+			most = s.Last - s.First
+			break
+		}
+		if i > 0 { // nobody takes the head's place
+			most = max(most, s.Last-s.First)
+		}
+	}
+	return c.Size / int64(all) * int64(most)
+}
+
 // Head is the node that answers.
 func (c *Charter) Head() peer.Address { return c.Stages[0].Node }
 

@@ -141,3 +141,15 @@ func FuzzCharter(f *testing.F) {
 		}
 	})
 }
+
+func TestShare(t *testing.T) {
+	t.Parallel()
+	c := &Charter{Size: 1 << 62, Stages: []Stage{
+		{Node: peer.Address{Node: "a"}, First: 0, Last: 4}, {Node: peer.Address{Node: "b"}, First: 4, Last: 5}, {Node: peer.Address{Node: "c"}, First: 5, Last: 8},
+	}, Spares: []peer.Address{{Node: "s"}}}
+	for node, eighths := range map[core.NodeID]int64{"a": 4, "b": 1, "c": 3, "s": 3} {
+		if got := c.Share(node); got != eighths<<59 {
+			t.Errorf("%s: %d of %d", node, got, c.Size)
+		}
+	}
+}
