@@ -241,7 +241,7 @@ func TestLineNeedsNodes(t *testing.T) {
 	if l := p.line(); l.State != "ready" {
 		t.Errorf("%+v", l)
 	}
-	for _, bad := range []string{"1", "many", "-2", "1000"} {
+	for _, bad := range []string{"1", "many", "-2", "1000", "9"} {
 		_, err := p.hub.PutService(t.Context(), request.Viewer{Account: "demo"}, "bad", api.ServiceSpec{Model: "echo", Pipeline: bad})
 		if core.KindOf(err) != core.Invalid {
 			t.Errorf("pipeline %q: %v", bad, err)

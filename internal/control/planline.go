@@ -241,13 +241,18 @@ func (c *Control) checkPipeline(spec *api.ServiceSpec) error {
 	if spec.Pipeline == "" {
 		return nil
 	}
-	if _, err := pipelineStages(spec.Pipeline); err != nil {
+	stages, err := pipelineStages(spec.Pipeline)
+	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, err := c.shapeOf(spec.Model); err != nil {
+	shape, err := c.shapeOf(spec.Model)
+	if err != nil {
 		return err
+	}
+	if stages > shape.Layers {
+		return core.Errorf(core.Invalid, "model %s has %d layers, so at most so many nodes can hold it, not %d", spec.Model, shape.Layers, stages).At("pipeline")
 	}
 	if v := spec.Verification; v != nil && v.Method != "none" && v.Method != "reexecute" {
 		return core.Errorf(core.Invalid, "a model on several nodes is one line, which %s cannot ask twice", v.Method).At("verification.method").WithHint("use reexecute: another owner runs a sample again")
