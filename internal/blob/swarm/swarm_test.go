@@ -213,6 +213,39 @@ func TestOriginFails(t *testing.T) {
 	})
 }
 
+// A hub whose manifest is of other chunks is found out by the digest of the whole, and
+// nothing of it stays.
+func TestManifestOfOtherChunks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10)
+		right, lie := w.hub.of, *w.hub.of
+		a := w.node("a", nil)
+		other := append([]byte("other"), w.content[5:]...)
+		if lie.Digest = core.DigestOf(other); lie.Digest == right.Digest {
+			t.Fatal("the same content")
+		}
+		w.hub.of = &lie
+		f, err := a.Open(t.Context(), lie.Digest, lie.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close() // not before others ask again
+		if err := f.Whole(t.Context()); !errors.Is(err, blob.ErrMismatch) || a.store.Has(lie.Digest) || a.store.Used() != 0 {
+			t.Errorf("%v, %d bytes are stored", err, a.store.Used())
+		}
+		if w.hub.of, err = blob.Describe(t.Context(), bytes.NewReader(other), testChunk); err != nil {
+			t.Fatal(err)
+		}
+		w.hub.content = other
+		if _, release, err := a.Fetch(t.Context(), lie.Digest, lie.Size); err != nil {
+			t.Errorf("when the hub tells the truth: %v", err)
+		} else {
+			release()
+		}
+	})
+}
+
 // A process that is killed in the middle fetches nothing twice.
 func TestResume(t *testing.T) {
 	t.Parallel()

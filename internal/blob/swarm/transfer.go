@@ -59,7 +59,13 @@ const (
 func newTransfer(s *Swarm, d core.Digest) *transfer {
 	t := &transfer{s: s, digest: d, begun: make(chan struct{}), changed: make(chan struct{}), met: map[core.Digest]bool{}}
 	t.ctx, t.stop = context.WithCancelCause(s.ctx)
-	t.finish = sync.OnceValue(func() error { return t.part.Finish(t.ctx) })
+	t.finish = sync.OnceValue(func() error {
+		err := t.part.Finish(t.ctx)
+		if err != nil { // who asks again begins anew
+			t.stop(err)
+		}
+		return err
+	})
 	return t
 }
 
