@@ -171,7 +171,7 @@ func (c *Control) endLine(l *line, now int64) {
 		return
 	}
 	last := *l.charter
-	last.SealedMs, last.TTLMs = now, 1
+	last.SealedMs, last.TTLMs = now, charter.Over
 	c.due = append(c.due, &last)
 }
 

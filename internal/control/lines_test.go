@@ -63,7 +63,7 @@ func (p *troupe) live(d time.Duration) {
 			if err != nil {
 				p.t.Fatal(err)
 			}
-			if p.heard[m.node][c.Line] = c; c.TTLMs == 1 {
+			if p.heard[m.node][c.Line] = c; c.TTLMs == charter.Over {
 				delete(p.heard[m.node], c.Line)
 			}
 		}

@@ -32,7 +32,8 @@ type lines struct {
 	mu      sync.Mutex
 	told    map[charter.ID]*told
 	heads   map[charter.ID]*head
-	changed chan struct{} // closed, and made anew, when either changes
+	over    map[charter.ID]int64 // lines that have ended, and what was last sealed of them
+	changed chan struct{}        // closed, and made anew, when either changes
 }
 
 // told is a charter that has come.
@@ -45,11 +46,14 @@ type told struct {
 // another way.
 const charterTime = 10 * time.Second
 
+// mostOver bounds the lines that are remembered to have ended.
+const mostOver = 1024
+
 var _ engine.Sharer = (*Engine)(nil)
 
 // Join implements engine.Sharer.
 func (e *Engine) Join(n engine.Neighbours) map[string]peer.Handler {
-	l := &lines{e: e, near: n, told: map[charter.ID]*told{}, heads: map[charter.ID]*head{}, changed: make(chan struct{})}
+	l := &lines{e: e, near: n, told: map[charter.ID]*told{}, heads: map[charter.ID]*head{}, over: map[charter.ID]int64{}, changed: make(chan struct{})}
 	l.member = shard.NewMember(shard.MemberConfig{Open: n.Open, Pool: e.pool, Load: l.load, Allow: l.allow, Seal: l.seal, Audit: l.mayAudit, Log: e.cfg.Log})
 	e.lines = l
 	return l.member.Handlers()
@@ -61,7 +65,10 @@ func (e *Engine) Charter(c *charter.Charter) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	had := l.told[c.Line]
-	if had != nil && (had.SealedMs >= c.SealedMs || e.ctx.Err() != nil) {
+	switch {
+	case e.ctx.Err() != nil, had != nil && had.SealedMs >= c.SealedMs:
+		return
+	case had == nil && (c.TTLMs == charter.Over || l.over[c.Line] >= c.SealedMs): // a late copy
 		return
 	}
 	if had == nil {
@@ -94,6 +101,10 @@ func (l *lines) expire(id charter.ID, t *told) {
 		return
 	}
 	delete(l.told, id)
+	if len(l.over) >= mostOver {
+		clear(l.over)
+	}
+	l.over[id] = t.SealedMs
 	l.member.Dismiss(id)
 	if h := l.heads[id]; h != nil {
 		h.stop()

@@ -77,6 +77,9 @@ type Charter struct {
 	TTLMs    int64 `json:"ttl_ms"`
 }
 
+// Over is the TTLMs of a charter that ends its line.
+const Over = 1
+
 // Stage is one node's place.
 type Stage struct {
 	Node  peer.Address `json:"node"`

@@ -1,0 +1,63 @@
+package llm
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"atoll/internal/core"
+	"atoll/internal/engine"
+	"atoll/internal/peer"
+	"atoll/internal/shard/charter"
+)
+
+// A charter is good for its time from when it was last heard; what is older than what was
+// heard is not, and does not bring a line back that is over.
+func TestCharters(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e, err := New(Config{Threads: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		e.Join(engine.Neighbours{Self: peer.Address{Node: "me"}, Open: func(context.Context, peer.Address, string) (peer.Stream, error) { return nil, peer.ErrUnreachable }})
+		say := func(sealed, ttl int64) {
+			e.Charter(&charter.Charter{
+				Line: charter.ID{1}, Model: core.DigestOf([]byte("m")), Size: 1, Engine: "llm", SealedMs: sealed, TTLMs: ttl,
+				Stages: []charter.Stage{{Node: peer.Address{Node: "head"}, Last: 1}, {Node: peer.Address{Node: "me"}, First: 1, Last: 2}},
+			})
+		}
+		want := func(holds bool) {
+			t.Helper()
+			synctest.Wait()
+			e.lines.mu.Lock()
+			defer e.lines.mu.Unlock()
+			if _, ok := e.lines.told[charter.ID{1}]; ok != holds {
+				t.Errorf("it may hold layers: %v, want %v", ok, holds)
+			}
+		}
+		say(100, 1000)
+		want(true)
+		time.Sleep(900 * time.Millisecond)
+		say(200, 1000)
+		time.Sleep(900 * time.Millisecond)
+		want(true)
+		say(150, 5000) // a late one
+		time.Sleep(200 * time.Millisecond)
+		want(false)
+		say(200, 1000) // said again
+		want(false)
+		say(300, 1000)
+		want(true)
+		say(400, charter.Over)
+		time.Sleep(10 * time.Millisecond)
+		want(false)
+		say(350, 1000)
+		say(500, charter.Over) // of a line that is not known
+		want(false)
+		say(600, 1000)
+		want(true)
+	})
+}
