@@ -229,6 +229,9 @@ func (r *run) problems() []string {
 	must(len(t.Stages) == 3 && t.Before != "" && t.After != "" && t.Before+t.After == t.Alone, "the text of three nodes is not that of one: %+v", t)
 	must(slices.ContainsFunc(t.Stages, func(h hand) bool { return h.Node == t.Lost }) && t.Spare != "" && !slices.ContainsFunc(t.Stages, func(h hand) bool { return h.Node == t.Spare }),
 		"no node that held layers was lost and replaced: %+v", t)
+	for _, n := range r.Nodes {
+		must(n.Bad == 0 || n.Node != t.Spare && !slices.ContainsFunc(t.Stages, func(h hand) bool { return h.Node == n.Node }), "%s was found out, and holds layers all the same", n.Node)
+	}
 	for _, name := range []string{"charged_once", "books_balance", "residency_held", "receipts_verify", "tampered_refused", "story_recomputed", "text_survives"} {
 		i := slices.IndexFunc(r.Checks, func(c check) bool { return c.Name == name })
 		must(i >= 0, "the check %q was not made", name)
@@ -273,7 +276,7 @@ func (r *run) nodeProblems() []string {
 		says string
 	}{
 		{len(owners) == r.Owners && r.Owners == 5, fmt.Sprintf("%d owners, %d said, not 5", len(owners), r.Owners)},
-		{len(r.Nodes) == 6, fmt.Sprintf("%d nodes, not 6", len(r.Nodes))},
+		{len(r.Nodes) == 7, fmt.Sprintf("%d nodes, not 7", len(r.Nodes))},
 		{died > 0, "no node died with parts that moved elsewhere"},
 		{lied > 0, "no liar was found out"},
 		{abroad > 0, "there is no node in the US to be refused"},

@@ -26,7 +26,7 @@ func (s *session) quickstartCmd() *cobra.Command {
 	var f quickFlags
 	cmd := &cobra.Command{
 		Use: "quickstart", Short: "See the whole of it on real work, in a minute", Args: cobra.NoArgs,
-		Long: `Start a hub and six nodes of five owners in this process, train a classifier of
+		Long: `Start a hub and seven nodes of five owners in this process, train a classifier of
 support requests, and submit 600 fresh ones as one task in 30 parts. Each part is
 done by three owners, of whom two must agree. One node lies about a third of its
 answers, one dies in the middle, and one, the cheapest, stands outside the EU and

@@ -147,7 +147,7 @@ func (b *batch) write() {
 	}
 	b.writeUsage()
 	for _, n := range b.nodes {
-		n.rate()
+		n.rate(b.now)
 		b.tx.PutNode(n.doc.ID, &n.doc)
 		n.dirty = false
 	}

@@ -102,7 +102,7 @@ func (c *Control) heartbeat(id core.NodeID, m *bus.Heartbeat) {
 	}
 	wasOpen = wasOpen && slices.Equal(n.said.Upstreams, m.Offer.Upstreams) // its own server has come up, or has other models
 	n.bootID, n.seenMs, n.said, n.draining = m.Boot, now, m.Offer, m.Draining
-	n.refresh(true)
+	n.refresh(true, now)
 	appeared := !wasOpen && n.offer.Up && !n.offer.Draining && len(c.waiting.tasks) > 0
 	var again []*leaseRef
 	if reboot {

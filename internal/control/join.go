@@ -108,7 +108,7 @@ func (c *Control) Join(ctx context.Context, req identity.JoinRequest) (identity.
 		}
 		key := b.newKey(tok.Owner, req.Node, []string{"node"})
 		d.PublicKey, d.Nkey, d.Country, d.KeyID = public.PEM(), req.NkeyPublic, req.Country, key.ID
-		b.touchNode(c.addNode(d, signer))
+		b.touchNode(c.addNode(d, signer, b.now))
 		grant.Owner, grant.APIKey = tok.Owner, identity.Token(key.Secret)
 		return nil
 	})

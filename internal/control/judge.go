@@ -99,14 +99,11 @@ func (b *batch) judge(t *task, p *part, v verify.Verdict) {
 		}
 		t.Committed -= l.Claim()
 		if v.Wrong { // otherwise the part may be to blame, not the node
-			n.doc.Reputation = n.doc.Reputation.Fault(1)
-			n.doc.Rejected++
+			n.wrong(b.now)
 			b.distrusted = append(b.distrusted, n)
 		}
 		if s := b.c.nodes[v.Blame]; s != nil {
-			s.doc.Reputation = s.doc.Reputation.Fault(1)
-			s.doc.Rejected++
-			s.wrongMs = b.now
+			s.wrong(b.now)
 			b.touchNode(s)
 			b.distrusted = append(b.distrusted, s)
 		}

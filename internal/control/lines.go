@@ -231,7 +231,7 @@ func (c *Control) hearLine(l *line, now int64) string {
 		return "its head has forgotten it"
 	}
 	for _, h := range l.state.Stages {
-		if n := c.nodes[h.Node]; n != nil && n.distrusted(now) {
+		if n := c.nodes[h.Node]; n != nil && n.offer.Suspect && n.doc.Owner != l.of.Owner {
 			return string(h.Node) + " has computed something else than it should"
 		}
 	}
@@ -316,7 +316,8 @@ func (c *Control) spares(l *line) (out []peer.Address) {
 			out = append(out, c.peerOf(n))
 		}
 	}
-	for _, n := range c.lineNodes(l.of) {
+	free, _ := c.lineNodes(l.of)
+	for _, n := range free {
 		if !planned(n.doc.ID) && !l.holds(n.doc.ID) && len(out) < charter.MaxSpares && l.plan.holdsLargest(n) {
 			out = append(out, c.peerOf(n))
 		}
@@ -354,9 +355,6 @@ func (c *Control) lineOffer(t *task) (*market.Offer, string) {
 		n := c.nodes[s.Node]
 		if n == nil {
 			continue
-		}
-		if n.distrusted(c.now().UnixMilli()) {
-			return nil, string(s.Node) + ", which holds a part of " + t.service + ", is being replaced"
 		}
 		there := *n.offer
 		there.Up, there.Draining = true, false // the head sees to that

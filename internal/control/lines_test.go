@@ -248,3 +248,43 @@ func TestLineNeedsNodes(t *testing.T) {
 		}
 	}
 }
+
+// A node whose result was found wrong holds nobody's layers, and the hub does not forget.
+func TestLiarsHoldNoLayers(t *testing.T) {
+	t.Parallel()
+	p := newTroupe(t, "a", "b", "liar")
+	p.live(time.Second)
+	p.mustSubmit(quorum)
+	p.pass(500 * time.Millisecond)
+	for _, id := range []core.NodeID{"a", "b", "liar"} {
+		result := map[bool]string{true: "false", false: "true"}[id == "liar"]
+		for _, l := range p.leases(id) {
+			p.report(p.nodes[id], l, result, nil)
+		}
+	}
+	p.serve("2")
+	blind := p.mustSubmit(nil)
+	for range 2 {
+		p.pass(500 * time.Millisecond)
+		if given := p.leases("liar"); len(given) != 0 {
+			t.Errorf("unchecked work was given to it: %+v", given)
+		}
+		if why := p.task(blind.ID).NotChosen; len(why) == 0 || why[0].Node != "liar" {
+			t.Errorf("%+v", why)
+		}
+		p.live(3 * time.Second)
+		l := p.line()
+		if l.State != "ready" || slices.Contains(holders(l), "liar") || len(l.Spares) != 0 {
+			t.Errorf("%+v", l)
+		}
+		if !slices.ContainsFunc(l.Left, func(n api.NotChosen) bool { return n.Node == "liar" && strings.Contains(n.Reason, "wrong") }) {
+			t.Errorf("left out: %+v", l.Left)
+		}
+		p.reopen()
+	}
+	p.pass(suspectMs * time.Millisecond)
+	p.live(3 * time.Second)
+	if l := p.line(); l.State != "ready" || len(l.Left)+len(l.Spares)+len(l.Stages) != 3 || len(l.Left) != 0 && strings.Contains(l.Left[0].Reason, "wrong") {
+		t.Errorf("after its time: %+v", l)
+	}
+}

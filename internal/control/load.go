@@ -82,7 +82,7 @@ func (c *Control) loadNodes(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("node %s: %w", d.ID, err)
 		}
-		n := c.addNode(*d, signer)
+		n := c.addNode(*d, signer, c.now().UnixMilli())
 		n.seenMs = c.boot.UnixMilli() + restartGraceMs
 	}
 	return nil

@@ -54,7 +54,7 @@ func (c *Control) editNode(ctx context.Context, id core.NodeID, edit func(*batch
 			return core.Errorf(core.NotFound, "no node %s", id)
 		}
 		edit(b, n)
-		n.refresh(n.offer.Up)
+		n.refresh(n.offer.Up, b.now)
 		b.touchNode(n)
 		b.freed = true
 		out = c.nodeView(n)

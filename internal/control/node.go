@@ -20,8 +20,7 @@ type node struct {
 	bootID   string
 	bootMs   int64 // when bootID was first heard of
 	seenMs   int64
-	draining bool  // says the node
-	wrongMs  int64 // when a stage of its was last proven wrong
+	draining bool // says the node
 	leases   map[core.LeaseID]*leaseRef
 	latency  latencies
 	hearing  *hearing
@@ -45,6 +44,7 @@ type nodeDoc struct {
 	Passed     int64             `json:"passed"`
 	Rejected   int64             `json:"rejected"`
 	Lost       int64             `json:"lost"`
+	WrongMs    int64             `json:"wrong_at,omitzero"` // when its work was last proven wrong
 	Earned     core.Money        `json:"earned"`
 }
 
@@ -76,7 +76,7 @@ func (l *latencies) quantile(q float64) float64 {
 }
 
 // refresh copies what a node says into its offer.
-func (n *node) refresh(up bool) {
+func (n *node) refresh(up bool, now int64) {
 	o, s := n.offer, &n.said
 	o.Up = up && !n.doc.Revoked
 	o.Draining = n.draining || n.doc.Drained
@@ -88,24 +88,37 @@ func (n *node) refresh(up bool) {
 		o.GPUs = append(o.GPUs, market.GPU{Type: g.Type, Memory: g.Memory})
 	}
 	o.P50Ms = n.latency.quantile(0.5)
-	n.rate()
+	n.rate(now)
 }
 
 // rate recomputes what the node's record says of it.
-func (n *node) rate() {
+func (n *node) rate(now int64) {
 	r := n.doc.Reputation
 	n.offer.Mean, n.offer.P5, n.offer.Seen = r.Mean(), r.P5(), r.Observations()
+	n.offer.Suspect = n.doc.WrongMs != 0 && now-n.doc.WrongMs < suspectMs
+}
+
+// suspectMs is how long a node whose result was found wrong gets no work of which not
+// all is checked, and holds no layers.
+const suspectMs = 60 * 60_000
+
+// wrong notes that a result of the node was found wrong.
+func (n *node) wrong(now int64) {
+	n.doc.Reputation = n.doc.Reputation.Fault(1)
+	n.doc.Rejected++
+	n.doc.WrongMs = now
+	n.rate(now) // what is placed next takes it into account
 }
 
 // addNode enters a node in the books. Its offer is up once it has spoken.
-func (c *Control) addNode(d nodeDoc, signer receipt.Key) *node {
+func (c *Control) addNode(d nodeDoc, signer receipt.Key, now int64) *node {
 	n := &node{doc: d, signer: signer, leases: map[core.LeaseID]*leaseRef{}, hearing: newHearing(), offer: &market.Offer{Node: d.ID, Owner: d.Owner}}
 	n.said.Country = d.Country
-	n.refresh(false)
+	n.refresh(false, now)
 	if old := c.nodes[d.ID]; old != nil { // the same node has joined again
 		n.leases, n.offer.InFlight = old.leases, old.offer.InFlight
 		n.said, n.bootID, n.bootMs, n.seenMs, n.draining, n.latency, n.hearing = old.said, old.bootID, old.bootMs, old.seenMs, old.draining, old.latency, old.hearing
-		n.refresh(old.offer.Up)
+		n.refresh(old.offer.Up, now)
 		for _, r := range n.leases {
 			r.node = n
 		}

@@ -183,13 +183,6 @@ func (c *Control) usedBy(t *task, p *lifecycle.Part) []market.Used {
 			used = append(used, market.Used{Node: s.Node, Owner: s.Owner, Counted: l.Counted() && t.Terms.Tested()})
 		}
 	}
-	if t.Terms.Staged && tried != nil {
-		for _, o := range c.offers {
-			if c.nodes[o.Node].distrusted(c.now().UnixMilli()) {
-				used = append(used, market.Used{Node: o.Node, Owner: o.Owner, Barred: true})
-			}
-		}
-	}
 	return used
 }
 

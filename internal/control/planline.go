@@ -30,35 +30,34 @@ type linePlan struct {
 	*plan.Plan
 	Rate1    float64 // tokens of one answer in a second
 	nodes    []*node
+	barred   []api.NotChosen
 	toHub    []time.Duration // there and back, of nodes
 	price    core.Money
 	rowBytes int64
 	largest  int64 // bytes of the largest stage
 }
 
-// lineNodes are the nodes that may hold layers for a service, by name. It is called
-// with mu held.
-func (c *Control) lineNodes(s *api.Service) (out []*node) {
+// lineNodes are the nodes that may hold layers for a service, by name, and those that
+// may not after what they have done. It is called with mu held.
+func (c *Control) lineNodes(s *api.Service) (out []*node, barred []api.NotChosen) {
 	m := c.models[s.Model]
 	spec := s.Spec(s.Model).WithDefaults()
 	t := &task{Task: lifecycle.Task{Account: s.Owner, Engine: m.Engine, ModelDigest: m.Digest, ModelSize: m.Size}}
 	if err := t.readTerms(&spec); err != nil {
 		c.log.Error("service cannot be planned", "service", s.Name, "error", err)
-		return nil
+		return nil, nil
 	}
 	for _, o := range c.offers {
 		n := c.nodes[o.Node]
-		if len(c.peerAt(n)) > 0 && !n.distrusted(c.now().UnixMilli()) && t.req.Never(o, t.Terms.MaxCost) == "" {
+		switch why := t.req.Never(o, t.Terms.MaxCost); {
+		case len(c.peerAt(n)) > 0 && why == "":
 			out = append(out, n)
+		case o.Suspect:
+			barred = append(barred, api.NotChosen{Node: n.doc.ID, Owner: n.doc.Owner, Reason: why})
 		}
 	}
-	return out
+	return out, barred
 }
-
-// distrustMs is how long a node that was proven wrong holds no layers.
-const distrustMs = 60 * 60_000
-
-func (n *node) distrusted(now int64) bool { return n.wrongMs != 0 && now-n.wrongMs < distrustMs }
 
 // planOf is the plan of a line that is there.
 func (c *Control) planOf(s *api.Service, stages []charter.Held) (*linePlan, error) {
@@ -67,6 +66,7 @@ func (c *Control) planOf(s *api.Service, stages []charter.Held) (*linePlan, erro
 		return nil, err
 	}
 	p := &linePlan{Plan: &plan.Plan{}, rowBytes: shape.Row}
+	_, p.barred = c.lineNodes(s)
 	for i, h := range stages {
 		n := c.nodes[h.Node]
 		if n == nil {
@@ -90,7 +90,8 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &linePlan{nodes: c.lineNodes(s), rowBytes: shape.Row}
+	p := &linePlan{rowBytes: shape.Row}
+	p.nodes, p.barred = c.lineNodes(s)
 	if len(p.nodes) == 0 {
 		return nil, core.Errorf(core.Unavailable, "no node that it may run on can be reached by others")
 	}
@@ -159,7 +160,8 @@ func lent(o *market.Offer) int64 {
 func (p *linePlan) holdsLargest(n *node) bool { return lent(n.offer) >= p.largest }
 
 // left says which nodes have no place.
-func (p *linePlan) left() (out []api.NotChosen) {
+func (p *linePlan) left() []api.NotChosen {
+	out := slices.Clone(p.barred)
 	for _, l := range p.Left {
 		n := p.nodes[l.Node]
 		if slices.ContainsFunc(p.Spares, func(i int) bool { return i == l.Node }) {

@@ -28,7 +28,7 @@ func (t *task) readTerms(spec *api.TaskSpec) error {
 		Method: lifecycle.Method(spec.Verification.Method), Replicas: spec.Verification.Replicas, Agree: spec.Verification.Agree, MaxCost: spec.Budget.MaxCost,
 		Rate: spec.Verification.RatePPM(), Span: spec.Verification.Span, Nonce: spec.Verification.Nonce,
 	}
-	t.req.Distinct = t.Terms.Compared()
+	t.req.Distinct, t.req.Trusting = t.Terms.Compared(), t.Terms.Method != lifecycle.Quorum
 	if sla := spec.SLA; sla != nil {
 		t.Terms.LatencyMs = sla.Latency.Std().Milliseconds()
 		if sla.Deadline != nil {

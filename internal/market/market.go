@@ -45,6 +45,7 @@ type Offer struct {
 	Mean      float64          // reliability, expected
 	P5        float64          // reliability, 5th percentile
 	Seen      float64          // observations behind it
+	Suspect   bool             // a result of its was found wrong not long ago
 }
 
 // GPU is one accelerator of an offer.
@@ -70,6 +71,7 @@ type Request struct {
 	GPUMemory      int64
 	MinReliability float64
 	Distinct       bool // no two leases of a part with one owner
+	Trusting       bool // not each result is checked: suspects are left out
 }
 
 // Used is what a part has already tried.
@@ -193,6 +195,8 @@ func (r *Request) never(o *Offer) string {
 		return fmt.Sprintf("has %d MiB memory, %d MiB asked for", o.Memory>>20, r.Memory>>20)
 	case !r.gpus(o):
 		return fmt.Sprintf("has not the %d GPU asked for", r.GPUs)
+	case r.Trusting && o.Suspect && o.Owner != r.Account:
+		return "has given a wrong result lately, and not all results would be checked"
 	case o.Mean < r.MinReliability:
 		return fmt.Sprintf("reliability %.2f is under the %.2f asked for", o.Mean, r.MinReliability)
 	}

@@ -84,6 +84,9 @@ func TestWhy(t *testing.T) {
 		{"memory", func(r *Request, _ *Offer) { r.Memory = 2 << 30 }, "memory"},
 		{"gpu", func(r *Request, _ *Offer) { r.GPUs = 1 }, "GPU"},
 		{"reliability", func(r *Request, _ *Offer) { r.MinReliability = 0.95 }, "reliability"},
+		{"suspect, all is checked", func(_ *Request, o *Offer) { o.Suspect = true }, ""},
+		{"suspect, a sample is checked", func(r *Request, o *Offer) { r.Trusting, o.Suspect = true, true }, "wrong result lately"},
+		{"suspect, its owner's work", func(r *Request, o *Offer) { r.Trusting, o.Suspect, o.Owner = true, true, r.Account }, ""},
 		{"price", func(_ *Request, o *Offer) { o.Price = 101 }, "budget"},
 		{"full", func(_ *Request, o *Offer) { o.InFlight = o.Queue }, "slots"},
 	} {

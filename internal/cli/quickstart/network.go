@@ -37,15 +37,17 @@ type Network struct {
 // StartNetwork is how package app starts one.
 type StartNetwork func(ctx context.Context, cfg NetworkConfig) (*Network, error)
 
-// Nodes are the cast: four owners in the EU, of whom one has two nodes, and one
-// outside. The second of two nodes dies in the middle, so that three honest
-// owners and a liar remain; the liar is the cheapest that may be used.
+// Nodes are the cast: four owners in the EU, of whom two have two nodes, and one
+// outside. One of two nodes dies in the middle, so that three honest owners and a
+// liar remain; the liar is the cheapest that may be used. When he is found out,
+// four honest nodes are left: three that hold a model together, and a spare.
 func Nodes(seed uint64) []NodeConfig {
 	const cent = core.Credit / 100
 	return []NodeConfig{
 		{Name: "paris-1", Owner: "alice", Country: "FR", Price: 3 * cent},
 		{Name: "paris-2", Owner: "alice", Country: "FR", Price: 3 * cent, Faults: "crash-after=9"},
 		{Name: "rome-1", Owner: "bob", Country: "IT", Price: 4 * cent},
+		{Name: "rome-2", Owner: "bob", Country: "IT", Price: 4 * cent},
 		{Name: "bonn-1", Owner: "carol", Country: "DE", Price: 2 * cent, Faults: "lie=0.33" + seedFault(seed)},
 		{Name: "lyon-1", Owner: "dave", Country: "FR", Price: 3 * cent},
 		{Name: "ohio-1", Owner: "erin", Country: "US", Price: 1 * cent},

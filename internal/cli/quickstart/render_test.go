@@ -120,7 +120,7 @@ func TestCast(t *testing.T) {
 		prices = append(prices, p)
 	}
 	slices.SortFunc(prices, func(a, b core.Money) int { return int(b - a) })
-	if len(Nodes(7)) != 6 || len(owners) != 5 || len(left) < replicas+1 || liars != 1 {
+	if len(Nodes(7)) != 7 || len(owners) != 5 || len(left) < replicas+1 || liars != 1 {
 		t.Errorf("%d nodes, %d owners, %d of them left, %d liars", len(Nodes(7)), len(owners), len(left), liars)
 	}
 	if worst := (prices[0] + prices[1] + prices[2]) * wantParts; worst > budget {
