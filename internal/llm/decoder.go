@@ -14,20 +14,26 @@ type DecoderConfig struct {
 	Context int // the longest sequence, in positions; at most the model's
 	// Hidden asks for hidden states after the output's norm in place of logits.
 	Hidden bool
+	// Group is how the members of a group come together, of which the model is a share.
+	Group Gatherer
 }
 
 // Decoder computes with a model: positions of several sequences go through all
 // its layers together. It owns keys and values, in pages that the caller hands
 // out (see Cache), and the room to compute in; use one at a time.
 type Decoder struct {
-	m    *Model
-	c    DecoderConfig
-	pool *repro.Pool
-	kv   []*repro.KV // for each layer
-	att  *repro.Attention
-	acts map[int]*repro.Activations // by their length
+	m     *Model
+	c     DecoderConfig
+	pool  *repro.Pool
+	group *group      // nil: the layers are computed here alone
+	kv    []*repro.KV // for each layer
+	att   *repro.Attention
+	acts  map[int]*repro.Activations // by their length
 
-	x, h, q, k, v, a, gate, up []float32 // a row for each position of a batch
+	// A row for each position of a batch. Those of x and h are whole; the others are as
+	// long as what is computed here of them: wide, narrow and ffn elements.
+	x, h, q, k, v, a, gate, up []float32
+	wide, narrow, ffn          int
 	angles                     []float32
 	spans                      []repro.Span
 	logits                     []float32
@@ -54,22 +60,25 @@ func NewDecoder(m *Model, pool *repro.Pool, c DecoderConfig) (*Decoder, error) {
 	if c.Context < 1 || c.Context > g.Context || c.Batch < 1 || c.Pages < 1 {
 		return nil, fmt.Errorf("decoder for %d positions at once in %d pages, sequences of %d: want at least one each, and no longer sequences than the model's %d", c.Batch, c.Pages, c.Context, g.Context)
 	}
-	d := &Decoder{m: m, c: c, pool: pool, acts: map[int]*repro.Activations{}}
+	part := &m.part
+	d := &Decoder{m: m, c: c, pool: pool, acts: map[int]*repro.Activations{}, wide: part.queries(g).Len(), narrow: part.keys(g).Len(), ffn: part.FFN.Len()}
 	var err error
+	if d.group, err = newGroup(m, &c); err != nil {
+		return nil, err
+	}
 	if d.att, err = repro.NewAttention(repro.AttentionConfig{
-		Heads: g.Heads, KVHeads: g.KVHeads, Dim: g.HeadDim, Scale: scale(g.HeadDim), Window: g.Window, Context: c.Context,
+		Heads: d.wide / g.HeadDim, KVHeads: part.KVHeads.Len(), Dim: g.HeadDim, Scale: scale(g.HeadDim), Window: g.Window, Context: c.Context,
 	}, pool.Threads()); err != nil {
 		return nil, err
 	}
 	for range m.layers {
-		kv, err := repro.NewKV(g.KVHeads, g.HeadDim, c.Pages, m.Profile.cache())
+		kv, err := repro.NewKV(part.KVHeads.Len(), g.HeadDim, c.Pages, m.Profile.cache())
 		if err != nil {
 			return nil, err
 		}
 		d.kv = append(d.kv, kv)
 	}
-	heads := g.Heads * g.HeadDim
-	for _, cols := range []int{g.Dim, heads, g.FFN} {
+	for _, cols := range []int{g.Dim, g.Heads * g.HeadDim, g.FFN} {
 		if m.Profile.quantised(cols) && d.acts[cols] == nil {
 			if d.acts[cols], err = repro.NewActivations(cols, c.Batch); err != nil {
 				return nil, err
@@ -77,9 +86,9 @@ func NewDecoder(m *Model, pool *repro.Pool, c DecoderConfig) (*Decoder, error) {
 		}
 	}
 	rows := func(n int) []float32 { return make([]float32, c.Batch*n) }
-	d.x, d.h, d.q, d.a = rows(g.Dim), rows(g.Dim), rows(heads), rows(heads)
-	d.k, d.v = rows(g.KVHeads*g.HeadDim), rows(g.KVHeads*g.HeadDim)
-	d.gate, d.up = rows(g.FFN), rows(g.FFN)
+	d.x, d.h, d.q, d.a = rows(g.Dim), rows(g.Dim), rows(d.wide), rows(d.wide)
+	d.k, d.v = rows(d.narrow), rows(d.narrow)
+	d.gate, d.up = rows(d.ffn), rows(d.ffn)
 	d.angles = rows(m.rope.Dims())
 	return d, nil
 }
@@ -125,11 +134,8 @@ func (d *Decoder) begin(spans []Span) (n int, err error) {
 			return 0, fmt.Errorf("span %d: layers from %d on take %s", i, d.m.First, map[bool]string{true: "tokens", false: "hidden states"}[d.m.HasEmbedding()])
 		}
 		copy(d.x[n*g.Dim:], s.Hidden)
-		for j, token := range s.Tokens {
-			if token < 0 || int(token) >= g.Vocab {
-				return 0, fmt.Errorf("span %d: token %d of %d", i, token, g.Vocab)
-			}
-			d.m.embedding.row(d.x[(n+j)*g.Dim:(n+j+1)*g.Dim], int(token))
+		if err := d.m.Lookup(d.x[n*g.Dim:], s.Tokens); err != nil {
+			return 0, fmt.Errorf("span %d: %w", i, err)
 		}
 		for j := range k {
 			angles := d.angles[(n+j)*dims : (n+j+1)*dims]
@@ -161,11 +167,13 @@ func (d *Decoder) layer(i, n int, spans []Span) error {
 	if err := d.attend(i, n, spans); err != nil {
 		return err
 	}
-	a, err := d.operand(d.a[:n*g.Heads*g.HeadDim], g.Heads*g.HeadDim)
+	a, err := d.inputs(d.a[:n*d.wide], g.Heads*g.HeadDim, func(p *Part) Rows { return p.queries(g) })
 	if err != nil {
 		return fmt.Errorf("attention: %w", err)
 	}
-	l.o.mul(h, a, d.pool)
+	if err := d.outputs(h, &l.o, a); err != nil {
+		return fmt.Errorf("attention: %w", err)
+	}
 	repro.Add(x, h, d.pool)
 
 	if err := repro.RMSNorm(h, x, l.ffnNorm, g.NormEps, d.pool); err != nil {
@@ -175,14 +183,16 @@ func (d *Decoder) layer(i, n int, spans []Span) error {
 	if err != nil {
 		return fmt.Errorf("feed-forward: %w", err)
 	}
-	gate, up := d.gate[:n*g.FFN], d.up[:n*g.FFN]
+	gate, up := d.gate[:n*d.ffn], d.up[:n*d.ffn]
 	l.gate.mul(gate, in, d.pool)
 	l.up.mul(up, in, d.pool)
 	repro.SwiGLU(gate, gate, up, d.pool)
-	if in, err = d.operand(gate, g.FFN); err != nil {
+	if in, err = d.inputs(gate, g.FFN, func(p *Part) Rows { return p.FFN }); err != nil {
 		return fmt.Errorf("feed-forward: %w", err)
 	}
-	l.down.mul(h, in, d.pool)
+	if err := d.outputs(h, &l.down, in); err != nil {
+		return fmt.Errorf("feed-forward: %w", err)
+	}
 	repro.Add(x, h, d.pool)
 	return nil
 }
@@ -191,7 +201,7 @@ func (d *Decoder) layer(i, n int, spans []Span) error {
 func (d *Decoder) attend(i, n int, spans []Span) error {
 	l, g := &d.m.layers[i], &d.m.Config
 	x, h := d.x[:n*g.Dim], d.h[:n*g.Dim]
-	wide, narrow := g.Heads*g.HeadDim, g.KVHeads*g.HeadDim
+	wide, narrow := d.wide, d.narrow
 	q, k, v := d.q[:n*wide], d.k[:n*narrow], d.v[:n*narrow]
 	if err := repro.RMSNorm(h, x, l.attnNorm, g.NormEps, d.pool); err != nil {
 		return err

@@ -9,7 +9,8 @@
 //
 // # Rooms
 //
-//   - [Model] is weights in memory: all layers, or any contiguous range.
+//   - [Model] is weights in memory: all layers, or any contiguous range, or one
+//     member's [Share] of it.
 //   - [Decoder] computes: it takes positions of several sequences at once and
 //     gives hidden states or logits. It knows pages of keys and values, not
 //     sequences.
@@ -18,12 +19,21 @@
 //   - [Batcher] serves many requests with one Decoder: continuous batching.
 //   - [Text] turns tokens into text as they come, and knows where to stop.
 //
+// # Groups
+//
+// Several machines on fast links can compute the same layers together. [Split] gives
+// each some heads of keys, some of what is inside the feed-forward and some of what
+// both add to the residual stream, all in multiples of 32 outputs; four times a layer
+// their decoders bring together what they have, see [Gatherer]. Everything between
+// products is computed by each. So no sum is ever divided.
+//
 // # What a result depends on
 //
 // The weights, the [Profile], the tokens before, and for a drawn token the
 // [repro.Sampling] and its position. Nothing else: not the instruction set, the
 // threads, what else is computed at the same time, how a prompt was cut, which
-// pages were found in the cache, nor on how many machines the layers lie. So
+// pages were found in the cache, nor on how many machines the layers lie, whole or
+// divided. So
 // whoever has the model can compute any token of an answer again, alone, and
 // compare it bit for bit.
 //

@@ -17,19 +17,19 @@ type linear struct {
 // loadStep is about how many weights are read from disk at a time.
 const loadStep = 1 << 20
 
-// loadLinear reads a matrix.
-func loadLinear(ctx context.Context, t *weights.Tensor, p Profile) (l linear, err error) {
+// loadLinear reads rows of a matrix.
+func loadLinear(ctx context.Context, t *weights.Tensor, rows Rows, p Profile) (l linear, err error) {
 	step := max(1, loadStep/t.Cols)
 	if p.quantised(t.Cols) {
-		if l.q, err = repro.NewMatrix(t.Rows, t.Cols); err != nil {
+		if l.q, err = repro.NewMatrix(rows.Len(), t.Cols); err != nil {
 			return l, err
 		}
 		size := repro.RowBytes(t.Cols)
-		buf := make([]byte, min(step, t.Rows)*size)
-		for r := 0; r < t.Rows && err == nil; r += step {
-			n := min(step, t.Rows-r)
+		buf := make([]byte, min(step, rows.Len())*size)
+		for r := 0; r < rows.Len() && err == nil; r += step {
+			n := min(step, rows.Len()-r)
 			if err = ctx.Err(); err == nil {
-				err = t.ReadQ8(buf[:n*size], r, n)
+				err = t.ReadQ8(buf[:n*size], rows.First+r, n)
 			}
 			if err == nil {
 				err = l.q.SetRows(r, buf[:n*size])
@@ -37,16 +37,16 @@ func loadLinear(ctx context.Context, t *weights.Tensor, p Profile) (l linear, er
 		}
 		return l, err
 	}
-	if l.f, err = repro.NewFloatMatrix(t.Rows, t.Cols, repro.F32); err != nil {
+	if l.f, err = repro.NewFloatMatrix(rows.Len(), t.Cols, repro.F32); err != nil {
 		return l, err
 	}
-	buf := make([]float32, min(step, t.Rows)*t.Cols)
-	for r := 0; r < t.Rows; r += step {
-		n := min(step, t.Rows-r)
+	buf := make([]float32, min(step, rows.Len())*t.Cols)
+	for r := 0; r < rows.Len(); r += step {
+		n := min(step, rows.Len()-r)
 		if err := ctx.Err(); err != nil {
 			return l, err
 		}
-		if err := t.ReadRows(buf[:n*t.Cols], r, n); err != nil {
+		if err := t.ReadRows(buf[:n*t.Cols], rows.First+r, n); err != nil {
 			return l, err
 		}
 		for i := range n {

@@ -41,7 +41,8 @@ func TestLoadReadsItsTensors(t *testing.T) {
 	}
 	for _, file := range [][]byte{llmtest.CoralFile(t, quant.Q8_0), otherFile.Bytes()} {
 		layers := config.Layers
-		for _, o := range []Options{{}, {First: 0, Last: 1}, {First: 1, Last: 2}, {First: layers - 1, Last: layers}} {
+		for _, o := range []Options{{}, {First: 0, Last: 1}, {First: 1, Last: 2}, {First: layers - 1, Last: layers},
+			{First: 0, Last: 1, Share: Share{[]int{2, 1}, 0}}, {First: 1, Last: 2, Share: Share{[]int{2, 1}, 1}}, {First: layers - 1, Last: layers, Share: Share{[]int{2, 1}, 1}}} {
 			r := &marked{bytes.NewReader(file), make([]bool, len(file))}
 			f, err := weights.FromGGUF("marked", r, int64(len(file)))
 			if err != nil {
@@ -52,21 +53,25 @@ func TestLoadReadsItsTensors(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := make([]bool, len(file))
-			for _, id := range o.Tensors(&f.Config) {
-				x, err := f.Tensor(id)
+			tensors, err := o.Tensors(&f.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range tensors {
+				x, err := f.Tensor(id.ID)
 				if err != nil {
 					t.Fatal(err)
 				}
-				size, err := x.Bytes()
+				size, err := x.Type.RowBytes(x.Cols)
 				if err != nil {
 					t.Fatal(err)
 				}
-				for i := range size {
-					want[x.Offset+i] = true
+				for i := id.First * size; i < id.Last*size; i++ {
+					want[x.Offset+int64(i)] = true
 				}
 			}
 			if !slices.Equal(r.read, want) {
-				t.Errorf("tied %v, %+v: other bytes were read than those of %v", f.Config.TiedEmbeddings, o, o.Tensors(&f.Config))
+				t.Errorf("tied %v, %+v: other bytes were read than those of %v", f.Config.TiedEmbeddings, o, tensors)
 			}
 		}
 	}

@@ -18,26 +18,39 @@ type Options struct {
 	// First and Last choose the layers First ≤ i < Last; both 0 means all. The
 	// embedding comes with the first layer of the model, the output with the last.
 	First, Last int
+	// Share chooses one member's part of each of these layers. The embedding and the
+	// output are the leader's.
+	Share Share
+}
+
+// Tensor is a tensor of a model and those of its rows that Load reads.
+type Tensor struct {
+	weights.ID
+	Rows
 }
 
 // Tensors are what Load reads of a model with the configuration c.
-func (o Options) Tensors(c *weights.Config) (out []weights.ID) {
+func (o Options) Tensors(c *weights.Config) (out []Tensor, err error) {
 	if o.First == 0 && o.Last == 0 {
 		o.Last = c.Layers
+	}
+	part, err := o.Share.part(c)
+	if err != nil {
+		return nil, err
 	}
 	for _, id := range c.Tensors() {
 		read := o.First <= id.Layer && id.Layer < o.Last
 		switch id.Part {
 		case weights.TokenEmbedding:
-			read = o.First == 0 || o.Last == c.Layers && c.TiedEmbeddings
+			read = o.Share.leads() && (o.First == 0 || o.Last == c.Layers && c.TiedEmbeddings)
 		case weights.OutputNorm, weights.Output:
-			read = o.Last == c.Layers
+			read = o.Share.leads() && o.Last == c.Layers
 		}
 		if read {
-			out = append(out, id)
+			out = append(out, Tensor{id, part.rows(c, id.Part)})
 		}
 	}
-	return out
+	return out, nil
 }
 
 // Model is a model's weights in memory, whole or a range of its layers. It is
@@ -46,8 +59,10 @@ type Model struct {
 	Config      weights.Config
 	Profile     Profile
 	First, Last int // layers First ≤ i < Last are here
+	Share       Share
 	Tokens      *tokenizer.Tokenizer
 
+	part       Part   // what of each layer is here
 	embedding  linear // with the first layer, and with the last if embeddings are tied
 	layers     []layer
 	outputNorm []float32
@@ -79,7 +94,10 @@ func Load(ctx context.Context, f *weights.Model, o Options) (*Model, error) {
 	if err != nil {
 		return nil, core.Errorf(core.Invalid, "%w", err)
 	}
-	m := &Model{Config: c, Profile: p, First: o.First, Last: o.Last}
+	m := &Model{Config: c, Profile: p, First: o.First, Last: o.Last, Share: o.Share}
+	if m.part, err = o.Share.part(&c); err != nil {
+		return nil, err
+	}
 	if m.Tokens, err = tokenizer.New(f.Vocab); err != nil {
 		return nil, err
 	}
@@ -87,7 +105,7 @@ func Load(ctx context.Context, f *weights.Model, o Options) (*Model, error) {
 	if err := m.loadRope(); err != nil {
 		return nil, core.Errorf(core.Invalid, "%s: %w", f.Path, err)
 	}
-	r := reader{ctx: ctx, f: f, p: p}
+	r := reader{ctx: ctx, f: f, p: p, part: &m.part}
 	if m.HasEmbedding() || m.HasOutput() && c.TiedEmbeddings {
 		m.embedding = r.linear(weights.ID{Part: weights.TokenEmbedding})
 	}
@@ -104,12 +122,26 @@ func Load(ctx context.Context, f *weights.Model, o Options) (*Model, error) {
 	return m, r.err
 }
 
-// HasEmbedding reports whether the model's first layer is here, which takes
-// tokens; other ranges take hidden states.
-func (m *Model) HasEmbedding() bool { return m.First == 0 }
+// HasEmbedding reports whether the model's first layer is here, which takes tokens;
+// other ranges, and the shares of a group's followers, take hidden states.
+func (m *Model) HasEmbedding() bool { return m.First == 0 && m.Share.leads() }
 
-// HasOutput reports whether the model's last layer is here, which gives logits.
-func (m *Model) HasOutput() bool { return m.Last == m.Config.Layers }
+// HasOutput reports whether the model's last layer is here, which gives logits; a
+// follower's share of it gives none.
+func (m *Model) HasOutput() bool { return m.Last == m.Config.Layers && m.Share.leads() }
+
+// Lookup writes the embeddings of tokens to dst, a row of Config.Dim elements each: the
+// hidden states that the first layer begins with. HasEmbedding must be true.
+func (m *Model) Lookup(dst []float32, tokens []int32) error {
+	dim := m.Config.Dim
+	for i, token := range tokens {
+		if token < 0 || int(token) >= m.Config.Vocab {
+			return fmt.Errorf("token %d of %d", token, m.Config.Vocab)
+		}
+		m.embedding.row(dst[i*dim:(i+1)*dim], int(token))
+	}
+	return nil
+}
 
 func (m *Model) loadRope() (err error) {
 	freq, magnitude := m.Config.RoPE.Frequencies()
@@ -124,10 +156,11 @@ func (m *Model) loadRope() (err error) {
 
 // reader loads one tensor after another and keeps the first error.
 type reader struct {
-	ctx context.Context
-	f   *weights.Model
-	p   Profile
-	err error
+	ctx  context.Context
+	f    *weights.Model
+	p    Profile
+	part *Part
+	err  error
 }
 
 func (r *reader) linear(id weights.ID) (l linear) {
@@ -135,7 +168,7 @@ func (r *reader) linear(id weights.ID) (l linear) {
 	if r.err != nil {
 		return l
 	}
-	if l, r.err = loadLinear(r.ctx, t, r.p); r.err != nil {
+	if l, r.err = loadLinear(r.ctx, t, r.part.rows(&r.f.Config, id.Part), r.p); r.err != nil {
 		r.err = fmt.Errorf("%s: load %v: %w", r.f.Path, id, r.err)
 	}
 	return l
@@ -151,6 +184,15 @@ func (r *reader) vector(id weights.ID) []float32 {
 	return v
 }
 
+// some is a piece of a vector.
+func (r *reader) some(id weights.ID, of Rows) []float32 {
+	v := r.vector(id)
+	if r.err != nil {
+		return nil
+	}
+	return v[of.First:of.Last]
+}
+
 func (r *reader) tensor(id weights.ID) (t *weights.Tensor) {
 	if r.err == nil {
 		t, r.err = r.f.Tensor(id)
@@ -163,7 +205,8 @@ func (r *reader) layer(i int, c *weights.Config) (l layer) {
 	l.attnNorm, l.ffnNorm = r.vector(at(weights.AttnNorm)), r.vector(at(weights.FFNNorm))
 	l.q, l.k, l.v, l.o = r.linear(at(weights.AttnQ)), r.linear(at(weights.AttnK)), r.linear(at(weights.AttnV)), r.linear(at(weights.AttnOut))
 	if c.QKVBias {
-		l.q.bias, l.k.bias, l.v.bias = r.vector(at(weights.AttnQBias)), r.vector(at(weights.AttnKBias)), r.vector(at(weights.AttnVBias))
+		q, k := r.part.queries(c), r.part.keys(c)
+		l.q.bias, l.k.bias, l.v.bias = r.some(at(weights.AttnQBias), q), r.some(at(weights.AttnKBias), k), r.some(at(weights.AttnVBias), k)
 	}
 	if c.QKNorm {
 		l.qNorm, l.kNorm = r.vector(at(weights.AttnQNorm)), r.vector(at(weights.AttnKNorm))

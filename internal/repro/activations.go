@@ -69,6 +69,37 @@ func (a *Activations) Set(x []float32, pool *Pool) error {
 	return nil
 }
 
+// SetQuantized takes vectors that were quantised elsewhere, one after another, in the
+// plain form of [Quantize]. It refuses what no quantisation gives: integers below −127,
+// and scales that are negative or not finite; a then holds nothing.
+func (a *Activations) SetQuantized(q []int8, d []float32) error {
+	n, nb := len(q)/a.k, a.k/BlockSize
+	if n*a.k != len(q) || n > a.max || len(d) != n*nb {
+		return fmt.Errorf("activations: %d integers and %d scales: want up to %d vectors of %d and a scale for each %d", len(q), len(d), a.max, a.k, BlockSize)
+	}
+	a.n = 0
+	for c := range n {
+		t, i := a.tile(c/tileColumns, n), c%tileColumns
+		for b := range nb {
+			scale, block := d[c*nb+b], q[c*a.k+b*BlockSize:][:BlockSize]
+			if scale < 0 || notFinite(scale) {
+				return fmt.Errorf("activations: scale %d of vector %d is %g: %w", b, c, scale, ErrNotFinite)
+			}
+			at, sum := b*t.width+i, int32(0)
+			for _, v := range block {
+				if v == -128 {
+					return fmt.Errorf("activations: an integer of block %d of vector %d is −128: want −127 to 127", b, c)
+				}
+				sum += int32(v)
+			}
+			copy(t.q[at*BlockSize:], block)
+			t.d[at], t.bias[at] = scale, -128*sum
+		}
+	}
+	a.n = n
+	return nil
+}
+
 // quantizeJob quantises one column a piece.
 type quantizeJob struct {
 	a   *Activations

@@ -185,3 +185,49 @@ func panics(f func()) (yes bool) {
 	f()
 	return false
 }
+
+// What was quantised elsewhere is the same as what is quantised here, and what is no
+// quantisation is refused.
+func TestSetQuantized(t *testing.T) {
+	t.Parallel()
+	for _, isa := range isas(t) {
+		pool := newPool(t, 2, isa)
+		for n := 1; n <= 33; n += 8 {
+			x := normal(repro.NewRandom(uint64(n)), n*96, 1)
+			a, err := repro.NewActivations(96, 40)
+			check(t, err)
+			m := randomMatrix(t, repro.NewRandom(3), 50, 96)
+			got, want := make([]float32, n*50), make([]float32, n*50)
+			check(t, a.Set(x, pool))
+			m.Mul(want, a, pool)
+			q, d := make([]int8, n*96), make([]float32, n*3)
+			check(t, repro.Quantize(q, d, x))
+			check(t, a.SetQuantized(q, d))
+			m.Mul(got, a, pool)
+			sameBits(t, isa.String(), got, want)
+		}
+	}
+	a, err := repro.NewActivations(96, 2)
+	check(t, err)
+	for name, spoil := range map[string]func(q []int8, d []float32){
+		"an integer of −128":      func(q []int8, _ []float32) { q[95] = -128 },
+		"a scale below zero":      func(_ []int8, d []float32) { d[5] = -1 },
+		"a scale that is none":    func(_ []int8, d []float32) { d[3] = float32(math.NaN()) },
+		"a scale that is endless": func(_ []int8, d []float32) { d[0] = float32(math.Inf(1)) },
+	} {
+		q, d := make([]int8, 192), make([]float32, 6)
+		check(t, a.SetQuantized(q, d))
+		spoil(q, d)
+		if err := a.SetQuantized(q, d); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if _, n := a.Size(); n != 0 {
+			t.Errorf("%s: %d vectors are held after an error", name, n)
+		}
+	}
+	for _, size := range [][2]int{{95, 3}, {96, 2}, {288, 9}} {
+		if a.SetQuantized(make([]int8, size[0]), make([]float32, size[1])) == nil {
+			t.Errorf("%v: accepted", size)
+		}
+	}
+}

@@ -176,17 +176,21 @@ func (l *lines) layers(ctx context.Context, c *charter.Charter, first, last int)
 
 // ensure brings the tensors that are to be loaded.
 func ensure(ctx context.Context, f engine.ModelFile, w *weights.Model, o llm.Options) error {
+	tensors, err := o.Tensors(&w.Config)
+	if err != nil {
+		return err
+	}
 	var ranges []blob.Range
-	for _, id := range o.Tensors(&w.Config) {
-		t, err := w.Tensor(id)
+	for _, id := range tensors {
+		t, err := w.Tensor(id.ID)
 		if err != nil {
 			return err
 		}
-		size, err := t.Bytes()
+		size, err := t.Type.RowBytes(t.Cols)
 		if err != nil {
 			return err
 		}
-		ranges = append(ranges, blob.Range{Off: t.Offset, Size: size})
+		ranges = append(ranges, blob.Range{Off: t.Offset + int64(id.First)*int64(size), Size: int64(id.Len()) * int64(size)})
 	}
 	return f.Ensure(ctx, ranges...)
 }
