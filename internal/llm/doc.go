@@ -33,9 +33,8 @@
 // [repro.Sampling] and its position. Nothing else: not the instruction set, the
 // threads, what else is computed at the same time, how a prompt was cut, which
 // pages were found in the cache, nor on how many machines the layers lie, whole or
-// divided. So
-// whoever has the model can compute any token of an answer again, alone, and
-// compare it bit for bit.
+// divided. So whoever has the model can compute any token of an answer again, alone,
+// and compare it bit for bit.
 //
 // # One layer
 //

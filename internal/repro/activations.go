@@ -2,6 +2,7 @@ package repro
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -82,7 +83,7 @@ func (a *Activations) SetQuantized(q []int8, d []float32) error {
 		t, i := a.tile(c/tileColumns, n), c%tileColumns
 		for b := range nb {
 			scale, block := d[c*nb+b], q[c*a.k+b*BlockSize:][:BlockSize]
-			if scale < 0 || notFinite(scale) {
+			if math.Signbit(float64(scale)) || notFinite(scale) {
 				return fmt.Errorf("activations: scale %d of vector %d is %g: %w", b, c, scale, ErrNotFinite)
 			}
 			at, sum := b*t.width+i, int32(0)
