@@ -46,7 +46,7 @@ type Span struct {
 	First  int     // position of the first
 	Tokens []int32 // what stands there, if the model has its embedding here
 	// Hidden are rows of Config.Dim elements that the layer before gave, if it has
-	// not.
+	// not: restored from what Profile.RowsBefore makes of them.
 	Hidden []float32
 	// Want is for how many of the last positions a result is asked for.
 	Want int
@@ -108,6 +108,11 @@ func (d *Decoder) Forward(spans []Span) ([]float32, error) {
 		return nil, err
 	}
 	for i := range d.m.layers {
+		if d.m.layers[i].requantised {
+			if err := requantise(d.x[:n*d.m.Config.Dim]); err != nil {
+				return nil, fmt.Errorf("before layer %d: %w", d.m.First+i, err)
+			}
+		}
 		if err := d.layer(i, n, spans); err != nil {
 			return nil, fmt.Errorf("layer %d: %w", d.m.First+i, err)
 		}

@@ -49,6 +49,7 @@
 //	h = RMSNorm(x, ffn_norm)
 //	x = RN(x + SwiGLU(h·Wgate, h·Wup)·Wdown)
 //
+// In front of the layers that the profile names x is quantised by rule 1 and restored.
 // Before the first layer x is the token's row of the embedding; logits are
 // RMSNorm(x, output_norm)·Woutput.
 package llm

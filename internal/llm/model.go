@@ -78,6 +78,7 @@ type layer struct {
 	q, k, v, o        linear
 	qNorm, kNorm      []float32 // of each head, or nil
 	gate, up, down    linear
+	requantised       bool // what goes in is, by the profile, and comes from the layer before here
 }
 
 // Load reads weights into memory, as much of them as asked for and no more. Its
@@ -93,6 +94,9 @@ func Load(ctx context.Context, f *weights.Model, o Options) (*Model, error) {
 	p, err := ParseProfile(string(o.Profile))
 	if err != nil {
 		return nil, core.Errorf(core.Invalid, "%w", err)
+	}
+	if err := p.Check(&c); err != nil {
+		return nil, core.Errorf(core.Invalid, "%s: %w", f.Path, err)
 	}
 	m := &Model{Config: c, Profile: p, First: o.First, Last: o.Last, Share: o.Share}
 	if m.part, err = o.Share.part(&c); err != nil {
@@ -111,6 +115,7 @@ func Load(ctx context.Context, f *weights.Model, o Options) (*Model, error) {
 	}
 	for i := o.First; i < o.Last && r.err == nil; i++ {
 		m.layers = append(m.layers, r.layer(i, &c))
+		m.layers[i-o.First].requantised = i > o.First && p.RowsBefore(i, &c).int8
 	}
 	if m.HasOutput() {
 		m.outputNorm = r.vector(weights.ID{Part: weights.OutputNorm})

@@ -1,15 +1,15 @@
 package shard
 
 import (
+	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 	"sync"
 	"time"
 
 	"atoll/internal/core"
+	"atoll/internal/llm"
 	"atoll/internal/peer"
 	"atoll/internal/repro"
 	"atoll/internal/shard/record"
@@ -33,14 +33,14 @@ type archive struct {
 type keptRows struct {
 	line     LineID
 	sequence uint32
-	dim      int
-	rows     []float32
+	row      int // bytes of one
+	rows     []byte
 	at       time.Time
 }
 
 // keep takes rows, and lets the oldest go for which there is no room.
 func (a *archive) keep(k keptRows) {
-	size := 4 * len(k.rows)
+	size := len(k.rows)
 	if size == 0 || size > archiveBytes {
 		return
 	}
@@ -49,7 +49,7 @@ func (a *archive) keep(k keptRows) {
 	a.kept = append(a.kept, k)
 	a.bytes += size
 	for a.bytes > archiveBytes || k.at.Sub(a.kept[0].at) > auditWindow {
-		a.bytes -= 4 * len(a.kept[0].rows)
+		a.bytes -= len(a.kept[0].rows)
 		a.kept = a.kept[1:]
 	}
 }
@@ -73,7 +73,7 @@ func (s *Stage) sent(id uint32) (keptRows, bool) {
 	if q == nil {
 		return keptRows{}, false
 	}
-	return keptRows{line: s.line, sequence: id, dim: s.dim, rows: q.out}, true // rows are only added
+	return keptRows{line: s.line, sequence: id, row: s.rowsOut.Bytes(), rows: q.out}, true // rows are only added
 }
 
 // RowsRequest asks a stage for the first rows that it has sent of a sequence.
@@ -84,11 +84,11 @@ type RowsRequest struct {
 	Ticket    []byte `json:"ticket"` // the hub's word that the auditor may have them
 }
 
-// rowsAnswer precedes the rows: Positions × Dim numbers as binary32, little-endian.
+// rowsAnswer precedes the rows: Positions of Bytes each, in the form of the boundary.
 type rowsAnswer struct {
 	Error     string `json:"error,omitempty"`
 	Positions int    `json:"positions"`
-	Dim       int    `json:"dim"`
+	Bytes     int    `json:"bytes"`
 }
 
 // ProtocolAudit is that of peer streams on which an auditor asks for rows.
@@ -106,19 +106,10 @@ func (m *Member) audits(_ context.Context, s peer.Stream) {
 		_ = writeJSON(s, &rowsAnswer{Error: err.Error()})
 		return
 	}
-	if err := writeJSON(s, &rowsAnswer{Positions: q.Positions, Dim: k.dim}); err != nil {
+	if err := writeJSON(s, &rowsAnswer{Positions: q.Positions, Bytes: k.row}); err != nil {
 		return
 	}
-	b := make([]byte, 0, 4*k.dim)
-	for rows := k.rows[:q.Positions*k.dim]; len(rows) > 0; rows = rows[k.dim:] {
-		b = b[:0]
-		for _, v := range rows[:k.dim] {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
-		}
-		if _, err := s.Write(b); err != nil {
-			return
-		}
-	}
+	_, _ = s.Write(k.rows[:q.Positions*k.row]) // who has asked sees what is missing
 }
 
 // auditTime bounds the sending of rows.
@@ -135,15 +126,14 @@ func (m *Member) rowsFor(auditor peer.Peer, q *RowsRequest) (keptRows, error) {
 	if stage := m.stage(q.Line); !ok && stage != nil { // it has not ended here yet
 		k, ok = stage.sent(q.Sequence)
 	}
-	if !ok || q.Positions < 1 || q.Positions*k.dim > len(k.rows) {
+	if !ok || q.Positions < 1 || q.Positions > len(k.rows)/k.row {
 		return k, core.Errorf(core.NotFound, "%d positions of sequence %d of line %s are not kept here", q.Positions, q.Sequence, q.Line.Short())
 	}
 	return k, nil
 }
 
-// FetchRows asks a stage for the rows that it has sent. dim is how many numbers one
-// should have.
-func FetchRows(ctx context.Context, open func(context.Context, peer.Address, string) (peer.Stream, error), from peer.Address, q *RowsRequest, dim int) ([]float32, error) {
+// FetchRows asks a stage for the rows that it has sent, which are in that form.
+func FetchRows(ctx context.Context, open func(context.Context, peer.Address, string) (peer.Stream, error), from peer.Address, q *RowsRequest, form llm.RowForm) ([]byte, error) {
 	s, err := open(ctx, from, ProtocolAudit)
 	if err != nil {
 		return nil, err
@@ -160,25 +150,22 @@ func FetchRows(ctx context.Context, open func(context.Context, peer.Address, str
 	switch {
 	case a.Error != "":
 		return nil, fmt.Errorf("%s: %s", from.Node, core.Clip(a.Error, maxWords))
-	case a.Dim != dim || a.Positions != q.Positions:
-		return nil, malformed("%d rows of %d, not %d of %d", a.Positions, a.Dim, q.Positions, dim)
+	case a.Bytes != form.Bytes() || a.Positions != q.Positions:
+		return nil, malformed("%d rows of %d bytes, not %d of %d", a.Positions, a.Bytes, q.Positions, form.Bytes())
 	}
-	rows := make([]float32, 0, min(q.Positions, 1024)*dim) // grows with what comes
-	b := make([]byte, 4*dim)
-	for range q.Positions {
-		if _, err := io.ReadFull(s, b); err != nil {
-			return nil, fmt.Errorf("rows of %s: %w", from.Node, err)
-		}
-		for i := range dim {
-			rows = append(rows, math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:])))
-		}
+	var rows bytes.Buffer // grows with what comes
+	if _, err := io.CopyN(&rows, s, int64(q.Positions*a.Bytes)); err != nil {
+		return nil, fmt.Errorf("rows of %s: %w", from.Node, err)
 	}
-	return rows, nil
+	if err := form.Check(rows.Bytes()); err != nil {
+		return nil, malformed("rows of %s: %v", from.Node, err)
+	}
+	return rows.Bytes(), nil
 }
 
 // Recompute does a stage's work on a sequence again, from tokens at the head and from
 // rows elsewhere, and returns what an honest stage states of it, but for who it is.
-func Recompute(ctx context.Context, c StageConfig, terms record.Terms, tokens []int32, rows []float32) (*record.Statement, error) {
+func Recompute(ctx context.Context, c StageConfig, terms record.Terms, tokens []int32, rows []byte) (*record.Statement, error) {
 	c.Pages = (terms.Limit + repro.PagePositions - 1) / repro.PagePositions
 	s, err := NewStage(c)
 	if err != nil {
@@ -194,7 +181,7 @@ func Recompute(ctx context.Context, c StageConfig, terms record.Terms, tokens []
 		return nil, err
 	}
 	q := s.seqs[id]
-	if !s.first && q.take(0, rows, s.dim) {
+	if !s.first && q.take(0, rows, s.rowsIn.Bytes()) {
 		return nil, malformed("rows") // never: they begin at 0
 	}
 	for q.why == "" && q.computed < q.received {

@@ -49,7 +49,7 @@ func accountFor(t *testing.T, v *village, l *Line, h *Head, r llm.Request) (toke
 func again(t *testing.T, v *village, auditor *villager, tokens []int32, said record.Answer, r llm.Request, stage, positions int) *record.Statement {
 	t.Helper()
 	s := said[stage]
-	m, err := llm.Load(t.Context(), v.file, llm.Options{First: s.First, Last: s.Last})
+	m, err := llm.Load(t.Context(), v.file, llm.Options{Profile: v.in, First: s.First, Last: s.Last})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,10 +57,10 @@ func again(t *testing.T, v *village, auditor *villager, tokens []int32, said rec
 	if err != nil {
 		t.Fatal(err)
 	}
-	var rows []float32
+	var rows []byte
 	if stage > 0 {
 		before := said[stage-1]
-		rows, err = FetchRows(t.Context(), auditor.end.Open, v.nodes[before.Node].address, &RowsRequest{Line: before.Line, Sequence: before.Sequence, Positions: positions}, m.Config.Dim)
+		rows, err = FetchRows(t.Context(), auditor.end.Open, v.nodes[before.Node].address, &RowsRequest{Line: before.Line, Sequence: before.Sequence, Positions: positions}, m.Profile.RowsBefore(m.First, &m.Config))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,17 @@ func again(t *testing.T, v *village, auditor *villager, tokens []int32, said rec
 // does if the text was cut short.
 func TestAudit(t *testing.T) {
 	t.Parallel()
+	for _, p := range []llm.Profile{"q8", "q8/2,3"} {
+		t.Run(string(p), func(t *testing.T) {
+			t.Parallel()
+			testAudit(t, p)
+		})
+	}
+}
+
+func testAudit(t *testing.T, p llm.Profile) {
 	v := newVillage(t)
+	v.in = p
 	rs := requests(v.file, t, 1, 150)
 	l, h := v.line(nil, "a", "b")
 	auditor := v.node("auditor")

@@ -58,9 +58,13 @@ func BenchmarkAudit(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				rows := make([]float32, len(fed)*whole.Config.Dim)
-				for i := range rows {
-					rows[i] = float32(i%7) / 7
+				numbers := make([]float32, len(fed)*whole.Config.Dim)
+				for i := range numbers {
+					numbers[i] = float32(i%7) / 7
+				}
+				rows, err := whole.Profile.RowsBefore(1, &whole.Config).Append(nil, numbers)
+				if err != nil {
+					b.Fatal(err)
 				}
 				for i, m := range stages {
 					began := time.Now()

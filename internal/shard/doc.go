@@ -62,8 +62,8 @@
 //
 // Three protocols of peer streams. On ProtocolOrders and ProtocolAudit one side asks and
 // the other answers in JSON, each message behind its length in bytes (uint32): see order,
-// report and RowsRequest. The rows that follow the answer of ProtocolAudit are binary32.
-// ProtocolRows is as follows.
+// report and RowsRequest; rows follow the answer of ProtocolAudit. ProtocolRows is as
+// follows.
 //
 // Numbers are little-endian. A message is its length in bytes without these four
 // (uint32), its kind (uint8), and its fields:
@@ -71,7 +71,7 @@
 //	hello 1  version u8, line [16]u8, epoch u32, stage u16     begins a stream; the receiver's place
 //	have  2  n u32, n × (sequence u32, positions u32)          the answer
 //	open  3  sequence u32, prompt u32, limit u32, then JSON    a sequence begins; see Opening
-//	rows  4  n u16, n × (sequence u32, first u32, count u32), then count rows each, of dim f32
+//	rows  4  n u16, n × (sequence u32, first u32, count u32), then count rows each, see llm.RowForm
 //	end   5  sequence u32                                      it is over: its log goes
 //	drawn 6  n u16, n × (sequence u32, position u32, token i32, logprob f32, top u8, top × (token i32, logprob f32))
 //	fail  7  sequence u32, UTF-8                               why a sequence cannot go on

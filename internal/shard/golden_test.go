@@ -40,9 +40,9 @@ func TestGolden(t *testing.T) {
 		for _, cuts := range [][]int{nil, {2}, {1, 3}, {1, 2, 3, 4}} {
 			var answer [][]llm.Token
 			if cuts == nil {
-				answer = alone(t, file, []llm.Request{r})
+				answer = alone(t, file, llm.Q8, []llm.Request{r})
 			} else {
-				answer = newLineOf(t, file, cuts...).all([]llm.Request{r}, func() {})
+				answer = newLineOf(t, file, llm.Q8, cuts...).all([]llm.Request{r}, func() {})
 			}
 			ids := prompt
 			for _, token := range answer[0] {

@@ -68,9 +68,9 @@ func TestHostileNeighbour(t *testing.T) {
 	t.Parallel()
 	hi := &hello{LineID{1}, 3, 1}
 	begin := &opened{1, 4, 8, []byte("{}")}
-	row := func(n int) []float32 { return make([]float32, n*llmtest.Coral(t).Config.Dim) }
+	row := func(n int) []byte { return make([]byte, 4*n*llmtest.Coral(t).Config.Dim) }
 	nan := row(1)
-	nan[3] = float32(math.NaN())
+	copy(nan[12:], []byte{0, 0, 0xc0, 0x7f})
 	for name, c := range map[string]struct {
 		messages []any
 		want     error
@@ -140,7 +140,7 @@ func TestFlood(t *testing.T) {
 		t.Parallel()
 		s := middle(t)
 		refused := &opened{1, 1, 1 << 30, nil}
-		if err := say(t, s, hi, refused, &rows{[]span{{1, 0, 64}}, make([]float32, 64*s.dim)}); !errors.Is(err, io.EOF) {
+		if err := say(t, s, hi, refused, &rows{[]span{{1, 0, 64}}, make([]byte, 64*4*s.dim)}); !errors.Is(err, io.EOF) {
 			t.Error(err)
 		}
 		s.mu.Lock()
@@ -171,7 +171,7 @@ func TestHostileLastStage(t *testing.T) {
 		"a token below all":          {[]any{hi, &drawn{[]token{at(3, -1)}}}, io.EOF, "token -1"},
 		"a token after a gap":        {[]any{hi, &drawn{[]token{at(4, 70)}}}, io.EOF, "at position 4, after 3"},
 		"no more":                    {[]any{hi, &failed{1, "no more"}}, io.EOF, "no more"},
-		"rows":                       {[]any{hi, &rows{[]span{{1, 0, 1}}, make([]float32, llmtest.Coral(t).Config.Dim)}}, errFormat, "cancelled"},
+		"rows":                       {[]any{hi, &rows{[]span{{1, 0, 1}}, make([]byte, 4*llmtest.Coral(t).Config.Dim)}}, errFormat, "cancelled"},
 		"a sequence of its own":      {[]any{hi, &opened{2, 1, 2, nil}}, errFormat, "cancelled"},
 		"tokens of an epoch to come": {[]any{&hello{LineID{1}, 2, 0}, good}, errStale, "cancelled"},
 	} {

@@ -26,6 +26,7 @@ type village struct {
 	ca   *identity.CA
 	net  *peer.Memory
 	file *weights.Model
+	in   llm.Profile
 
 	mu    sync.Mutex
 	nodes map[core.NodeID]*villager
@@ -44,7 +45,7 @@ func newVillage(t testing.TB) *village {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &village{t: t, ca: ca, net: peer.NewMemory(), file: llmtest.Coral(t), nodes: map[core.NodeID]*villager{}}
+	return &village{t: t, ca: ca, net: peer.NewMemory(), file: llmtest.Coral(t), in: llm.Q8, nodes: map[core.NodeID]*villager{}}
 }
 
 // node starts a node that listens at its name.
@@ -110,7 +111,7 @@ func (v *village) line(spares []core.NodeID, nodes ...core.NodeID) (*Line, *Head
 	for _, n := range spares {
 		rest = append(rest, v.node(n).address)
 	}
-	m, err := llm.Load(v.t.Context(), v.file, llm.Options{First: 0, Last: posts[0].First})
+	m, err := llm.Load(v.t.Context(), v.file, llm.Options{Profile: v.in, First: 0, Last: posts[0].First})
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -118,7 +119,7 @@ func (v *village) line(spares []core.NodeID, nodes ...core.NodeID) (*Line, *Head
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	l, err := NewLine(LineConfig{Head: h, Member: self.Member, Self: self.address, Seat: Seat{Model: core.DigestOf([]byte("coral")), Profile: llm.Q8, Pages: 64, Batch: 24}, Posts: posts, Spares: rest})
+	l, err := NewLine(LineConfig{Head: h, Member: self.Member, Self: self.address, Seat: Seat{Model: core.DigestOf([]byte("coral")), Profile: v.in, Pages: 64, Batch: 24}, Posts: posts, Spares: rest})
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -147,7 +148,7 @@ func TestLine(t *testing.T) {
 	t.Parallel()
 	v := newVillage(t)
 	rs := requests(v.file, t, 4, 60)
-	want := alone(t, v.file, rs)
+	want := alone(t, v.file, llm.Q8, rs)
 	l, h := v.line([]core.NodeID{"s-1", "s-2", "s-3", "s-4"}, "a", "b", "c")
 	run(t, l, h)
 	r := rand.New(rand.NewPCG(3, 3))
@@ -186,7 +187,7 @@ func TestLineFillsPlaces(t *testing.T) {
 		return nil, fmt.Errorf("no such model")
 	}
 	run(t, l, h)
-	same(t, (&line{t: t, head: h}).all(rs, func() {}), alone(t, v.file, rs))
+	same(t, (&line{t: t, head: h}).all(rs, func() {}), alone(t, v.file, llm.Q8, rs))
 }
 
 // A stage that stands still, though its connections do not end, is replaced.
@@ -200,7 +201,7 @@ func TestStandstill(t *testing.T) {
 	got := (&line{t: t, head: h}).all(rs, func() {
 		once.Do(func() { t.Cleanup(v.net.Hold("a")) })
 	})
-	same(t, got, alone(t, v.file, rs))
+	same(t, got, alone(t, v.file, llm.Q8, rs))
 	if l.Replaced() == 0 {
 		t.Error("nobody was replaced")
 	}
@@ -226,7 +227,7 @@ func TestIdler(t *testing.T) {
 			stage.hold = func([]*sequence) []*sequence { return nil }
 		})
 	})
-	same(t, got, alone(t, v.file, rs))
+	same(t, got, alone(t, v.file, llm.Q8, rs))
 	if !slices.ContainsFunc(l.Held(), func(p Post) bool { return p.Node.Node == "s-1" }) {
 		t.Errorf("%v have the places", l.Held())
 	}
@@ -356,7 +357,7 @@ func TestWarmSpares(t *testing.T) {
 			}
 		}
 	})
-	same(t, got, alone(t, v.file, rs))
+	same(t, got, alone(t, v.file, llm.Q8, rs))
 	mu.Lock()
 	defer mu.Unlock()
 	layers := v.file.Config.Layers
@@ -391,7 +392,7 @@ func TestOfferedSpares(t *testing.T) {
 			go func() { _ = v.nodes["b"].end.Close() }()
 		}
 	})
-	same(t, got, alone(t, v.file, rs))
+	same(t, got, alone(t, v.file, llm.Q8, rs))
 	if l.Replaced() != 1 || l.Held()[1].Node.Node != "late" {
 		t.Errorf("%d replaced, %+v", l.Replaced(), l.Held())
 	}

@@ -28,7 +28,7 @@ func (s *Stage) Accept(stream io.ReadWriteCloser) error {
 func (s *Stage) accept(h *hello, d *decoder, stream io.ReadWriteCloser, from peer.Peer) error {
 	defer stream.Close()
 	if !s.first { // the head gets tokens
-		d.dim = s.dim
+		d.row = s.rowsIn.Bytes()
 	}
 	logs, err := s.greet(h, stream, from)
 	if err != nil {
@@ -119,9 +119,12 @@ func (s *Stage) takeRows(m *rows) error {
 	if s.first {
 		return malformed("rows for the head")
 	}
-	data := m.Data
+	if err := s.rowsIn.Check(m.Data); err != nil {
+		return malformed("rows: %v", err)
+	}
+	data, row := m.Data, s.rowsIn.Bytes()
 	for _, span := range m.Spans {
-		mine := data[:int(span.Count)*s.dim]
+		mine := data[:int(span.Count)*row]
 		data = data[len(mine):]
 		q := s.seqs[span.Sequence]
 		if q == nil || q.why != "" {
@@ -130,7 +133,7 @@ func (s *Stage) takeRows(m *rows) error {
 		if int(span.First)+int(span.Count) > int(q.Limit) {
 			return malformed("positions up to %d of a sequence of %d", span.First+span.Count, q.Limit)
 		}
-		if q.take(int(span.First), mine, s.dim) {
+		if q.take(int(span.First), mine, row) {
 			return malformed("positions from %d on, after %d", span.First, q.received)
 		}
 	}
@@ -279,7 +282,7 @@ func (o *outgoing) collect() (out []any) {
 	}
 	var r rows
 	var tokens drawn
-	room := maxOut
+	room, row := maxOut, s.rowsOut.Bytes()
 	for _, id := range s.order {
 		q := s.seqs[id]
 		o.mine[id] = true
@@ -313,7 +316,7 @@ func (o *outgoing) collect() (out []any) {
 			continue
 		}
 		r.Spans = append(r.Spans, span{id, uint32(from), uint32(n)})
-		r.Data = append(r.Data, q.out[from*s.dim:(from+n)*s.dim]...)
+		r.Data = append(r.Data, q.out[from*row:(from+n)*row]...)
 	}
 	if len(r.Spans) > 0 {
 		out = append(out, &r)

@@ -13,13 +13,13 @@ type sequence struct {
 	pages  *llm.Sequence
 	drawer *llm.Drawer // at the last stage
 
-	tokens   []int32   // at the head: what stands at each position
-	in       []float32 // elsewhere: rows that are not computed yet
-	received int       // positions that have come
-	computed int       // of them
-	out      []float32 // the log: a row for each computed position
-	drawn    []token   // at the last stage: the log, from position Prompt on
-	why      string    // if not empty, why it cannot go on
+	tokens   []int32 // at the head: what stands at each position
+	in       []byte  // elsewhere: rows that are not computed yet
+	received int     // positions that have come
+	computed int     // of them
+	out      []byte  // the log: a row for each computed position
+	drawn    []token // at the last stage: the log, from position Prompt on
+	why      string  // if not empty, why it cannot go on
 
 	// What the stage will sign for.
 	start                          core.Digest // link 0
@@ -27,13 +27,13 @@ type sequence struct {
 }
 
 // recorded adds what a job has computed, and from what, to the chains.
-func (j *job) recorded(dim int) {
+func (j *job) recorded() {
 	q := j.q
 	for _, id := range j.span.Tokens {
 		q.chainIn.Token(id)
 	}
-	q.chainIn.Rows(j.span.Hidden, dim)
-	q.chainOut.Rows(j.rows, dim)
+	q.chainIn.Rows(j.in, j.n)
+	q.chainOut.Rows(j.rows, j.n)
 	for i := range j.drawn {
 		q.chainOut.Token(j.drawn[i].ID)
 		q.chainLogits.Digest(j.logits[i])
@@ -57,13 +57,13 @@ func (q *sequence) wanted(first, end int) int {
 
 // take adds rows that have come, but for those that are there. gap reports that some
 // are missing between.
-func (q *sequence) take(first int, data []float32, dim int) (gap bool) {
-	n := len(data) / dim
+func (q *sequence) take(first int, data []byte, row int) (gap bool) {
+	n := len(data) / row
 	if first > q.received {
 		return true
 	}
 	if have := q.received - first; have < n {
-		q.in = append(q.in, data[have*dim:]...)
+		q.in = append(q.in, data[have*row:]...)
 		q.received += n - have
 	}
 	return false

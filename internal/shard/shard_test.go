@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -24,6 +25,7 @@ import (
 type line struct {
 	t       testing.TB
 	file    *weights.Model
+	profile llm.Profile
 	head    *Head
 	stages  []*Stage // the head first
 	stop    []context.CancelFunc
@@ -65,7 +67,7 @@ func newPool(t testing.TB) *repro.Pool {
 
 func (l *line) load(first, last int) StageConfig {
 	l.t.Helper()
-	m, err := llm.Load(l.t.Context(), l.file, llm.Options{First: first, Last: last})
+	m, err := llm.Load(l.t.Context(), l.file, llm.Options{Profile: l.profile, First: first, Last: last})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -75,12 +77,12 @@ func (l *line) load(first, last int) StageConfig {
 // newLine cuts our own model before the given layers.
 func newLine(t testing.TB, cuts ...int) *line {
 	t.Helper()
-	return newLineOf(t, llmtest.Coral(t), cuts...)
+	return newLineOf(t, llmtest.Coral(t), llm.Q8, cuts...)
 }
 
-func newLineOf(t testing.TB, file *weights.Model, cuts ...int) *line {
+func newLineOf(t testing.TB, file *weights.Model, profile llm.Profile, cuts ...int) *line {
 	t.Helper()
-	l := &line{t: t, file: file}
+	l := &line{t: t, file: file, profile: profile}
 	cuts = append(append([]int{0}, cuts...), l.file.Config.Layers)
 	for i := range len(cuts) - 1 {
 		l.add(cuts[i], cuts[i+1])
@@ -179,9 +181,9 @@ func requests(file *weights.Model, t testing.TB, n, tokens int) []llm.Request {
 }
 
 // alone is what the whole model answers.
-func alone(t testing.TB, file *weights.Model, rs []llm.Request) [][]llm.Token {
+func alone(t testing.TB, file *weights.Model, profile llm.Profile, rs []llm.Request) [][]llm.Token {
 	t.Helper()
-	m, err := llm.Load(t.Context(), file, llm.Options{})
+	m, err := llm.Load(t.Context(), file, llm.Options{Profile: profile})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,19 +242,23 @@ func TestPlanDoesNotChangeTheText(t *testing.T) {
 	t.Parallel()
 	file := llmtest.Coral(t)
 	rs := requests(file, t, 5, 12)
-	want := alone(t, file, rs)
+	wants := map[llm.Profile][][]llm.Token{}
+	for _, p := range []llm.Profile{"q8", "q8/2", "q8/1,2,3", "f32/1,3"} {
+		wants[p] = alone(t, file, p, rs)
+	}
 	layers := file.Config.Layers
 	rapid.Check(t, func(rt *rapid.T) {
-		var cuts []int
-		for i := 1; i < layers; i++ {
-			if rapid.Bool().Draw(rt, "cut") {
-				cuts = append(cuts, i)
+		profile := rapid.SampledFrom(slices.Sorted(maps.Keys(wants))).Draw(rt, "profile")
+		want := wants[profile]
+		allowed := profile.Cuts()
+		if len(allowed) == 0 {
+			for i := 1; i < layers; i++ {
+				allowed = append(allowed, i)
 			}
 		}
-		if len(cuts) == 0 {
-			cuts = []int{layers / 2}
-		}
-		l := newLine(t, cuts...)
+		cuts := rapid.SliceOfNDistinct(rapid.SampledFrom(allowed), 1, len(allowed), rapid.ID[int]).Draw(rt, "cuts")
+		slices.Sort(cuts)
+		l := newLineOf(t, file, profile, cuts...)
 		order := rapid.Permutation(rs).Draw(rt, "order")
 		got := l.all(order, func() {})
 		for i, r := range order {
@@ -276,7 +282,7 @@ func TestStagesAreReplaced(t *testing.T) {
 	t.Parallel()
 	file := llmtest.Coral(t)
 	rs := requests(file, t, 4, 40)
-	want := alone(t, file, rs)
+	want := alone(t, file, llm.Q8, rs)
 	for seed := range uint64(6) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		l := newLine(t, 1, 2, 3)
@@ -312,7 +318,7 @@ func TestStreamsBreakWithinAMessage(t *testing.T) {
 	t.Parallel()
 	file := llmtest.Coral(t)
 	rs := requests(file, t, 3, 24)
-	want := alone(t, file, rs)
+	want := alone(t, file, llm.Q8, rs)
 	for seed := range uint64(3) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		l := newLine(t, 1, 3)

@@ -33,12 +33,15 @@ type StageConfig struct {
 // Stage computes one range of a line's layers. Its methods may be called from any
 // goroutine; Run computes.
 type Stage struct {
-	cfg   StageConfig
-	dim   int
-	first bool // it has the embedding: it is the head's
-	last  bool // it has the output: it draws
+	cfg     StageConfig
+	dim     int
+	first   bool        // it has the embedding: it is the head's
+	last    bool        // it has the output: it draws
+	rowsIn  llm.RowForm // of what comes, but at the head
+	rowsOut llm.RowForm // of what goes on, but from the last
 
 	decoder *llm.Decoder
+	hidden  []float32  // what it computes from, but at the head
 	cache   *llm.Cache // owned by mu
 
 	mu       sync.Mutex
@@ -84,16 +87,34 @@ func NewStage(c StageConfig) (*Stage, error) {
 	if m.HasEmbedding() && m.HasOutput() {
 		return nil, errors.New("shard: a whole model is no stage: see llm.Batcher")
 	}
+	if err := cuttable(m); err != nil {
+		return nil, err
+	}
 	d, err := llm.NewDecoder(m, c.Pool, llm.DecoderConfig{Pages: c.Pages, Batch: c.Batch, Context: m.Config.Context})
 	if err != nil {
 		return nil, err
 	}
 	s := &Stage{
 		cfg: c, dim: m.Config.Dim, first: m.HasEmbedding(), last: m.HasOutput(), decoder: d, cache: llm.NewCache(c.Pages),
+		rowsIn: m.Profile.RowsBefore(m.First, &m.Config), rowsOut: m.Profile.RowsBefore(m.Last, &m.Config),
 		seqs: map[uint32]*sequence{}, stopOut: func() {},
+	}
+	if !s.first {
+		s.hidden = make([]float32, c.Batch*s.dim)
 	}
 	s.came, s.grown = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	return s, nil
+}
+
+// cuttable reports whether the profile allows a stage of these layers.
+func cuttable(m *llm.Model) error {
+	cuts := m.Profile.Cuts()
+	for _, at := range []int{m.First, m.Last} {
+		if len(cuts) > 0 && at > 0 && at < m.Config.Layers && !slices.Contains(cuts, at) {
+			return core.Errorf(core.Invalid, "layers %d to %d: profile %s is cut before layers %v only", m.First, m.Last-1, m.Profile, cuts)
+		}
+	}
+	return nil
 }
 
 // Assignment is a stage's place in a line, as the head tells it.
@@ -161,7 +182,7 @@ func (s *Stage) forget(id uint32) {
 	delete(s.seqs, id)
 	s.openings -= len(q.Opening)
 	if s.cfg.archive != nil {
-		s.cfg.archive.keep(keptRows{s.line, id, s.dim, q.out, time.Now()})
+		s.cfg.archive.keep(keptRows{s.line, id, s.rowsOut.Bytes(), q.out, time.Now()})
 	}
 	s.order = slices.DeleteFunc(s.order, func(o uint32) bool { return o == id })
 	if s.busy {
@@ -266,7 +287,8 @@ type job struct {
 	q     *sequence
 	span  llm.Span
 	n     int
-	rows  []float32
+	in    []byte // its rows, of which Span.Hidden are the numbers
+	rows  []byte // that come of it
 	drawn []token
 	// logits are what each was drawn from, in short.
 	logits []core.Digest
@@ -281,7 +303,7 @@ func (s *Stage) gather() (work []job) {
 		waiting = s.hold(waiting)
 	}
 	waiting = waiting[:min(len(waiting), s.cfg.Batch)]
-	room := s.cfg.Batch - len(waiting)
+	room, hidden := s.cfg.Batch-len(waiting), s.hidden
 	for _, q := range waiting {
 		more := min(q.received-q.computed-1, room)
 		room -= more
@@ -290,7 +312,8 @@ func (s *Stage) gather() (work []job) {
 		if s.first {
 			j.span.Tokens = q.tokens[q.computed : q.computed+n]
 		} else {
-			j.span.Hidden = q.in[:n*s.dim]
+			j.in = q.in[:n*s.rowsIn.Bytes()]
+			j.span.Hidden, hidden = hidden[:n*s.dim], hidden[n*s.dim:]
 		}
 		if s.last {
 			j.span.Want = q.wanted(q.computed, q.computed+n)
@@ -320,6 +343,9 @@ func (s *Stage) waiting() (out []*sequence) {
 func (s *Stage) compute(work []job) {
 	spans := make([]llm.Span, len(work))
 	for i := range work {
+		if j := &work[i]; !s.first {
+			s.rowsIn.Restore(j.span.Hidden, j.in)
+		}
 		spans[i] = work[i].span
 	}
 	out, err := s.decoder.Forward(spans)
@@ -351,7 +377,7 @@ func (s *Stage) share(work []job, out []float32) {
 		out = out[len(mine):]
 		switch {
 		case !s.last:
-			j.rows = mine
+			j.rows, j.err = s.rowsOut.Append(nil, mine)
 		case len(work) == 1:
 			j.draw(mine, width)
 		default:
@@ -364,7 +390,7 @@ func (s *Stage) share(work []job, out []float32) {
 // draw draws a token from each row of logits.
 func (j *job) draw(logits []float32, vocab int) {
 	for at := j.span.First + j.n - j.span.Want + 1; len(logits) > 0; at++ {
-		from := record.OfRow(logits[:vocab]) // before it is changed
+		from := record.OfLogits(logits[:vocab]) // before it is changed
 		t, err := j.q.drawer.Draw(logits[:vocab], at)
 		if err != nil {
 			j.err = fmt.Errorf("position %d: %w", at, err)
@@ -384,11 +410,11 @@ func (s *Stage) store(work []job) {
 			q.why = j.err.Error()
 			continue
 		}
-		j.recorded(s.dim)
+		j.recorded()
 		q.computed += j.n
 		s.total += int64(j.n)
 		if !s.first {
-			q.in = q.in[j.n*s.dim:]
+			q.in = q.in[len(j.in):]
 		}
 		q.out = append(q.out, j.rows...)
 		q.drawn = append(q.drawn, j.drawn...)

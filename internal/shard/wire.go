@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"unicode/utf8"
 
 	"atoll/internal/llm"
@@ -66,7 +65,7 @@ type (
 	}
 	rows struct {
 		Spans []span
-		Data  []float32 // the spans' rows, one after another
+		Data  []byte // the spans' rows, one after another, in the form of their boundary
 	}
 	span  struct{ Sequence, First, Count uint32 }
 	ended struct{ Sequence uint32 }
@@ -113,10 +112,7 @@ func (e *encoder) write(m any) error {
 		for _, s := range m.Spans {
 			b = u32(b, s.Sequence, s.First, s.Count)
 		}
-		b = slices.Grow(b, 4*len(m.Data))
-		for _, v := range m.Data {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
-		}
+		b = append(b, m.Data...)
 	case *ended:
 		b = u32(append(b, kindEnd), m.Sequence)
 	case *drawn:
@@ -151,10 +147,10 @@ func appendToken(b []byte, t *token) []byte {
 	return b
 }
 
-// decoder reads messages. dim is how long a row is; 0: none may come.
+// decoder reads messages. row is the bytes of a row; 0: none may come.
 type decoder struct {
 	r   *bufio.Reader
-	dim int
+	row int
 	buf []byte
 }
 
@@ -193,7 +189,7 @@ func (d *decoder) read() (any, error) {
 			return nil, io.ErrUnexpectedEOF
 		}
 	}
-	return parse(d.buf[0], &fields{b: d.buf[1:]}, d.dim)
+	return parse(d.buf[0], &fields{b: d.buf[1:]}, d.row)
 }
 
 // fields takes numbers from a message. What is missing is zero, and makes bad true.
@@ -218,8 +214,8 @@ func (f *fields) u32() uint32  { return binary.LittleEndian.Uint32(f.take(4)) }
 func (f *fields) f32() float32 { return math.Float32frombits(f.u32()) }
 
 // parse reads a message whose kind is known.
-func parse(kind byte, f *fields, dim int) (any, error) {
-	m, err := parseKind(kind, f, dim)
+func parse(kind byte, f *fields, row int) (any, error) {
+	m, err := parseKind(kind, f, row)
 	switch {
 	case err != nil:
 		return nil, err
@@ -231,7 +227,7 @@ func parse(kind byte, f *fields, dim int) (any, error) {
 	return m, nil
 }
 
-func parseKind(kind byte, f *fields, dim int) (any, error) {
+func parseKind(kind byte, f *fields, row int) (any, error) {
 	switch kind {
 	case kindHello:
 		if v := f.u8(); v != version {
@@ -251,7 +247,7 @@ func parseKind(kind byte, f *fields, dim int) (any, error) {
 		m.Opening = f.take(len(f.b))
 		return m, nil
 	case kindRows:
-		return parseRows(f, dim)
+		return parseRows(f, row)
 	case kindEnd:
 		return &ended{f.u32()}, nil
 	case kindDrawn:
@@ -279,10 +275,7 @@ func parseHave(f *fields) (any, error) {
 	return m, nil
 }
 
-// noNumber is the exponent of infinities and NaN.
-const noNumber = 0x7f800000
-
-func parseRows(f *fields, dim int) (any, error) {
+func parseRows(f *fields, row int) (any, error) {
 	n := int(f.u16())
 	if n > maxSpans || len(f.b) < 12*n {
 		return nil, malformed("%d spans in %d bytes", n, len(f.b))
@@ -297,18 +290,10 @@ func parseRows(f *fields, dim int) (any, error) {
 		m.Spans[i] = s
 		all += int(s.Count)
 	}
-	if len(f.b) != 4*dim*all {
-		return nil, malformed("%d bytes for %d rows of %d numbers", len(f.b), all, dim)
+	if len(f.b) != row*all {
+		return nil, malformed("%d bytes for %d rows of %d", len(f.b), all, row)
 	}
-	m.Data = make([]float32, dim*all)
-	data := f.take(len(f.b))
-	for i := range m.Data {
-		v := binary.LittleEndian.Uint32(data[4*i:])
-		if v&noNumber == noNumber {
-			return nil, malformed("a number that is none")
-		}
-		m.Data[i] = math.Float32frombits(v)
-	}
+	m.Data = f.take(len(f.b))
 	return m, nil
 }
 

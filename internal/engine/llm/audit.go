@@ -88,14 +88,14 @@ func (in *instance) find(ctx context.Context, q *audit.Question) (*audit.Finding
 	if len(q.Tokens) == 0 || len(fed) > terms.Limit || q.Positions < 1 || q.Positions >= len(fed) {
 		return nil, fmt.Errorf("%w: %d positions of a prompt of %d and %d tokens", engine.ErrInput, q.Positions, len(r.Prompt), len(q.Tokens))
 	}
-	var rows []float32
+	var rows []byte
 	if !m.HasEmbedding() {
 		l := in.e.lines
 		if l == nil {
 			return nil, fmt.Errorf("llm: this node has no peers")
 		}
 		from := peer.Address{Node: q.Source.Node, Key: q.Source.Key, At: q.Source.At}
-		rows, err = shard.FetchRows(ctx, l.near.Open, from, &shard.RowsRequest{Line: q.Source.Line, Sequence: q.Source.Sequence, Positions: q.Positions, Ticket: q.Source.Ticket}, m.Config.Dim)
+		rows, err = shard.FetchRows(ctx, l.near.Open, from, &shard.RowsRequest{Line: q.Source.Line, Sequence: q.Source.Sequence, Positions: q.Positions, Ticket: q.Source.Ticket}, m.Profile.RowsBefore(m.First, &m.Config))
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, failed(ctx.Err())

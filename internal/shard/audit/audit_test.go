@@ -58,7 +58,7 @@ func newTroupe(t testing.TB, tokens int) *troupe {
 	between := func(seed float32) *record.Chain {
 		c := record.New(terms.Start())
 		for i := range computed {
-			c.Rows([]float32{seed, float32(i)}, 2)
+			c.Rows([]byte{byte(seed), byte(i)}, 1)
 		}
 		return c
 	}

@@ -8,8 +8,8 @@
 // tokens, and the last stage draws tokens. Both sides are hash chains over positions:
 //
 //	link 0     SHA-256 of "atoll stage v1", a line end, and the sequence's terms
-//	link n+1   SHA-256 of link n and position n: a row's numbers as binary32,
-//	           little-endian, or a token as int32, little-endian
+//	link n+1   SHA-256 of link n and position n: a row as it is sent, see llm.RowForm,
+//	           or a token as int32, little-endian
 //
 // The last stage has a third chain, of the logits that it has drawn tokens from: other
 // weights may draw the same few tokens. A position of it is the SHA-256 of the logits
@@ -77,14 +77,10 @@ func New(start core.Digest) *Chain { return &Chain{links: []core.Digest{start}} 
 // Len is how many positions the chain has.
 func (c *Chain) Len() int { return len(c.links) - 1 }
 
-// Rows adds positions of dim numbers each.
-func (c *Chain) Rows(rows []float32, dim int) {
-	for ; len(rows) >= dim; rows = rows[dim:] {
-		b := c.begin(4 * dim)
-		for _, v := range rows[:dim] {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
-		}
-		c.end(b)
+// Rows adds n positions, whose rows are of the same size. No rows add none.
+func (c *Chain) Rows(rows []byte, n int) {
+	for row := len(rows) / n; len(rows) > 0; rows = rows[row:] {
+		c.end(append(c.begin(row), rows[:row]...))
 	}
 }
 
@@ -94,8 +90,8 @@ func (c *Chain) Token(id int32) { c.end(binary.LittleEndian.AppendUint32(c.begin
 // Digest adds a position.
 func (c *Chain) Digest(d core.Digest) { c.end(append(c.begin(len(d)), d[:]...)) }
 
-// OfRow is the SHA-256 of a row.
-func OfRow(row []float32) core.Digest {
+// OfLogits is the SHA-256 of a position's logits.
+func OfLogits(row []float32) core.Digest {
 	h := sha256.New()
 	var piece [4096]byte // a row of logits is too long to be copied whole for each token
 	for len(row) > 0 {
