@@ -20,15 +20,23 @@ import (
 var pieces = map[string]engine.Piece{"llm": llm.Piece}
 
 // shape is what a plan over several nodes has to know of a model.
-func shape(m *weights.Model) *control.ModelShape {
-	c := &m.Config
+func shape(c *weights.Config, profile string) (*control.ModelShape, error) {
+	p, err := modelllm.ParseProfile(profile)
+	if err == nil {
+		err = p.Check(c)
+	}
+	if err != nil {
+		return nil, core.Errorf(core.Invalid, "%w", err).At("params.profile")
+	}
 	s := &control.ModelShape{
-		Layers: c.Layers, Context: c.Context, Row: int64(c.Dim) * 4,
-		Cache: func(profile string) int64 { return modelllm.Profile(profile).CacheBytes(c) },
+		Layers: c.Layers, Context: c.Context, Cache: p.CacheBytes(c), Cuts: p.Cuts(), Row: int64(p.RowsBefore(0, c).Bytes()),
+	}
+	if len(s.Cuts) > 0 {
+		s.Row = int64(p.RowsBefore(s.Cuts[0], c).Bytes())
 	}
 	for _, id := range c.Tensors() {
 		rows, cols := c.Shape(id.Part)
-		size := int64(rows) * int64(cols) / 32 * 34
+		size := p.WeightBytes(rows, cols)
 		switch {
 		case id.Part >= weights.AttnNorm && id.Layer == 0:
 			s.Layer += size
@@ -41,7 +49,7 @@ func shape(m *weights.Model) *control.ModelShape {
 	if c.TiedEmbeddings {
 		s.Output = s.Embedding
 	}
-	return s
+	return s, nil
 }
 
 // maxInspect bounds the models of engines whose files are read whole.
@@ -65,7 +73,8 @@ func inspectModel(name, path string) (control.ModelFacts, error) {
 		if err != nil {
 			return control.ModelFacts{}, err
 		}
-		return control.ModelFacts{Reproducible: true, Shape: shape(w)}, nil
+		c := w.Config
+		return control.ModelFacts{Reproducible: true, Shape: func(profile string) (*control.ModelShape, error) { return shape(&c, profile) }}, nil
 	case openai.Name:
 		data, err := wholeModel(f, name)
 		if err != nil {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"encoding/json"
 	"iter"
 	"net/http"
 	"slices"
@@ -17,11 +18,11 @@ import (
 	"atoll/internal/peer/relay"
 )
 
-// serveTogether serves our own small model by several nodes, and returns its line once
+// serveTogether serves our own small model by three nodes, and returns its line once
 // it answers.
-func serveTogether(t *testing.T, c *client.Client, pipeline string) *api.Line {
+func serveTogether(t *testing.T, c *client.Client) *api.Line {
 	t.Helper()
-	if _, err := c.PutService(t.Context(), "story3", api.ServiceSpec{Model: "storyteller", Pipeline: pipeline}); err != nil {
+	if _, err := c.PutService(t.Context(), "story3", api.ServiceSpec{Model: "storyteller", Pipeline: "3"}); err != nil {
 		t.Fatal(err)
 	}
 	return lineOf(t, c, func(l *api.Line) bool { return l.State == "ready" })
@@ -55,7 +56,7 @@ func TestPipeline(t *testing.T) {
 	if res, failed := post(t, n, "/v1/completions", strings.Replace(story3, "story3", "storyteller", 1)+"}", &whole); res.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %+v", res.Status, failed)
 	}
-	line := serveTogether(t, c, "3")
+	line := serveTogether(t, c)
 	if len(line.Stages) != 3 || len(line.Spares) != 2 || line.Price < 30_000 {
 		t.Fatalf("%+v", line)
 	}
@@ -93,11 +94,28 @@ func TestPipelineThroughRelay(t *testing.T) {
 	}
 	n, c := startTest(t, hidden("paris-1", "alice", "FR"), hidden("rome-1", "bob", "IT"), hidden("bonn-1", "carol", "DE"), hidden("oslo-1", "dave", "NO"))
 	pushCoral(t, c)
-	var whole openaiwire.Text
-	if res, failed := post(t, n, "/v1/completions", strings.Replace(story3, "story3", "storyteller", 1)+"}", &whole); res.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %+v", res.Status, failed)
+	// With int8 between the nodes: then one node by itself quantises in the same places.
+	short := api.ServiceSpec{Model: "storyteller", Terms: api.Terms{Params: map[string]json.RawMessage{"profile": json.RawMessage(`"q8/1,3"`)}}}
+	if _, err := c.PutService(t.Context(), "alone", short); err != nil {
+		t.Fatal(err)
 	}
-	line := serveTogether(t, c, "3")
+	var whole, plain openaiwire.Text
+	for model, answer := range map[string]*openaiwire.Text{"alone": &whole, "storyteller": &plain} {
+		if res, failed := post(t, n, "/v1/completions", strings.Replace(story3, "story3", model, 1)+"}", answer); res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %+v", res.Status, failed)
+		}
+	}
+	if whole.Choices[0].Text == plain.Choices[0].Text {
+		t.Error("the profile's boundaries change nothing")
+	}
+	short.Pipeline = "3"
+	if _, err := c.PutService(t.Context(), "story3", short); err != nil {
+		t.Fatal(err)
+	}
+	line := lineOf(t, c, func(l *api.Line) bool { return l.State == "ready" })
+	if at := []int{line.Stages[1].Layers[0], line.Stages[2].Layers[0]}; !slices.Equal(at, []int{1, 3}) {
+		t.Errorf("cut before layers %v", at)
+	}
 	for row, err := range c.Nodes(t.Context()) {
 		if err != nil || !slices.Equal(row.Peers, []string{relay.Address(row.ID)}) {
 			t.Errorf("other nodes dial %s at %s, %v", row.ID, row.Peers, err)

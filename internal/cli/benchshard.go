@@ -28,8 +28,9 @@ the benchmark fails.
                sequence had; a spare has loaded the stage's layers before
 
 Then two stages in this process with a link between them that is as long and as thin
-as it is told to be, and 1, 8 and 32 answers at a time. The bound is what link and
-computing allow with n answers in the best number g of groups:
+as it is told to be, and 1, 8 and 32 answers at a time, with rows of f32 and of int8
+(profile q8/LAYER). The bound is what link and computing allow with n answers in the
+best number g of groups:
 
   n / max(g·C(n/g), C(n/g) + RTT + 8·bytes·n/g / bandwidth)
 
@@ -104,11 +105,11 @@ func (s *session) showShard(r *bench.ShardReport) error {
 	if rows = nil; len(r.Links) > 0 {
 		for _, l := range r.Links {
 			rows = append(rows, []string{
-				fmt.Sprintf("%.0f ms", l.RTTMs), fmt.Sprintf("%.0f Mbit/s", l.Mbit), fmt.Sprint(l.Sequences),
+				fmt.Sprintf("%.0f ms", l.RTTMs), fmt.Sprintf("%.0f Mbit/s", l.Mbit), l.Form, fmt.Sprint(l.Bytes), fmt.Sprint(l.Sequences),
 				fmt.Sprintf("%.1f", l.PerS), fmt.Sprintf("%.1f (%.2f×)", l.Bound, l.Share),
 			})
 		}
-		if err := s.out.Table("RTT LINK TOGETHER TOKENS/S BOUND", rows); err != nil {
+		if err := s.out.Table("RTT LINK FORM TOKEN-BYTES TOGETHER TOKENS/S BOUND", rows); err != nil {
 			return err
 		}
 	}

@@ -42,13 +42,14 @@ answer is an ordinary task with a receipt, paid by the account that asks.`,
 		Example: `  atoll serve tiny
   atoll serve tiny@2 --name assistant --profile f32 --residency EU --verify quorum:3:2
   atoll serve tiny --pipeline 3 --name tiny3
+  atoll serve tiny --pipeline auto --profile q8/8,16 --name thin
   atoll serve status tiny3
   atoll serve stop assistant`,
 		RunE: func(cmd *cobra.Command, args []string) error { return s.serve(cmd.Context(), args[0], &f) },
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.name, "name", "", "`NAME` to serve it under (default: the model's)")
-	fl.StringVar(&f.profile, "profile", "", "`PROFILE` of its arithmetic: q8 or f32 (default: q8)")
+	fl.StringVar(&f.profile, "profile", "", "`PROFILE` of its arithmetic: q8 or f32; q8/8,16 sends int8 into layers 8 and 16, where alone nodes may meet then (default: q8)")
 	fl.StringVar(&f.pipeline, "pipeline", "", "`NODES` that hold the model together: auto, or their number from 2 on (default: each node that answers holds it whole)")
 	fl.StringVar(&f.template, "template", "", "`NAME` of a built-in chat template, such as chatml, for a model that has none")
 	fl.StringVar(&f.terms.verify, "verify", "", "`METHOD`: none, quorum:REPLICAS:AGREE such as quorum:3:2, reexecute:RATE such as reexecute:0.1 (with --pipeline one stage is audited), or logprobs:RATE (default: none)")
@@ -159,9 +160,6 @@ func (f *serveFlags) spec(model string) (api.ServiceSpec, error) {
 		if p[1] != "" {
 			f.terms.params = append(f.terms.params, p[0]+"="+p[1])
 		}
-	}
-	if f.profile != "" && f.profile != "q8" && f.profile != "f32" {
-		return api.ServiceSpec{}, usagef("--profile %q: want q8 or f32", f.profile)
 	}
 	f.terms.model, f.terms.inputs = model, []string{"-"}
 	task, err := f.terms.spec()

@@ -105,16 +105,19 @@ type ModelFacts struct {
 	// with the same weights by which answers can be checked, if there is one.
 	Upstream  string
 	Reference core.Digest
-	// Shape is of models whose layers several nodes can hold; nil: they cannot.
-	Shape *ModelShape
+	// Shape is of models whose layers several nodes can hold; nil: they cannot. It
+	// refuses profiles that the model does not have.
+	Shape func(profile string) (*ModelShape, error)
 }
 
-// ModelShape is what it takes to hold a model's layers. Sizes are in bytes of memory.
+// ModelShape is what it takes to hold a model's layers in a profile. Sizes are in bytes
+// of memory.
 type ModelShape struct {
 	Layers, Context          int
-	Layer, Embedding, Output int64
-	Row                      int64                      // of a position, between layers
-	Cache                    func(profile string) int64 // of a position's key and value in one layer
+	Layer, Embedding, Output int64 // weights
+	Cache                    int64 // of a position's key and value in one layer
+	Row                      int64 // of a position, between nodes
+	Cuts                     []int // the only layers before which a node may begin; none: any
 }
 
 // Control is the running state of a hub.

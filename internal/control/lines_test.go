@@ -1,6 +1,7 @@
 package control
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -241,6 +242,13 @@ func TestLineNeedsNodes(t *testing.T) {
 	if l := p.line(); l.State != "ready" {
 		t.Errorf("%+v", l)
 	}
+	for profile, pipeline := range map[string]string{"q8/4,6": "4", "q8/8": "2"} {
+		params := map[string]json.RawMessage{"profile": json.RawMessage(`"` + profile + `"`)}
+		_, err := p.hub.PutService(t.Context(), request.Viewer{Account: "demo"}, "bad", api.ServiceSpec{Model: "echo", Pipeline: pipeline, Terms: api.Terms{Params: params}})
+		if core.KindOf(err) != core.Invalid {
+			t.Errorf("profile %s, pipeline %s: %v", profile, pipeline, err)
+		}
+	}
 	for _, bad := range []string{"1", "many", "-2", "1000", "9"} {
 		_, err := p.hub.PutService(t.Context(), request.Viewer{Account: "demo"}, "bad", api.ServiceSpec{Model: "echo", Pipeline: bad})
 		if core.KindOf(err) != core.Invalid {
@@ -286,5 +294,26 @@ func TestLiarsHoldNoLayers(t *testing.T) {
 	p.live(3 * time.Second)
 	if l := p.line(); l.State != "ready" || len(l.Left)+len(l.Spares)+len(l.Stages) != 3 || len(l.Left) != 0 && strings.Contains(l.Left[0].Reason, "wrong") {
 		t.Errorf("after its time: %+v", l)
+	}
+}
+
+// A profile that names boundaries is cut there and nowhere else, and its rows are short.
+func TestLineIsCutWhereTheProfileSays(t *testing.T) {
+	t.Parallel()
+	p := newTroupe(t, "a", "b")
+	p.live(time.Second)
+	spec := api.ServiceSpec{Model: "echo", Pipeline: "2", Terms: api.Terms{Params: map[string]json.RawMessage{"profile": json.RawMessage(`"q8/4,6"`)}}}
+	if _, err := p.hub.PutService(t.Context(), request.Viewer{Account: "demo"}, "big", spec); err != nil {
+		t.Fatal(err)
+	}
+	p.live(time.Second)
+	l := p.line()
+	if l.State != "ready" || l.Stages[1].Layers[0] != 4 && l.Stages[1].Layers[0] != 6 || l.RowBytes != 1152 {
+		t.Errorf("%+v", l)
+	}
+	for _, c := range p.heard["a"] {
+		if c.Profile != "q8/4,6" {
+			t.Errorf("%+v", c)
+		}
 	}
 }

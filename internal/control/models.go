@@ -28,7 +28,7 @@ type modelRow struct {
 	Reference    core.Digest    `json:"reference,omitzero"`
 	CreatedMs    int64          `json:"created"`
 
-	shape *ModelShape // once it was asked for
+	shape func(profile string) (*ModelShape, error) // once it was asked for
 }
 
 func (m *modelRow) id() string { return modelID(m.Name, m.Version) }

@@ -61,7 +61,7 @@ func (c *Control) lineNodes(s *api.Service) (out []*node, barred []api.NotChosen
 
 // planOf is the plan of a line that is there.
 func (c *Control) planOf(s *api.Service, stages []charter.Held) (*linePlan, error) {
-	shape, err := c.shapeOf(s.Model)
+	shape, err := c.shapeOf(s.Model, profileOf(s))
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	shape, err := c.shapeOf(s.Model)
+	shape, err := c.shapeOf(s.Model, profileOf(s))
 	if err != nil {
 		return nil, err
 	}
@@ -95,14 +95,10 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 	if len(p.nodes) == 0 {
 		return nil, core.Errorf(core.Unavailable, "no node that it may run on can be reached by others")
 	}
-	profile := profileOf(s)
-	cache := shape.Cache(profile) * int64(shape.Context)
-	grown := int64(1)
-	if profile == "f32" {
-		grown = 4 // bytes of a weight, about
-	}
 	r := &plan.Request{
-		Model:     plan.Model{Layers: shape.Layers, Layer: grown*shape.Layer + cache, Embedding: grown * shape.Embedding, Output: grown * shape.Output, Row: shape.Row},
+		Model: plan.Model{
+			Layers: shape.Layers, Layer: shape.Layer + shape.Cache*int64(shape.Context), Embedding: shape.Embedding, Output: shape.Output, Row: shape.Row, Cuts: shape.Cuts,
+		},
 		Sequences: planSequences, Stages: stages, Link: p.link,
 	}
 	for _, n := range p.nodes {
@@ -111,7 +107,7 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 			rate = defaultModelRate
 		}
 		takes := func(bytes int64) time.Duration {
-			return time.Duration(float64(grown*bytes) / float64(rate) * float64(time.Second))
+			return time.Duration(float64(bytes) / float64(rate) * float64(time.Second))
 		}
 		p.toHub = append(p.toHub, c.toHub(n))
 		r.Nodes = append(r.Nodes, plan.Node{ID: n.doc.ID, Layer: takes(shape.Layer), Output: takes(shape.Output), Memory: lent(n.offer)})
@@ -172,9 +168,9 @@ func (p *linePlan) left() []api.NotChosen {
 	return out
 }
 
-// shapeOf looks into a model's file; the answer is kept with the model. It is called
+// shapeOf looks into a model's file; what it finds is kept with the model. It is called
 // with mu held.
-func (c *Control) shapeOf(model string) (*ModelShape, error) {
+func (c *Control) shapeOf(model, profile string) (*ModelShape, error) {
 	m := c.models[model]
 	if m.shape == nil {
 		unpin, ok := c.cfg.Blobs.Pin(m.Digest)
@@ -191,7 +187,7 @@ func (c *Control) shapeOf(model string) (*ModelShape, error) {
 		}
 		m.shape = facts.Shape
 	}
-	return m.shape, nil
+	return m.shape(profile)
 }
 
 // peerOf is where other nodes find a node.
@@ -230,28 +226,33 @@ func (c *Control) toHub(n *node) time.Duration {
 }
 
 // profileOf is the arithmetic that a service's requests are computed in.
-func profileOf(s *api.Service) string {
+func profileOf(s *api.Service) string { return profileIn(s.Params) }
+
+func profileIn(params map[string]json.RawMessage) string {
 	var p string
-	if raw, ok := s.Params["profile"]; ok && json.Unmarshal(raw, &p) == nil && p != "" {
+	if raw, ok := params["profile"]; ok && json.Unmarshal(raw, &p) == nil && p != "" {
 		return p
 	}
 	return "q8"
 }
 
-// checkPipeline refuses a service that could not be held by several nodes.
-func (c *Control) checkPipeline(spec *api.ServiceSpec) error {
-	if spec.Pipeline == "" {
+// checkPlaces refuses a service that no node could hold, or not several.
+func (c *Control) checkPlaces(spec *api.ServiceSpec, engine string) error {
+	if spec.Pipeline == "" && engine != "llm" {
 		return nil
+	}
+	c.mu.Lock()
+	shape, err := c.shapeOf(spec.Model, profileIn(spec.Params))
+	c.mu.Unlock()
+	if err != nil || spec.Pipeline == "" {
+		return err
 	}
 	stages, err := pipelineStages(spec.Pipeline)
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	shape, err := c.shapeOf(spec.Model)
-	if err != nil {
-		return err
+	if n := len(shape.Cuts); n > 0 && stages > n+1 {
+		return core.Errorf(core.Invalid, "profile %s may be cut before layers %v, so at most %d nodes can hold the model, not %d", profileIn(spec.Params), shape.Cuts, n+1, stages).At("pipeline")
 	}
 	if stages > shape.Layers {
 		return core.Errorf(core.Invalid, "model %s has %d layers, so at most so many nodes can hold it, not %d", spec.Model, shape.Layers, stages).At("pipeline")

@@ -37,7 +37,7 @@ func (c *Control) PutService(ctx context.Context, v request.Viewer, name string,
 		return api.Service{}, err
 	}
 	spec.Model = m.id()
-	if err := c.checkPipeline(&spec); err != nil {
+	if err := c.checkPlaces(&spec, m.Engine); err != nil {
 		return api.Service{}, err
 	}
 	s := &api.Service{Name: name, Owner: v.Account, ServiceSpec: spec}

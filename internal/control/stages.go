@@ -68,7 +68,7 @@ func (c *Control) lineOf(t *task, l *lifecycle.Lease) (*audit.Line, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	shape, err := c.shapeOf(t.Model)
+	shape, err := c.shapeOf(t.Model, t.params["profile"])
 	if err != nil {
 		return nil, err
 	}

@@ -114,8 +114,15 @@ func (w *world) open() {
 	w.hub, err = New(w.t.Context(), Config{
 		HubID: "hub", Path: filepath.Join(w.dir, "db"), Key: w.key, Log: log, Blobs: blobs, Quota: w.quota, Retention: w.retention, Fetch: fetcher, Send: w, Admit: admitAll{},
 		Models: func(string, string) (ModelFacts, error) {
-			return ModelFacts{Reproducible: true, Shape: &ModelShape{
-				Layers: 8, Context: 16, Layer: 100 << 20, Embedding: 1 << 20, Output: 1 << 20, Row: 4096, Cache: func(string) int64 { return 1 },
+			return ModelFacts{Reproducible: true, Shape: func(profile string) (*ModelShape, error) {
+				s := &ModelShape{Layers: 8, Context: 16, Layer: 100 << 20, Embedding: 1 << 20, Output: 1 << 20, Row: 4096, Cache: 1}
+				switch profile {
+				case "q8/4,6":
+					s.Cuts, s.Row = []int{4, 6}, 1152
+				case "q8/8":
+					return nil, core.Errorf(core.Invalid, "no layer 8").At("params.profile")
+				}
+				return s, nil
 			}}, nil
 		},
 		Pieces: map[string]engine.Piece{"test": pieceOf},

@@ -103,6 +103,14 @@ func (p Profile) Check(c *weights.Config) error {
 // quantised reports whether matrices with rows of so many columns are Q8_0.
 func (p Profile) quantised(cols int) bool { return p.base() == Q8 && cols%repro.BlockSize == 0 }
 
+// WeightBytes is what a matrix takes, in memory.
+func (p Profile) WeightBytes(rows, cols int) int64 {
+	if p.quantised(cols) {
+		return int64(rows) * int64(repro.RowBytes(cols))
+	}
+	return 4 * int64(rows) * int64(cols)
+}
+
 // CacheBytes is what the key and the value of one position take in one layer.
 func (p Profile) CacheBytes(c *weights.Config) int64 {
 	size := int64(2)

@@ -15,6 +15,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/identity"
+	"atoll/internal/llm"
 	"atoll/internal/llm/quant"
 	"atoll/internal/llm/weights"
 	"atoll/internal/peer"
@@ -91,16 +92,18 @@ func Shard(ctx context.Context, cfg ShardConfig) (r *ShardReport, err error) {
 		row.Stages = 1
 		if i > 0 {
 			row.Stages = cfg.Stages[i-1]
-			row.TokenBytes = n.tokenBytes(row.Stages)
+			row.TokenBytes = n.tokenBytes(row.Stages, llm.Q8)
 		}
 		r.Rows = append(r.Rows, row)
 	}
 	for _, l := range cfg.Links {
-		rows, err := n.link(ctx, l)
-		if err != nil {
-			return nil, err
+		for _, p := range []llm.Profile{llm.Q8, n.thin()} {
+			rows, err := n.link(ctx, l, p)
+			if err != nil {
+				return nil, err
+			}
+			r.Links = append(r.Links, rows...)
 		}
-		r.Links = append(r.Links, rows...)
 	}
 	if r.Lost, err = n.losses(ctx); err != nil {
 		return nil, err
@@ -151,19 +154,34 @@ type shardBench struct {
 	dir     string
 	ca      *identity.CA
 	self    *shardNode
-	layers  int
-	dim     int
+	shape   weights.Config
 	members []*memberProcess
 	started int // processes so far
 	asked   int
 	golden  [][]int32 // what all answer
 	mu      sync.Mutex
-	longer  map[int][]int32 // what all answer to linkSequences' requests; guarded by mu
+	longer  map[asked][]int32 // what all answer to linkSequences' requests; guarded by mu
 }
 
 // tokenBytes is what goes between so many stages for each token: a row over each link,
 // and the token back to the head.
-func (n *shardBench) tokenBytes(stages int) int { return (stages-1)*4*n.dim + 21 }
+func (n *shardBench) tokenBytes(stages int, p llm.Profile) int {
+	return (stages-1)*p.RowsBefore(n.cut(1, 2), &n.shape).Bytes() + 21
+}
+
+// asked is one of linkSequences' requests, in a profile.
+type asked struct {
+	profile llm.Profile
+	request int
+}
+
+// cut is where a stage of so many begins.
+func (n *shardBench) cut(stage, stages int) int { return n.shape.Layers * stage / stages }
+
+// thin is the profile that sends int8 between two stages.
+func (n *shardBench) thin() llm.Profile {
+	return llm.Profile(fmt.Sprintf("%s/%d", llm.Q8, n.cut(1, 2)))
+}
 
 type memberProcess struct {
 	cmd     *exec.Cmd
@@ -171,7 +189,7 @@ type memberProcess struct {
 }
 
 func newShardBench(ctx context.Context, cfg *ShardConfig, s Shape) (_ *shardBench, err error) {
-	n := &shardBench{cfg: cfg, layers: s.Layers, dim: s.Dim, longer: map[int][]int32{}}
+	n := &shardBench{cfg: cfg, shape: s.Config, longer: map[asked][]int32{}}
 	if n.dir, err = os.MkdirTemp("", "atoll-bench-"); err != nil {
 		return nil, err
 	}

@@ -85,14 +85,13 @@ func (n *shardBench) processes(ctx context.Context, stages int, f func(context.C
 	for _, m := range n.members {
 		others = append(others, m.address)
 	}
-	return n.line(ctx, n.self, others[:stages-1], others[stages-1:], f)
+	return n.line(ctx, llm.Q8, n.self, others[:stages-1], others[stages-1:], f)
 }
 
 // line has f use a line of a head and others, of about as many layers each.
-func (n *shardBench) line(ctx context.Context, self *shardNode, others, spares []peer.Address, f func(context.Context, shardLine) error) error {
+func (n *shardBench) line(ctx context.Context, p llm.Profile, self *shardNode, others, spares []peer.Address, f func(context.Context, shardLine) error) error {
 	stages := 1 + len(others)
-	cut := func(i int) int { return n.layers * i / stages }
-	m, err := loadLayers(ctx, filepath.Join(n.dir, modelFile), llm.Options{First: 0, Last: cut(1)})
+	m, err := loadLayers(ctx, filepath.Join(n.dir, modelFile), llm.Options{Profile: p, First: 0, Last: n.cut(1, stages)})
 	if err != nil {
 		return err
 	}
@@ -101,9 +100,9 @@ func (n *shardBench) line(ctx context.Context, self *shardNode, others, spares [
 	if err != nil {
 		return err
 	}
-	c := shard.LineConfig{Head: h, Member: self.Member, Self: self.address, Spares: spares, Seat: shard.Seat{Profile: llm.Q8, Pages: pages, Batch: promptTokens}}
+	c := shard.LineConfig{Head: h, Member: self.Member, Self: self.address, Spares: spares, Seat: shard.Seat{Profile: p, Pages: pages, Batch: promptTokens}}
 	for i, o := range others {
-		c.Posts = append(c.Posts, shard.Post{Node: o, First: cut(i + 1), Last: cut(i + 2)})
+		c.Posts = append(c.Posts, shard.Post{Node: o, First: n.cut(i+1, stages), Last: n.cut(i+2, stages)})
 	}
 	l, err := shard.NewLine(c)
 	if err != nil {

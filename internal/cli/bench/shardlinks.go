@@ -33,6 +33,8 @@ type Link struct {
 type LinkRow struct {
 	RTTMs     float64 `json:"rtt_ms"`
 	Mbit      float64 `json:"mbit_per_s"`
+	Form      string  `json:"form"` // of rows: f32, or int8 at a boundary of the profile
+	Bytes     int     `json:"token_bytes"`
 	Sequences int     `json:"sequences"`
 	PerS      float64 `json:"tokens_per_s"`
 	Bound     float64 `json:"bound_per_s"`
@@ -52,11 +54,15 @@ const (
 	boundAfter = 32 // tokens of the whole model's answers
 )
 
-// link measures one link.
-func (n *shardBench) link(ctx context.Context, l Link) (rows []LinkRow, err error) {
-	name := fmt.Sprintf("%s, %d Mbit/s", l.RTT, l.Bandwidth/1e6)
+// link measures one link in a profile.
+func (n *shardBench) link(ctx context.Context, l Link, p llm.Profile) (rows []LinkRow, err error) {
+	form, bytes := "f32", n.tokenBytes(2, p)
+	if len(p.Cuts()) > 0 {
+		form = "int8"
+	}
+	name := fmt.Sprintf("%s, %d Mbit/s, %s", l.RTT, l.Bandwidth/1e6, form)
 	n.cfg.Watch(0, 1, name+": bound")
-	steps, err := n.steps(ctx)
+	steps, err := n.steps(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -71,14 +77,14 @@ func (n *shardBench) link(ctx context.Context, l Link) (rows []LinkRow, err erro
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, far.close()) }()
-	err = n.line(ctx, near, []peer.Address{far.address}, nil, func(ctx context.Context, line shardLine) error {
+	err = n.line(ctx, p, near, []peer.Address{far.address}, nil, func(ctx context.Context, line shardLine) error {
 		for i, k := range linkSequences {
 			n.cfg.Watch(i, len(linkSequences), fmt.Sprintf("%s, %d together", name, k))
-			rate, err := n.steady(ctx, line, k, linkTokens)
+			rate, err := n.steady(ctx, line, p, k, linkTokens)
 			if err != nil {
 				return err
 			}
-			row := LinkRow{RTTMs: l.RTT.Seconds() * 1000, Mbit: float64(l.Bandwidth) / 1e6, Sequences: k, PerS: rate, Bound: l.bound(k, n.tokenBytes(2), steps)}
+			row := LinkRow{RTTMs: l.RTT.Seconds() * 1000, Mbit: float64(l.Bandwidth) / 1e6, Form: form, Bytes: bytes, Sequences: k, PerS: rate, Bound: l.bound(k, bytes, steps)}
 			row.Share = row.PerS / row.Bound
 			rows = append(rows, row)
 		}
@@ -106,16 +112,16 @@ func (l Link) bound(n, tokenBytes int, steps map[int]float64) (best float64) {
 
 // steps is how long the whole model takes for a step with so many sequences, in
 // seconds.
-func (n *shardBench) steps(ctx context.Context) (map[int]float64, error) {
+func (n *shardBench) steps(ctx context.Context, p llm.Profile) (map[int]float64, error) {
 	steps := map[int]float64{}
-	whole, err := loadLayers(ctx, filepath.Join(n.dir, modelFile), llm.Options{})
+	whole, err := loadLayers(ctx, filepath.Join(n.dir, modelFile), llm.Options{Profile: p})
 	if err != nil {
 		return nil, err
 	}
 	b := &modelBench{model: whole, pool: n.self.pool}
 	return steps, b.serve(ctx, func(ctx context.Context, b *llm.Batcher) error {
 		for k := slices.Max(linkSequences); k >= 1; k /= 2 {
-			rate, err := n.steady(ctx, b, k, boundAfter)
+			rate, err := n.steady(ctx, b, p, k, boundAfter)
 			if err != nil {
 				return err
 			}
@@ -127,7 +133,7 @@ func (n *shardBench) steps(ctx context.Context) (map[int]float64, error) {
 
 // steady is how many tokens a second come of so many answers drawn at a time, in the
 // second half of each.
-func (n *shardBench) steady(ctx context.Context, g generator, sequences, tokens int) (float64, error) {
+func (n *shardBench) steady(ctx context.Context, g generator, p llm.Profile, sequences, tokens int) (float64, error) {
 	rates := make([]float64, sequences)
 	all, ctx := errgroup.WithContext(ctx)
 	for i := range sequences {
@@ -141,7 +147,7 @@ func (n *shardBench) steady(ctx context.Context, g generator, sequences, tokens 
 				if drawn++; drawn == tokens/2 {
 					half = time.Now()
 				}
-				if err := n.agree(i, drawn-1, t.ID); err != nil {
+				if err := n.agree(asked{p, i}, drawn-1, t.ID); err != nil {
 					return err
 				}
 			}
@@ -163,13 +169,13 @@ func (n *shardBench) steady(ctx context.Context, g generator, sequences, tokens 
 }
 
 // agree holds the token at a place of an answer against what was drawn there before.
-func (n *shardBench) agree(request, at int, id int32) error {
+func (n *shardBench) agree(q asked, at int, id int32) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if was := n.longer[request]; at == len(was) {
-		n.longer[request] = append(was, id)
+	if was := n.longer[q]; at == len(was) {
+		n.longer[q] = append(was, id)
 	} else if was[at] != id {
-		return fmt.Errorf("token %d of answer %d is %d, and was %d before", at, request, id, was[at])
+		return fmt.Errorf("token %d of answer %d is %d, and was %d before", at, q.request, id, was[at])
 	}
 	return nil
 }

@@ -15,7 +15,8 @@
 //
 //	template      name of the chat template to use in place of the model's own, see
 //	              internal/llm/chat
-//	profile       q8 (default) or f32: see internal/llm.Profile
+//	profile       q8 (default), f32, or either with boundaries such as q8/8,16: see
+//	              internal/llm.Profile
 //	mode          embed: texts are not continued, but turned into vectors; or
 //	              score: the model tells what it makes of answers
 //

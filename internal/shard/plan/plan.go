@@ -13,6 +13,11 @@
 // others; the layers then go to the fastest first, for their times add up, as many as
 // its memory holds and as its stage may take; and how long a stage may take is found
 // by bisection, for more of it never makes a token later.
+//
+// Where a model may be cut at some layers only, each such choice is an upper bound, and
+// they are tried from the best on until none can be better: the layers are given out
+// along the shortest way, by dynamic programming over the cuts. That is exact but for
+// the order of the nodes in the middle.
 package plan
 
 import (
@@ -35,6 +40,9 @@ type Model struct {
 	Layers                   int
 	Layer, Embedding, Output int64
 	Row                      int64 // of a position, between stages
+	// Cuts are the only layers before which a stage may begin, in ascending order; none:
+	// it may begin anywhere.
+	Cuts []int
 }
 
 // Link is what the line between two nodes is like.
@@ -91,6 +99,7 @@ func Make(r *Request) (*Plan, error) {
 	s := newSearch(r)
 	s.walk()
 	s.all()
+	s.heedCuts()
 	best := s.choose()
 	if best == nil {
 		return nil, s.why()

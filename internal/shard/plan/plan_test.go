@@ -22,6 +22,9 @@ func links(l plan.Link) func(a, b int) plan.Link { return func(int, int) plan.Li
 
 var model = plan.Model{Layers: 30, Layer: 10, Embedding: 30, Output: 30, Row: 2304}
 
+// atCuts is model, which may be cut in two places.
+var atCuts = plan.Model{Layers: 30, Layer: 10, Embedding: 30, Output: 30, Row: 648, Cuts: []int{10, 20}}
+
 func shown(p *plan.Plan, r *plan.Request) string {
 	var b strings.Builder
 	for _, s := range p.Stages {
@@ -58,6 +61,9 @@ func TestPlans(t *testing.T) {
 		},
 		"as many stages as are asked for": {
 			plan.Request{Model: model, Nodes: []plan.Node{node("a", ms, 1000), node("b", ms, 1000), node("c", ms, 1000)}, Link: links(near), Sequences: 1, Stages: 2}, "a:0-29 b:29-30 (c)",
+		},
+		"it is cut only where it may be": {
+			plan.Request{Model: atCuts, Nodes: []plan.Node{node("slow", 2*ms, 400), node("fast", ms, 200)}, Link: links(near), Sequences: 1}, "slow:0-20 fast:20-30",
 		},
 		"the way is the shortest": {
 			plan.Request{Model: model, Nodes: []plan.Node{node("a", ms, 110), node("b", ms, 110), node("c", ms, 110), node("d", ms, 110)}, Sequences: 1, Link: func(a, b int) plan.Link {
@@ -112,6 +118,13 @@ func TestPlanIsTheBest(t *testing.T) {
 			Model:     plan.Model{Layers: rapid.IntRange(1, 7).Draw(t, "layers"), Layer: 10, Embedding: 10, Output: 15, Row: 1000},
 			Sequences: rapid.IntRange(1, 6).Draw(t, "sequences"),
 		}
+		if n < 4 && rapid.Bool().Draw(t, "named") { // four have two ways through the middle
+			for i := 1; i < r.Model.Layers; i++ {
+				if rapid.Bool().Draw(t, "cut") {
+					r.Model.Cuts = append(r.Model.Cuts, i)
+				}
+			}
+		}
 		for i := range n {
 			r.Nodes = append(r.Nodes, plan.Node{
 				ID: core.NodeID(fmt.Sprint("n", i)), Layer: time.Duration(rapid.IntRange(1, 20).Draw(t, "layer")) * time.Millisecond,
@@ -153,6 +166,9 @@ func rate(r *plan.Request, stages []plan.Stage) float64 {
 		if i == len(stages)-1 {
 			memory += m.Output
 			took += n.Output
+		}
+		if cuts := m.Cuts; len(cuts) > 0 && s.First > 0 && !slices.Contains(cuts, s.First) {
+			return 0
 		}
 		if s.First != at || s.Last <= s.First || memory > n.Memory {
 			return 0

@@ -20,6 +20,7 @@ type search struct {
 	// found is the best of each number of stages, and with the best that has a node.
 	found []*found
 	with  []float64
+	loose []*found // that do not heed Model.Cuts
 }
 
 // way is one of them; before is the node before the last, −1 if there is none.
@@ -113,12 +114,15 @@ func (s *search) all() {
 				if !w.there || stages > 1 && first == last {
 					continue
 				}
-				f := s.split(set, first, last, w.time+s.hop[last][first])
-				if f == nil {
+				around := w.time + s.hop[last][first]
+				f := s.split(func(bound time.Duration) *found { return s.within(set, first, last, around, bound) })
+				switch {
+				case f == nil:
 					continue
-				}
-				if b := s.found[stages]; b == nil || f.rate > b.rate {
-					s.found[stages] = f
+				case len(s.r.Model.Cuts) > 0:
+					s.loose = append(s.loose, f)
+				default:
+					s.better(stages, f)
 				}
 				for i := range n {
 					if set>>i&1 == 1 {
@@ -130,9 +134,15 @@ func (s *search) all() {
 	}
 }
 
-// split gives the layers to a set's nodes.
-func (s *search) split(set, first, last int, around time.Duration) *found {
-	best := s.within(set, first, last, around, 1<<62)
+func (s *search) better(stages int, f *found) {
+	if b := s.found[stages]; b == nil || f.rate > b.rate {
+		s.found[stages] = f
+	}
+}
+
+// split gives the layers to a set's nodes, as within does for a bound of a stage's time.
+func (s *search) split(within func(bound time.Duration) *found) *found {
+	best := within(1 << 62)
 	if best == nil || s.r.Sequences == 1 {
 		return best
 	}
@@ -142,7 +152,7 @@ func (s *search) split(set, first, last int, around time.Duration) *found {
 			break
 		}
 		middle := low + (high-low)/2
-		f := s.within(set, first, last, around, middle)
+		f := within(middle)
 		if f == nil {
 			low = middle
 			continue
@@ -193,8 +203,12 @@ func (s *search) within(set, first, last int, around, bound time.Duration) *foun
 	if left != 0 {
 		return nil
 	}
-	f.rate = min(float64(s.r.Sequences)/max(f.token, 1).Seconds(), 1/max(s.slowest(f), 1).Seconds())
+	s.rated(f)
 	return f
+}
+
+func (s *search) rated(f *found) {
+	f.rate = min(float64(s.r.Sequences)/max(f.token, 1).Seconds(), 1/max(s.slowest(f), 1).Seconds())
 }
 
 // extra is what a stage takes besides its layers.
@@ -260,17 +274,21 @@ func (s *search) why() error {
 	return core.Errorf(core.Unavailable, "no %d of the nodes have the memory for all layers: they need %d bytes and what they keep, the nodes lend %d", max(s.r.Stages, 1), need, memory)
 }
 
-// plan puts a choice into order.
-func (s *search) plan(f *found) *Plan {
-	p := &Plan{Token: f.token, Rate: f.rate}
-	order := make([]int, 0, len(s.cand))
+// along is the way of a choice, from the head to the last.
+func (s *search) along(f *found) (order []int) {
 	for set, at := f.set, f.last; at >= 0; {
 		order = append(order, at)
 		set, at = set&^(1<<at), s.way(set, f.first, at).before
 	}
 	slices.Reverse(order)
+	return order
+}
+
+// plan puts a choice into order.
+func (s *search) plan(f *found) *Plan {
+	p := &Plan{Token: f.token, Rate: f.rate}
 	at := 0
-	for _, i := range order {
+	for _, i := range s.along(f) {
 		p.Stages = append(p.Stages, Stage{s.cand[i], at, at + f.layers[i], s.stage(f, i)})
 		at += f.layers[i]
 	}
