@@ -14,8 +14,7 @@ import (
 
 // RowForm is how rows, the hidden states of one position each, are written between two
 // layers that are on different machines: as binary32 and so exactly, or, where the
-// profile quantises, as what that gives: for each 32 numbers their scale, a binary32,
-// and 32 int8. All is little-endian.
+// profile quantises, as what that gives: blocks. All is little-endian.
 type RowForm struct {
 	dim  int
 	int8 bool
@@ -25,9 +24,6 @@ type RowForm struct {
 func (p Profile) RowsBefore(layer int, c *weights.Config) RowForm {
 	return RowForm{dim: c.Dim, int8: slices.Contains(p.Cuts(), layer)}
 }
-
-// blockBytes are those of a block in int8.
-const blockBytes = 4 + repro.BlockSize
 
 // Bytes is the size of a row.
 func (f RowForm) Bytes() int {
@@ -49,18 +45,11 @@ func (f RowForm) Append(b []byte, rows []float32) ([]byte, error) {
 		}
 		return b, nil
 	}
-	var q [repro.BlockSize]int8
-	var d [1]float32
-	for ; len(rows) > 0; rows = rows[len(q):] {
-		if err := repro.Quantize(q[:], d[:], rows[:len(q)]); err != nil {
-			return b, err
-		}
-		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(d[0]))
-		for _, v := range q {
-			b = append(b, byte(v))
-		}
+	of := blocks{make([]int8, len(rows)), make([]float32, len(rows)/repro.BlockSize)}
+	if err := repro.Quantize(of.q, of.d, rows); err != nil {
+		return b, err
 	}
-	return b, nil
+	return of.put(b, 0, len(rows)), nil
 }
 
 // Check reports whether Append could have written b: whole rows, of numbers and scales
