@@ -14,21 +14,21 @@ type DecoderConfig struct {
 	Context int // the longest sequence, in positions; at most the model's
 	// Hidden asks for hidden states after the output's norm in place of logits.
 	Hidden bool
-	// Group is how the members of a group come together, of which the model is a share.
-	Group Gatherer
+	// Team is how the members of a team come together, of which the model is a share.
+	Team Gatherer
 }
 
 // Decoder computes with a model: positions of several sequences go through all
 // its layers together. It owns keys and values, in pages that the caller hands
 // out (see Cache), and the room to compute in; use one at a time.
 type Decoder struct {
-	m     *Model
-	c     DecoderConfig
-	pool  *repro.Pool
-	group *group      // nil: the layers are computed here alone
-	kv    []*repro.KV // for each layer
-	att   *repro.Attention
-	acts  map[int]*repro.Activations // by their length
+	m    *Model
+	c    DecoderConfig
+	pool *repro.Pool
+	team *team       // nil: the layers are computed here alone
+	kv   []*repro.KV // for each layer
+	att  *repro.Attention
+	acts map[int]*repro.Activations // by their length
 
 	// A row for each position of a batch. Those of x and h are whole; the others are as
 	// long as what is computed here of them: wide, narrow and ffn elements.
@@ -63,7 +63,7 @@ func NewDecoder(m *Model, pool *repro.Pool, c DecoderConfig) (*Decoder, error) {
 	part := &m.part
 	d := &Decoder{m: m, c: c, pool: pool, acts: map[int]*repro.Activations{}, wide: part.queries(g).Len(), narrow: part.keys(g).Len(), ffn: part.FFN.Len()}
 	var err error
-	if d.group, err = newGroup(m, &c); err != nil {
+	if d.team, err = newTeam(m, &c); err != nil {
 		return nil, err
 	}
 	if d.att, err = repro.NewAttention(repro.AttentionConfig{
@@ -139,7 +139,7 @@ func (d *Decoder) begin(spans []Span) (n int, err error) {
 			return 0, fmt.Errorf("span %d: layers from %d on take %s", i, d.m.First, map[bool]string{true: "tokens", false: "hidden states"}[d.m.HasEmbedding()])
 		}
 		copy(d.x[n*g.Dim:], s.Hidden)
-		if err := d.m.Lookup(d.x[n*g.Dim:], s.Tokens); err != nil {
+		if err := d.m.lookup(d.x[n*g.Dim:], s.Tokens); err != nil {
 			return 0, fmt.Errorf("span %d: %w", i, err)
 		}
 		for j := range k {

@@ -19,7 +19,7 @@
 //   - [Batcher] serves many requests with one Decoder: continuous batching.
 //   - [Text] turns tokens into text as they come, and knows where to stop.
 //
-// # Groups
+// # Teams
 //
 // Several machines on fast links can compute the same layers together. [Split] gives
 // each some heads of keys, some of what is inside the feed-forward and some of what

@@ -9,7 +9,10 @@ import (
 	"atoll/internal/repro"
 )
 
-// Gatherer brings together what the members of a group have computed. The decoders of
+// ErrPart means that another member of the team sent what it cannot have computed.
+var ErrPart = errors.New("a part that no member computes")
+
+// Gatherer brings together what the members of a team have computed. The decoders of
 // all members call it equally often and in the same order: four times a layer, for what
 // attention gives, its product, what is inside the feed-forward, and its product.
 type Gatherer interface {
@@ -18,8 +21,8 @@ type Gatherer interface {
 	Gather(mine []byte, sizes []int) ([][]byte, error)
 }
 
-// group is what a decoder of a share has besides.
-type group struct {
+// team is what a decoder of a share has besides.
+type team struct {
 	Gatherer
 	parts  []Part
 	member int
@@ -32,10 +35,10 @@ type group struct {
 	d     []float32
 }
 
-// newGroup is nil for a decoder of whole layers.
-func newGroup(m *Model, c *DecoderConfig) (*group, error) {
-	if shared := m.Share.Speeds != nil; shared != (c.Group != nil) {
-		return nil, errors.New("decoder: a share of layers is computed in a group, and nothing else is")
+// newTeam is nil for a decoder of whole layers.
+func newTeam(m *Model, c *DecoderConfig) (*team, error) {
+	if shared := m.Share.Speeds != nil; shared != (c.Team != nil) {
+		return nil, errors.New("decoder: a share of layers is computed in a team, and nothing else is")
 	} else if !shared {
 		return nil, nil
 	}
@@ -43,63 +46,66 @@ func newGroup(m *Model, c *DecoderConfig) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &group{Gatherer: c.Group, parts: parts, member: m.Share.Member, sizes: make([]int, len(parts)), part: make([]float32, c.Batch*m.part.Dim.Len())}, nil
+	return &team{Gatherer: c.Team, parts: parts, member: m.Share.Member, sizes: make([]int, len(parts)), part: make([]float32, c.Batch*m.part.Dim.Len())}, nil
 }
 
 // inputs prepares vectors of so many elements to be multiplied, of which x has what was
 // computed here.
 func (d *Decoder) inputs(x []float32, cols int, rows func(*Part) Rows) (operand, error) {
-	g := d.group
-	if g == nil {
+	t := d.team
+	if t == nil {
 		return d.operand(x, cols)
 	}
 	if err := repro.Finite(x); err != nil {
 		return operand{}, err
 	}
-	mine := rows(&g.parts[g.member])
+	mine := rows(&t.parts[t.member])
 	n := len(x) / mine.Len()
 	a := d.acts[cols]
 	if a == nil {
-		g.wide = room(g.wide, n*cols)
-		return operand{x: g.wide}, g.join(g.wide, x, cols, rows)
+		t.wide = room(t.wide, n*cols)
+		return operand{x: t.wide}, t.join(t.wide, x, cols, rows)
 	}
-	g.q, g.d = room(g.q, n*cols), room(g.d, n*cols/repro.BlockSize)
+	t.q, t.d = room(t.q, n*cols), room(t.d, n*cols/repro.BlockSize)
 	for r := range n {
 		from, to := r*cols+mine.First, r*cols+mine.Last
-		if err := repro.Quantize(g.q[from:to], g.d[from/repro.BlockSize:to/repro.BlockSize], x[r*mine.Len():(r+1)*mine.Len()]); err != nil {
+		if err := repro.Quantize(t.q[from:to], t.d[from/repro.BlockSize:to/repro.BlockSize], x[r*mine.Len():(r+1)*mine.Len()]); err != nil {
 			return operand{}, err
 		}
 	}
-	if err := g.gather(blocks{g.q, g.d}, n, cols, rows); err != nil {
+	if err := t.gather(blocks{t.q, t.d}, n, cols, rows); err != nil {
 		return operand{}, err
 	}
-	return operand{a: a}, a.SetQuantized(g.q, g.d)
+	if err := a.SetQuantized(t.q, t.d); err != nil {
+		return operand{}, fmt.Errorf("%w: %w", ErrPart, err)
+	}
+	return operand{a: a}, nil
 }
 
 // outputs sets dst to the products of l with the vectors of x.
 func (d *Decoder) outputs(dst []float32, l *linear, x operand) error {
-	g := d.group
-	if g == nil {
+	t := d.team
+	if t == nil {
 		l.mul(dst, x, d.pool)
 		return nil
 	}
-	part := g.part[:len(dst)/d.m.Config.Dim*d.m.part.Dim.Len()]
+	part := t.part[:len(dst)/d.m.Config.Dim*d.m.part.Dim.Len()]
 	l.mul(part, x, d.pool)
 	if err := repro.Finite(part); err != nil {
 		return err
 	}
-	return g.join(dst, part, d.m.Config.Dim, func(p *Part) Rows { return p.Dim })
+	return t.join(dst, part, d.m.Config.Dim, func(p *Part) Rows { return p.Dim })
 }
 
 // join gathers rows of so many elements into dst, of which x has what was computed
 // here.
-func (g *group) join(dst, x []float32, cols int, rows func(*Part) Rows) error {
-	mine := rows(&g.parts[g.member])
+func (t *team) join(dst, x []float32, cols int, rows func(*Part) Rows) error {
+	mine := rows(&t.parts[t.member])
 	n := len(x) / mine.Len()
 	for r := range n {
 		copy(dst[r*cols+mine.First:], x[r*mine.Len():(r+1)*mine.Len()])
 	}
-	return g.gather(floats(dst), n, cols, rows)
+	return t.gather(floats(dst), n, cols, rows)
 }
 
 // room is a slice of n elements, the same as before if that is long enough.
@@ -118,28 +124,28 @@ type vectors interface {
 }
 
 // gather fills n rows of so many elements with the others' parts.
-func (g *group) gather(v vectors, n, cols int, rows func(*Part) Rows) error {
-	for i := range g.parts {
-		g.sizes[i] = n * v.bytes(rows(&g.parts[i]).Len())
+func (t *team) gather(v vectors, n, cols int, rows func(*Part) Rows) error {
+	for i := range t.parts {
+		t.sizes[i] = n * v.bytes(rows(&t.parts[i]).Len())
 	}
-	mine := rows(&g.parts[g.member])
-	g.mine = g.mine[:0]
+	mine := rows(&t.parts[t.member])
+	t.mine = t.mine[:0]
 	for r := range n {
-		g.mine = v.put(g.mine, r*cols+mine.First, mine.Len())
+		t.mine = v.put(t.mine, r*cols+mine.First, mine.Len())
 	}
-	all, err := g.Gather(g.mine, g.sizes)
+	all, err := t.Gather(t.mine, t.sizes)
 	if err != nil {
 		return err
 	}
 	for i, b := range all {
-		if i == g.member {
+		if i == t.member {
 			continue
 		}
-		at := rows(&g.parts[i])
+		at := rows(&t.parts[i])
 		for r := range n {
 			size := len(b) / n
 			if err := v.take(b[r*size:(r+1)*size], r*cols+at.First, at.Len()); err != nil {
-				return fmt.Errorf("from member %d: %w", i, err)
+				return fmt.Errorf("%w: from member %d: %w", ErrPart, i, err)
 			}
 		}
 	}

@@ -128,16 +128,16 @@ func Load(ctx context.Context, f *weights.Model, o Options) (*Model, error) {
 }
 
 // HasEmbedding reports whether the model's first layer is here, which takes tokens;
-// other ranges, and the shares of a group's followers, take hidden states.
+// other ranges, and the shares of a team's followers, take hidden states.
 func (m *Model) HasEmbedding() bool { return m.First == 0 && m.Share.leads() }
 
 // HasOutput reports whether the model's last layer is here, which gives logits; a
 // follower's share of it gives none.
 func (m *Model) HasOutput() bool { return m.Last == m.Config.Layers && m.Share.leads() }
 
-// Lookup writes the embeddings of tokens to dst, a row of Config.Dim elements each: the
+// lookup writes the embeddings of tokens to dst, a row of Config.Dim elements each: the
 // hidden states that the first layer begins with. HasEmbedding must be true.
-func (m *Model) Lookup(dst []float32, tokens []int32) error {
+func (m *Model) lookup(dst []float32, tokens []int32) error {
 	dim := m.Config.Dim
 	for i, token := range tokens {
 		if token < 0 || int(token) >= m.Config.Vocab {

@@ -15,7 +15,7 @@ func (r Rows) Len() int { return r.Last - r.First }
 // times is the rows that there are if each stands for n.
 func (r Rows) times(n int) Rows { return Rows{r.First * n, r.Last * n} }
 
-// Part is what one member of a group computes of each layer.
+// Part is what one member of a team computes of each layer.
 type Part struct {
 	KVHeads Rows // of keys and values, each with the queries that ask it
 	FFN     Rows // of what is inside the feed-forward
@@ -51,7 +51,7 @@ func whole(c *weights.Config) Part {
 	return Part{KVHeads: Rows{0, c.KVHeads}, FFN: Rows{0, c.FFN}, Dim: Rows{0, c.Dim}}
 }
 
-// Share is the part of one member of a group, which computes layers together: each
+// Share is the part of one member of a team, which computes layers together: each
 // member some outputs of every product, which are then brought together; see Gatherer.
 // No sum is ever divided, so the bits are those of one machine. The zero Share is all.
 type Share struct {
@@ -59,7 +59,7 @@ type Share struct {
 	Member int   // of them; 0 leads
 }
 
-// Bounds of a group.
+// Bounds of a team.
 const (
 	MaxMembers = 8
 	MaxSpeed   = 1 << 20
@@ -77,19 +77,19 @@ func (s Share) part(c *weights.Config) (Part, error) {
 		return Part{}, err
 	}
 	if s.Member < 0 || s.Member >= len(parts) {
-		return Part{}, core.Errorf(core.Invalid, "member %d of a group of %d", s.Member, len(parts))
+		return Part{}, core.Errorf(core.Invalid, "member %d of a team of %d", s.Member, len(parts))
 	}
 	return parts[s.Member], nil
 }
 
-// Split divides the layers of a model among the members of a group, in proportion to
+// Split divides the layers of a model among the members of a team, in proportion to
 // their speeds and in the same way wherever it is asked. What goes into a quantised
 // product is divided between blocks of 32, so that each is quantised where it is
 // computed, by rule 8 of package repro. A model with fewer such pieces than members
 // cannot be divided.
 func Split(c *weights.Config, speeds []int) ([]Part, error) {
 	if len(speeds) < 2 || len(speeds) > MaxMembers {
-		return nil, core.Errorf(core.Invalid, "a group of %d nodes: want 2 to %d", len(speeds), MaxMembers)
+		return nil, core.Errorf(core.Invalid, "a team of %d nodes: want 2 to %d", len(speeds), MaxMembers)
 	}
 	for _, s := range speeds {
 		if s < 1 || s > MaxSpeed {

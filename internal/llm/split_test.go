@@ -3,6 +3,7 @@ package llm
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -17,7 +18,7 @@ import (
 	"atoll/internal/repro"
 )
 
-// table is where the members of a group in this process meet: from[i][j] brings member
+// table is where the members of a team in this process meet: from[i][j] brings member
 // j what i has.
 type table struct {
 	from   [][]chan []byte
@@ -52,7 +53,7 @@ func (t *table) Gather(mine []byte, _ []int) ([][]byte, error) {
 	return all, nil
 }
 
-// shares is a group that computes layers together, its leader first.
+// shares is a team that computes layers together, its leader first.
 type shares struct {
 	t        testing.TB
 	decoders []*Decoder
@@ -63,7 +64,7 @@ func newShares(t testing.TB, f *weights.Model, o Options, speeds []int, c Decode
 	t.Helper()
 	s := &shares{t: t, tables: newTables(len(speeds))}
 	for i := range speeds {
-		o.Share, c.Group = Share{speeds, i}, s.tables[i]
+		o.Share, c.Team = Share{speeds, i}, s.tables[i]
 		d, err := NewDecoder(load(t, f, o), newPool(t, 1+i%2), c)
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +82,7 @@ func (s *shares) forward(spans []Span) []float32 {
 	for i := range theirs {
 		if tokens := spans[i].Tokens; tokens != nil {
 			theirs[i].Tokens, theirs[i].Hidden = nil, make([]float32, len(tokens)*lead.m.Config.Dim)
-			if err := lead.m.Lookup(theirs[i].Hidden, tokens); err != nil {
+			if err := lead.m.lookup(theirs[i].Hidden, tokens); err != nil {
 				s.t.Fatal(err)
 			}
 		}
@@ -188,7 +189,7 @@ func decoder(t testing.TB, m *Model, c DecoderConfig) *Decoder {
 	return d
 }
 
-// However layers are divided among the members of a group, the bits are those of one.
+// However layers are divided among the members of a team, the bits are those of one.
 func TestSplitsDoNotChangeTheBits(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -274,8 +275,8 @@ func TestSplit(t *testing.T) {
 		t.Errorf("%+v, %v, want %+v", parts, err, want)
 	}
 	for want, speeds := range map[string][]int{
-		"a group of 1":           {1},
-		"a group of 9":           {1, 1, 1, 1, 1, 1, 1, 1, 1},
+		"a team of 1":            {1},
+		"a team of 9":            {1, 1, 1, 1, 1, 1, 1, 1, 1},
 		"a speed of 0":           {1, 0},
 		"a speed of 1048577":     {MaxSpeed + 1, 1},
 		"6 heads of keys, which": {1, 1, 1, 1},
@@ -306,11 +307,11 @@ func TestPartsAreChecked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d, err := NewDecoder(load(t, f, Options{Share: Share{[]int{1, 1}, 0}}), newPool(t, 1), DecoderConfig{Pages: 1, Batch: 1, Context: 32, Group: &liar{at: x.gather, bad: x.bad}})
+			d, err := NewDecoder(load(t, f, Options{Share: Share{[]int{1, 1}, 0}}), newPool(t, 1), DecoderConfig{Pages: 1, Batch: 1, Context: 32, Team: &liar{at: x.gather, bad: x.bad}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := d.Forward([]Span{{Pages: []int32{0}, Tokens: []int32{7}, Want: 1}}); err == nil || !strings.Contains(err.Error(), x.want) {
+			if _, err := d.Forward([]Span{{Pages: []int32{0}, Tokens: []int32{7}, Want: 1}}); !errors.Is(err, ErrPart) || !strings.Contains(err.Error(), x.want) {
 				t.Errorf("%v, want %q", err, x.want)
 			}
 		})
