@@ -189,7 +189,9 @@ func Recompute(ctx context.Context, c StageConfig, terms record.Terms, tokens []
 			return nil, context.Cause(ctx)
 		}
 		work := s.gather()
-		s.compute(work)
+		if err := s.compute(work); err != nil {
+			return nil, err
+		}
 		s.store(work)
 	}
 	if q.why != "" {

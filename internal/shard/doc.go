@@ -35,6 +35,19 @@
 // can know beforehand, so it is found by trying; see groups. Prompts go in pieces of
 // StageConfig.Batch positions, one behind the other, and wait for nobody.
 //
+// # Teams
+//
+// On links that are fast beside a layer, several nodes can compute the same layers
+// together: a team, of which one, the leader, has the place in the line, and the others
+// follow it. Each computes some outputs of every product, see llm.Share, and four times a
+// layer all parts go through the leader to all. Nothing is ever added up across nodes, so
+// the text is still the same, bit for bit. Nobody else in the line knows: the leader keeps
+// the logs and answers for them. A follower has but keys and values of its heads, in the
+// pages that the leader says. If it fails, lies in form or stands still, the stage ends as
+// a whole, and who takes the place computes the layers alone. A step at which some
+// member's numbers go out of range is given up by all; the next goes on. The head leads no
+// team, since nobody could take its place.
+//
 // # What a stage holds
 //
 // A stage takes a sequence only if it has pages for its whole length, and rows only up
@@ -60,7 +73,7 @@
 //
 // # Format
 //
-// Three protocols of peer streams. On ProtocolOrders and ProtocolAudit one side asks and
+// Four protocols of peer streams. On ProtocolOrders and ProtocolAudit one side asks and
 // the other answers in JSON, each message behind its length in bytes (uint32): see order,
 // report and RowsRequest; rows follow the answer of ProtocolAudit. ProtocolRows is as
 // follows.
@@ -78,4 +91,15 @@
 //
 // rows of a sequence follow one another without a gap: first is where the rows before
 // ended. A message that is anything else ends its stream, and nothing beside it.
+//
+// On ProtocolTeam the leader asks with a Seat and the follower answers with a report, in
+// JSON as above. Then messages, framed as those of ProtocolRows, are:
+//
+//	step  1  step u32, n u16, n × (first u32, count u32), then all their pages, u32 each, then all rows, f32
+//	part  2  step u32, gathering u32, member u8, then what it has computed; see llm.Gatherer
+//	quit  3  step u32, UTF-8          it cannot be computed, and why
+//
+// Steps and a step's gatherings count from 1. A part comes when it is due and has the size
+// that is due, and nothing else is read. Who quits a step says so once, and the other says
+// so too, unless it has: then nothing more comes of that step.
 package shard

@@ -18,6 +18,8 @@ import (
 type Post struct {
 	Node        peer.Address
 	First, Last int // layers First ≤ i < Last
+	// Team are all who compute the layers together, Node first; none: Node does.
+	Team []Mate
 }
 
 // LineConfig for NewLine. All but Spares, Patience and Log are required.
@@ -207,7 +209,7 @@ func (l *Line) seat(ctx context.Context, at Post) (*post, error) {
 	p := &post{Post: at, stream: stream, answers: make(chan *report), gone: make(chan struct{})}
 	go p.listen(l.broken)
 	s := l.cfg.Seat
-	s.Line, s.First, s.Last = l.id, at.First, at.Last
+	s.Line, s.First, s.Last, s.Team = l.id, at.First, at.Last, at.Team
 	if _, err := p.order(ctx, sitTime, &order{Sit: &s}); err != nil {
 		_ = stream.Close()
 		return nil, err

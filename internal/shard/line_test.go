@@ -105,7 +105,7 @@ func (v *village) line(spares []core.NodeID, nodes ...core.NodeID) (*Line, *Head
 	var posts []Post
 	for i, n := range nodes {
 		first := layers - len(nodes) + i
-		posts = append(posts, Post{v.node(n).address, first, first + 1})
+		posts = append(posts, Post{Node: v.node(n).address, First: first, Last: first + 1})
 	}
 	var rest []peer.Address
 	for _, n := range spares {

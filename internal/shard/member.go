@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"atoll/internal/core"
 	"atoll/internal/llm"
 	"atoll/internal/peer"
@@ -21,8 +23,9 @@ type MemberConfig struct {
 	Pool *repro.Pool
 	// Load reads a range of a model's layers.
 	Load func(ctx context.Context, s *Seat) (*llm.Model, error)
-	// Allow says whether a head may have this node hold layers. It may wait to know.
-	Allow func(ctx context.Context, head peer.Peer, s *Seat) error
+	// Allow says whether who asks, a head or a team's leader, may have this node hold
+	// layers. It may wait to know.
+	Allow func(ctx context.Context, from peer.Peer, s *Seat) error
 	// Seal signs what a stage says it has done; nil: it accounts for nothing.
 	Seal func(*record.Statement) ([]byte, error)
 	// Audit says whether an auditor may have rows; nil: no.
@@ -44,7 +47,7 @@ type Member struct {
 
 // seat is a place that is taken.
 type seat struct {
-	stage *Stage             // nil while it loads
+	stage *Stage             // nil while it loads, and of a team's follower
 	stop  context.CancelFunc // ends it
 }
 
@@ -61,7 +64,7 @@ func NewMember(c MemberConfig) *Member {
 
 // Handlers are for peer.Config.
 func (m *Member) Handlers() map[string]peer.Handler {
-	return map[string]peer.Handler{ProtocolOrders: m.orders, ProtocolRows: m.rows, ProtocolAudit: m.audits}
+	return map[string]peer.Handler{ProtocolOrders: m.orders, ProtocolRows: m.rows, ProtocolAudit: m.audits, ProtocolTeam: m.follow}
 }
 
 // rows hands a stream of rows to the stage that it is for.
@@ -104,6 +107,7 @@ func (m *Member) orders(ctx context.Context, s peer.Stream) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer stop() // it may have ended by itself
 		stage.Run(ctx)
 	}()
 	defer func() {
@@ -124,21 +128,36 @@ func (m *Member) orders(ctx context.Context, s peer.Stream) {
 
 // sit loads the layers and makes the stage known.
 func (m *Member) sit(ctx context.Context, stop context.CancelFunc, head peer.Peer, s *Seat) (*Stage, error) {
-	if err := m.cfg.Allow(ctx, head, s); err != nil {
-		return nil, err
+	if s.Member != 0 || len(s.Team) > 0 && s.First == 0 {
+		return nil, core.Errorf(core.Invalid, "member %d of a team of %d from layer %d on: a head orders about leaders, and leads no team itself", s.Member, len(s.Team), s.First)
 	}
-	if err := m.enter(s.Line, &seat{stop: stop}); err != nil {
-		return nil, err
-	}
-	stage, err := m.load(ctx, s)
+	var stage *Stage
+	err := m.take(ctx, stop, head, s, func() (err error) {
+		stage, err = m.load(ctx, s)
+		return err
+	})
 	if err != nil {
-		m.leave(s.Line)
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.seats[s.Line].stage = stage
 	return stage, nil
+}
+
+// take takes a place for who asks, if that is allowed and load succeeds.
+func (m *Member) take(ctx context.Context, stop context.CancelFunc, from peer.Peer, s *Seat, load func() error) error {
+	if err := m.cfg.Allow(ctx, from, s); err != nil {
+		return err
+	}
+	if err := m.enter(s.Line, &seat{stop: stop}); err != nil {
+		return err
+	}
+	err := load()
+	if err != nil {
+		m.leave(s.Line)
+	}
+	return err
 }
 
 // stage is this node's in a line; nil if there is none.
@@ -180,12 +199,26 @@ func (m *Member) leave(line LineID) {
 	delete(m.seats, line)
 }
 
+// load loads a stage, and its team's shares at the same time.
 func (m *Member) load(ctx context.Context, s *Seat) (*Stage, error) {
-	model, err := m.cfg.Load(ctx, s)
-	if err != nil {
+	c := StageConfig{Pool: m.cfg.Pool, Pages: s.Pages, Batch: s.Batch, Log: m.cfg.Log, archive: &m.archive}
+	within, stop := context.WithTimeout(ctx, sitTime) // the head has given it up by then
+	defer stop()
+	g, loading := errgroup.WithContext(within)
+	g.Go(func() (err error) {
+		c.Model, err = m.cfg.Load(loading, s)
+		return err
+	})
+	if len(s.Team) > 0 {
+		g.Go(func() (err error) {
+			c.team, err = m.gatherTeam(ctx, loading, s)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return NewStage(StageConfig{Model: model, Pool: m.cfg.Pool, Pages: s.Pages, Batch: s.Batch, Log: m.cfg.Log, archive: &m.archive})
+	return NewStage(c)
 }
 
 // account signs for what a stage has done.

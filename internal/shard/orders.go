@@ -31,11 +31,21 @@ type Seat struct {
 	Last    int         `json:"last"`
 	Pages   int         `json:"pages"` // of keys and values
 	Batch   int         `json:"batch"` // positions computed at once
+	// Team are all who compute the layers together, their leader first; none: one node
+	// does. Member is which of them the seat is for: of the leader the head asks it, of
+	// the others the leader.
+	Team   []Mate `json:"team,omitempty"`
+	Member int    `json:"member,omitempty"`
 }
 
 // Options are what the seat asks of llm.Load.
 func (s *Seat) Options() llm.Options {
-	return llm.Options{Profile: s.Profile, First: s.First, Last: s.Last}
+	o := llm.Options{Profile: s.Profile, First: s.First, Last: s.Last}
+	for _, m := range s.Team {
+		o.Share.Speeds = append(o.Share.Speeds, m.Speed)
+	}
+	o.Share.Member = s.Member
+	return o
 }
 
 // order is one request of the head; exactly one field is set.

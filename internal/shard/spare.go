@@ -71,7 +71,7 @@ func (l *Line) warm(ctx context.Context, wg *sync.WaitGroup) {
 		wg.Go(func() {
 			defer close(s.ready)
 			var err error
-			if s.post, err = l.seat(ctx, Post{s.at, p.First, p.Last}); err != nil {
+			if s.post, err = l.seat(ctx, Post{Node: s.at, First: p.First, Last: p.Last}); err != nil {
 				l.cfg.Log.Warn("a spare of the line could not load", "node", s.at.Node, "error", err)
 			}
 		})
@@ -108,7 +108,7 @@ func (l *Line) take(ctx context.Context, had Post) (*post, peer.Address, error) 
 	if s.post != nil {
 		s.post.leave(l.cfg.Patience)
 	}
-	p, err := l.seat(ctx, Post{s.at, had.First, had.Last})
+	p, err := l.seat(ctx, Post{Node: s.at, First: had.First, Last: had.Last})
 	return p, s.at, err
 }
 

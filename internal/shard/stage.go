@@ -28,6 +28,7 @@ type StageConfig struct {
 	Log   *slog.Logger // default: none
 
 	archive *archive // of the rows that were sent; nil: they are not kept
+	team    *team    // that computes the layers with this node; nil: it does so alone
 }
 
 // Stage computes one range of a line's layers. Its methods may be called from any
@@ -40,9 +41,9 @@ type Stage struct {
 	rowsIn  llm.RowForm // of what comes, but at the head
 	rowsOut llm.RowForm // of what goes on, but from the last
 
-	decoder *llm.Decoder
-	hidden  []float32  // what it computes from, but at the head
-	cache   *llm.Cache // owned by mu
+	forward func([]llm.Span) ([]float32, error) // of its decoder, or of a team's
+	hidden  []float32                           // what it computes from, but at the head
+	cache   *llm.Cache                          // owned by mu
 
 	mu       sync.Mutex
 	came     *sync.Cond // there may be something to compute
@@ -90,17 +91,24 @@ func NewStage(c StageConfig) (*Stage, error) {
 	if err := cuttable(m); err != nil {
 		return nil, err
 	}
-	d, err := llm.NewDecoder(m, c.Pool, llm.DecoderConfig{Pages: c.Pages, Batch: c.Batch, Context: m.Config.Context})
+	dc := llm.DecoderConfig{Pages: c.Pages, Batch: c.Batch, Context: m.Config.Context}
+	if c.team != nil {
+		dc.Team = c.team
+	}
+	d, err := llm.NewDecoder(m, c.Pool, dc)
 	if err != nil {
 		return nil, err
 	}
 	s := &Stage{
-		cfg: c, dim: m.Config.Dim, first: m.HasEmbedding(), last: m.HasOutput(), decoder: d, cache: llm.NewCache(c.Pages),
+		cfg: c, dim: m.Config.Dim, first: m.HasEmbedding(), last: m.HasOutput(), cache: llm.NewCache(c.Pages),
 		rowsIn: m.Profile.RowsBefore(m.First, &m.Config), rowsOut: m.Profile.RowsBefore(m.Last, &m.Config),
 		seqs: map[uint32]*sequence{}, stopOut: func() {},
 	}
 	if !s.first {
 		s.hidden = make([]float32, c.Batch*s.dim)
+	}
+	if s.forward = d.Forward; c.team != nil {
+		s.forward = c.team.lead(d, stepFormOf(m, c.Batch, c.Pages))
 	}
 	s.came, s.grown = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	return s, nil
@@ -229,17 +237,22 @@ func (s *Stage) open(o *opened, tokens []int32) error {
 	return nil
 }
 
-// Run computes until ctx ends, and then forgets all.
+// halt ends all that the stage does; mu is held.
+func (s *Stage) halt() {
+	s.stopped = true
+	s.stopOut()
+	if s.in != nil {
+		_ = s.in.Close()
+	}
+	s.came.Signal()
+}
+
+// Run computes until ctx ends, or the stage's team has broken up, and then forgets all.
 func (s *Stage) Run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.stopped = true
-		s.stopOut()
-		if s.in != nil {
-			_ = s.in.Close()
-		}
-		s.came.Signal()
+		s.halt()
 	})
 	defer stop()
 	defer s.sending.Wait()
@@ -254,8 +267,13 @@ func (s *Stage) Run(ctx context.Context) {
 		s.busy = true
 		s.pace.begin(work, time.Now())
 		s.mu.Unlock()
-		s.compute(work)
+		err := s.compute(work)
 		s.mu.Lock()
+		if err != nil {
+			s.cfg.Log.Warn("a stage has ended", "line", fmt.Sprintf("%x", s.line[:4]), "place", s.place, "error", err)
+			s.halt()
+			return
+		}
 		s.pace.end(time.Now())
 		s.busy = false
 		s.store(work)
@@ -339,8 +357,9 @@ func (s *Stage) waiting() (out []*sequence) {
 
 // compute takes the jobs through the layers. If somebody's numbers go out of range
 // each is computed by itself, so that only that one fails: the others get the same
-// bits the second time.
-func (s *Stage) compute(work []job) {
+// bits the second time. If its team has broken up nothing is known of any, which is the
+// error.
+func (s *Stage) compute(work []job) error {
 	spans := make([]llm.Span, len(work))
 	for i := range work {
 		if j := &work[i]; !s.first {
@@ -348,18 +367,26 @@ func (s *Stage) compute(work []job) {
 		}
 		spans[i] = work[i].span
 	}
-	out, err := s.decoder.Forward(spans)
-	if err == nil {
+	out, err := s.forward(spans)
+	switch {
+	case errors.Is(err, errTeam):
+		return err
+	case err == nil:
 		s.share(work, out)
-		return
+		return nil
 	}
 	for i := range work {
-		if out, err := s.decoder.Forward(spans[i : i+1]); err != nil {
-			work[i].err = fmt.Errorf("position %d: %w", work[i].span.First, err)
-		} else {
+		out, err := s.forward(spans[i : i+1])
+		switch {
+		case errors.Is(err, errTeam):
+			return err
+		case err == nil:
 			s.share(work[i:i+1], out)
+		default:
+			work[i].err = fmt.Errorf("position %d: %w", work[i].span.First, err)
 		}
 	}
+	return nil
 }
 
 // share gives each job its rows of the result, or the tokens drawn from them: several

@@ -140,6 +140,8 @@ func (l *lines) allow(ctx context.Context, head peer.Peer, s *shard.Seat) error 
 		return err
 	case s.Model != c.Model || string(s.Profile) != c.Profile:
 		return core.Errorf(core.Forbidden, "line %s is of model %s, profile %s", s.Line.Short(), c.Model.Short(), c.Profile)
+	case len(s.Team) > 0:
+		return core.Errorf(core.Forbidden, "line %s: charters name no teams", s.Line.Short())
 	}
 	return c.Allow(l.near.Self.Node, head, s.First, s.Last)
 }

@@ -9,6 +9,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/engine"
 	"atoll/internal/peer"
+	"atoll/internal/shard"
 	"atoll/internal/shard/charter"
 )
 
@@ -60,4 +61,28 @@ func TestCharters(t *testing.T) {
 		say(600, 1000)
 		want(true)
 	})
+}
+
+// A seat in a team is not taken, whoever offers it: charters name none.
+func TestNoTeams(t *testing.T) {
+	t.Parallel()
+	e, err := New(Config{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	me, head, model := peer.Address{Node: "me"}, peer.Address{Node: "head"}, core.DigestOf([]byte("m"))
+	e.Join(engine.Neighbours{Self: me})
+	e.Charter(&charter.Charter{
+		Line: charter.ID{1}, Model: model, Profile: "q8", Size: 1, Engine: "llm", SealedMs: 1, TTLMs: 1 << 30,
+		Stages: []charter.Stage{{Node: head, Last: 1}, {Node: me, First: 1, Last: 2}},
+	})
+	seat := shard.Seat{Line: charter.ID{1}, Model: model, Profile: "q8", First: 1, Last: 2}
+	if err := e.lines.allow(t.Context(), peer.Peer{Node: "head"}, &seat); err != nil {
+		t.Error(err)
+	}
+	seat.Team = []shard.Mate{{Node: me, Speed: 1}, {Node: head, Speed: 1}}
+	if err := e.lines.allow(t.Context(), peer.Peer{Node: "head"}, &seat); core.KindOf(err) != core.Forbidden {
+		t.Errorf("a team: %v", err)
+	}
 }
