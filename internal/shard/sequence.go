@@ -36,7 +36,7 @@ func (j *job) recorded() {
 	q.chainOut.Rows(j.rows, j.n)
 	for i := range j.drawn {
 		q.chainOut.Token(j.drawn[i].ID)
-		q.chainLogits.Digest(j.logits[i])
+		q.chainLogits.Logits(j.logits[i])
 	}
 }
 

@@ -308,8 +308,8 @@ type job struct {
 	in    []byte // its rows, of which Span.Hidden are the numbers
 	rows  []byte // that come of it
 	drawn []token
-	// logits are what each was drawn from, in short.
-	logits []core.Digest
+	// logits are what each was drawn from, in short: record.Fingerprint.
+	logits []uint64
 	err    error
 }
 
@@ -417,7 +417,7 @@ func (s *Stage) share(work []job, out []float32) {
 // draw draws a token from each row of logits.
 func (j *job) draw(logits []float32, vocab int) {
 	for at := j.span.First + j.n - j.span.Want + 1; len(logits) > 0; at++ {
-		from := record.OfLogits(logits[:vocab]) // before it is changed
+		from := record.Fingerprint(logits[:vocab]) // before it is changed
 		t, err := j.q.drawer.Draw(logits[:vocab], at)
 		if err != nil {
 			j.err = fmt.Errorf("position %d: %w", at, err)

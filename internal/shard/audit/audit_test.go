@@ -53,7 +53,7 @@ func newTroupe(t testing.TB, tokens int) *troupe {
 	for i := range tokens {
 		p.tokens = append(p.tokens, int32(100+i))
 		drawn.Token(int32(100 + i))
-		logits.Digest(core.DigestOf([]byte{byte(i)}))
+		logits.Logits(uint64(i))
 	}
 	between := func(seed float32) *record.Chain {
 		c := record.New(terms.Start())

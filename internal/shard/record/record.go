@@ -12,8 +12,8 @@
 //	           or a token as int32, little-endian
 //
 // The last stage has a third chain, of the logits that it has drawn tokens from: other
-// weights may draw the same few tokens. A position of it is the SHA-256 of the logits
-// as binary32, little-endian.
+// weights may draw the same few tokens. A position of it is their Fingerprint, uint64,
+// little-endian.
 //
 // What a position holds depends on the model, the prompt, the seed and the position
 // alone, however the stages were cut, batched or replaced. So of neighbours the
@@ -31,6 +31,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/go-json-experiment/json"
 
 	"atoll/internal/core"
@@ -87,23 +88,27 @@ func (c *Chain) Rows(rows []byte, n int) {
 // Token adds a position.
 func (c *Chain) Token(id int32) { c.end(binary.LittleEndian.AppendUint32(c.begin(4), uint32(id))) }
 
-// Digest adds a position.
-func (c *Chain) Digest(d core.Digest) { c.end(append(c.begin(len(d)), d[:]...)) }
+// Logits adds a position, of which that is the Fingerprint.
+func (c *Chain) Logits(fingerprint uint64) {
+	c.end(binary.LittleEndian.AppendUint64(c.begin(8), fingerprint))
+}
 
-// OfLogits is the SHA-256 of a position's logits.
-func OfLogits(row []float32) core.Digest {
-	h := sha256.New()
+// Fingerprint is the XXH64 of logits as binary32, little-endian. It is no cryptographic
+// hash and need not be one: only who has computed all logits can know it, for it takes
+// their bits and not their values. SHA-256 takes four times as long, which is more than a
+// layer of a small model takes.
+func Fingerprint(logits []float32) uint64 {
+	h := xxhash.New()
 	var piece [4096]byte // a row of logits is too long to be copied whole for each token
-	for len(row) > 0 {
-		n := min(len(row), len(piece)/4)
-		b := piece[:0]
-		for _, v := range row[:n] {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	for len(logits) > 0 {
+		n := min(len(logits), len(piece)/4)
+		for i, v := range logits[:n] {
+			binary.LittleEndian.PutUint32(piece[4*i:], math.Float32bits(v))
 		}
-		h.Write(b)
-		row = row[n:]
+		_, _ = h.Write(piece[:4*n]) // never an error
+		logits = logits[n:]
 	}
-	return core.Digest(h.Sum(nil))
+	return h.Sum64()
 }
 
 func (c *Chain) begin(size int) []byte {
