@@ -147,6 +147,7 @@ type NodeOffer struct {
 	LoadRate  int64             `json:"load_rate,omitempty"` // bytes of a model fetched and loaded in a second, as measured; 0: not yet
 	PeerAt    []string          `json:"peer_at,omitempty"`   // where other nodes can dial it; those that the hub relays to it need none
 	Lines     []charter.State   `json:"lines,omitempty"`     // that it heads
+	Ways      []Way             `json:"ways,omitempty"`      // to other nodes, as it has measured them
 	Arch      string            `json:"arch"`
 	OS        string            `json:"os"`
 	Version   string            `json:"version"`
@@ -162,6 +163,16 @@ type NodeOffer struct {
 
 // MaxLoaded bounds the models that an offer names, or a Keep asks for.
 const MaxLoaded = 64
+
+// Way is what the way to another node is like.
+type Way struct {
+	Node      core.NodeID `json:"node"`
+	RTTMicros int64       `json:"rtt_us"`
+	Bandwidth int64       `json:"bits_per_s"` // from there
+}
+
+// MaxWays bounds the ways that a node knows of.
+const MaxWays = 64
 
 // MaxLines bounds the lines that a node may head.
 const MaxLines = 16

@@ -2,6 +2,7 @@ package control
 
 import (
 	"slices"
+	"time"
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
@@ -51,6 +52,7 @@ const rebootMs = 1_000
 // Bounds on what a node may claim.
 const (
 	maxSlots = 10_000
+	maxRTT   = time.Minute
 	maxNames = bus.MaxLoaded // labels, engines, accounts, GPUs, models
 )
 
@@ -72,6 +74,11 @@ func checkHeartbeat(m *bus.Heartbeat) error {
 		return core.Errorf(core.Invalid, "a name or label of over %d bytes", bus.MaxWord)
 	case !policy.IsCountry(o.Country):
 		return core.Errorf(core.Invalid, "country %.20q is not in ISO 3166-1", o.Country)
+	}
+	if len(o.Ways) > bus.MaxWays || slices.ContainsFunc(o.Ways, func(w bus.Way) bool {
+		return len(w.Node) > bus.MaxWord || w.RTTMicros < 1 || w.RTTMicros > maxRTT.Microseconds() || w.Bandwidth < 1
+	}) {
+		return core.Errorf(core.Invalid, "ways to over %d nodes, or one of no length, or of over %s", bus.MaxWays, maxRTT)
 	}
 	for i := range o.Lines {
 		if err := o.Lines[i].Check(); err != nil {

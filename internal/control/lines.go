@@ -113,7 +113,7 @@ func (c *Control) tendNext(l *line, now int64) {
 	case l.ready() && now-max(l.seenMs, l.madeMs) >= betterMs:
 		l.seenMs = now
 		p, err := c.planLine(l.of)
-		if err != nil || p.Rate < betterRate*l.plan.Rate && !c.leaving(l) || len(p.Stages) == 1 {
+		if err != nil || p.Rate < betterRate*p.rateOf(l) && !c.leaving(l) || len(p.Stages) == 1 {
 			return
 		}
 		l.next = &line{of: l.of, triedMs: now}

@@ -317,3 +317,42 @@ func TestLineIsCutWhereTheProfileSays(t *testing.T) {
 		}
 	}
 }
+
+// Lines are planned by the ways between nodes that one of two has measured, and what is
+// measured after a line was made does not end it by itself.
+func TestMeasuredWays(t *testing.T) {
+	t.Parallel()
+	p := newTroupe(t, "a", "b", "c")
+	p.live(time.Second)
+	p.serve("2")
+	p.live(time.Second)
+	first := p.line()
+	ways := map[core.NodeID][]bus.Way{}
+	for id, n := range p.nodes {
+		says := n.says
+		n.says = func(o *bus.NodeOffer) { says(o); o.Ways = ways[id] }
+	}
+	between := func(a, b core.NodeID, rtt time.Duration) {
+		ways[a] = append(ways[a], bus.Way{Node: b, RTTMicros: rtt.Microseconds(), Bandwidth: 1e9})
+	}
+	for _, b := range []core.NodeID{"b", "c"} {
+		between("a", b, 100*time.Microsecond)
+	}
+	between("c", "b", 100*time.Microsecond)
+	p.live(time.Minute)
+	if l := p.line(); l.ID != first.ID {
+		t.Errorf("%+v, though %+v is as good", l, first)
+	}
+	clear(ways)
+	held := first.Stages
+	between(held[1].Node, held[0].Node, time.Second)
+	p.live(time.Minute)
+	l := p.line()
+	if l.State != "ready" || slices.Contains(holders(l), string(held[0].Node)) && slices.Contains(holders(l), string(held[1].Node)) {
+		t.Errorf("%+v, with a second between %s and %s", l, held[0].Node, held[1].Node)
+	}
+	p.live(time.Minute)
+	if again := p.line(); again.ID != l.ID {
+		t.Errorf("it was planned anew for nothing: %+v", again)
+	}
+}

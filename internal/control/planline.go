@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"atoll/api"
+	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/identity"
 	"atoll/internal/lifecycle"
@@ -34,7 +35,8 @@ type linePlan struct {
 	toHub    []time.Duration // there and back, of nodes
 	price    core.Money
 	rowBytes int64
-	largest  int64 // bytes of the largest stage
+	largest  int64         // bytes of the largest stage
+	request  *plan.Request // that it answers; nil: it was never made
 }
 
 // lineNodes are the nodes that may hold layers for a service, by name, and those that
@@ -115,6 +117,7 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 	if p.Plan, err = plan.Make(r); err != nil {
 		return nil, err
 	}
+	p.request = r
 	p.Rate1 = 1 / p.Token.Seconds()
 	for _, st := range p.Stages {
 		p.largest = max(p.largest, int64(st.Last-st.First)*r.Model.Layer+max(r.Model.Embedding, r.Model.Output))
@@ -123,9 +126,16 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 	return p, nil
 }
 
-// link is what the way between two nodes is taken to be like. It leads through the hub if
-// one of them cannot be dialled: such nodes have a place where they are worth it.
+// link is what the way between two nodes is like, as one of them has measured it, or else
+// is taken to be like. It leads through the hub if one of them cannot be dialled: such
+// nodes have a place where they are worth it.
 func (p *linePlan) link(a, b int) plan.Link {
+	for _, x := range [][2]*node{{p.nodes[a], p.nodes[b]}, {p.nodes[b], p.nodes[a]}} {
+		if i := slices.IndexFunc(x[0].said.Ways, func(w bus.Way) bool { return w.Node == x[1].doc.ID }); i >= 0 {
+			w := x[0].said.Ways[i]
+			return plan.Link{RTT: time.Duration(w.RTTMicros) * time.Microsecond, Bandwidth: w.Bandwidth}
+		}
+	}
 	if len(p.nodes[a].said.PeerAt) == 0 || len(p.nodes[b].said.PeerAt) == 0 {
 		return plan.Link{RTT: p.toHub[a] + p.toHub[b]}
 	}
@@ -150,6 +160,20 @@ func lent(o *market.Offer) int64 {
 		return 1 << 30
 	}
 	return o.Memory / 2
+}
+
+// rateOf is what another line gives by the measurements of this plan, or where not all of
+// its nodes are in it, what it was planned to give.
+func (p *linePlan) rateOf(l *line) float64 {
+	var stages []plan.Stage
+	for _, h := range l.state.Stages {
+		i := slices.IndexFunc(p.nodes, func(n *node) bool { return n.doc.ID == h.Node })
+		if i < 0 {
+			return l.plan.Rate
+		}
+		stages = append(stages, plan.Stage{Node: i, First: h.First, Last: h.Last})
+	}
+	return p.request.Rate(stages)
 }
 
 // holdsLargest reports whether a node could take any stage's place.

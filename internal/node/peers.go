@@ -12,6 +12,7 @@ import (
 	"atoll/internal/engine"
 	"atoll/internal/identity"
 	"atoll/internal/peer"
+	"atoll/internal/peer/echo"
 	"atoll/internal/peer/relay"
 )
 
@@ -25,6 +26,7 @@ type peers struct {
 	relay   *relay.Client // to those that cannot
 	relayed bool          // it is reached through the relay
 	self    peer.Address
+	answer  peer.Handler // of echo.Protocol
 }
 
 // openPeers listens for other nodes. It returns nil where this node has no
@@ -67,6 +69,7 @@ func (p *peers) join(n *Node, caPEM string, hub identity.PublicKey, sharers []en
 		return n.models.Open(ctx, d, size)
 	}
 	handlers := n.models.Handlers()
+	handlers[echo.Protocol] = p.answer
 	for _, e := range sharers {
 		for protocol, h := range e.Join(near) {
 			if handlers[protocol] != nil {

@@ -39,7 +39,9 @@ type Config struct {
 	HTTP    *HubHTTP
 	Models  *swarm.Swarm // stays the caller's to close
 	// Told, if set, hears the charters of lines that this node may hold layers for.
-	Told    func(*charter.Charter)
+	Told func(*charter.Charter)
+	// Ways, if set, tells of the ways to other nodes until ctx ends.
+	Ways    func(ctx context.Context, tell func([]bus.Way))
 	Metrics prometheus.Registerer // nil: none
 	Tracer  trace.Tracer          // nil: none
 	Log     *slog.Logger
@@ -221,6 +223,13 @@ func (a *Agent) Run(ctx context.Context, link Link) error {
 		a.working.Go(func() {
 			e.Lines(life, func(states []charter.State) {
 				a.post(func(c *Core, now time.Time) (Effects, error) { return c.Lines(now, states), nil })
+			})
+		})
+	}
+	if a.cfg.Ways != nil {
+		a.working.Go(func() {
+			a.cfg.Ways(life, func(ways []bus.Way) {
+				a.post(func(c *Core, now time.Time) (Effects, error) { return c.Ways(now, ways), nil })
 			})
 		})
 	}

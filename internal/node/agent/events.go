@@ -218,6 +218,14 @@ func (c *Core) Lines(now time.Time, states []charter.State) (fx Effects) {
 	return fx
 }
 
+// Ways notes what is known of the ways to other nodes. The next heartbeat tells it.
+func (c *Core) Ways(now time.Time, ways []bus.Way) (fx Effects) {
+	c.clock.advance(now)
+	c.cfg.Offer.Ways = ways
+	c.step(&fx)
+	return fx
+}
+
 // Tick does what is due by time alone. It is to be called after Next at the
 // latest, and may be called at any time.
 func (c *Core) Tick(now time.Time) (fx Effects) {

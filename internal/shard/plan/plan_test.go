@@ -143,8 +143,8 @@ func TestPlanIsTheBest(t *testing.T) {
 			}
 			return
 		}
-		if got := rate(r, p.Stages); math.Abs(got-p.Rate) > 1e-9*got {
-			t.Fatalf("a plan of %.6f tokens/s says that it has %.6f", got, p.Rate)
+		if got := rate(r, p.Stages); math.Abs(got-p.Rate) > 1e-9*got || r.Rate(p.Stages) != p.Rate {
+			t.Fatalf("a plan of %.6f tokens/s says that it has %.6f, and then %.6f", got, p.Rate, r.Rate(p.Stages))
 		}
 		if p.Rate < best/math.Pow(1.02, float64(n))*(1-1e-6) || p.Rate > best*(1+1e-9) {
 			t.Fatalf("%s has %.3f tokens/s, the best %.3f", shown(p, r), p.Rate, best)

@@ -43,6 +43,35 @@ type found struct {
 	rate             float64
 }
 
+// Rate is how many tokens a second stages give, all sequences together: 0 if they are not
+// all of the layers, in order.
+func (r *Request) Rate(stages []Stage) float64 {
+	token, slowest, at := time.Duration(0), time.Duration(0), 0
+	for i, s := range stages {
+		if s.First != at || s.Last <= s.First {
+			return 0
+		}
+		at = s.Last
+		took := time.Duration(s.Last-s.First) * r.Nodes[s.Node].Layer
+		if i == len(stages)-1 {
+			took += r.Nodes[s.Node].Output
+		}
+		token, slowest = token+took, max(slowest, took)
+		if next := stages[(i+1)%len(stages)]; len(stages) > 1 {
+			token += r.hop(s.Node, next.Node)
+		}
+	}
+	if at != r.Model.Layers {
+		return 0
+	}
+	return r.rate(token, slowest)
+}
+
+// rate is that of a token's time and the slowest stage's.
+func (r *Request) rate(token, slowest time.Duration) float64 {
+	return min(float64(r.Sequences)/max(token, 1).Seconds(), 1/max(slowest, 1).Seconds())
+}
+
 func newSearch(r *Request) *search {
 	s := &search{r: r}
 	for i := range r.Nodes {
@@ -55,7 +84,7 @@ func newSearch(r *Request) *search {
 		s.hop[a] = make([]time.Duration, len(s.cand))
 		for b := range s.cand {
 			if a != b {
-				s.hop[a][b] = s.time(r.Link(s.cand[a], s.cand[b]))
+				s.hop[a][b] = r.hop(s.cand[a], s.cand[b])
 			}
 		}
 	}
@@ -63,11 +92,12 @@ func newSearch(r *Request) *search {
 	return s
 }
 
-// time is how long a row is on its way.
-func (s *search) time(l Link) time.Duration {
+// hop is how long a row is on its way from one node to another.
+func (r *Request) hop(a, b int) time.Duration {
+	l := r.Link(a, b)
 	t := l.RTT / 2
 	if l.Bandwidth > 0 {
-		t += time.Duration(float64(s.r.Model.Row*8) / float64(l.Bandwidth) * float64(time.Second))
+		t += time.Duration(float64(r.Model.Row*8) / float64(l.Bandwidth) * float64(time.Second))
 	}
 	return t
 }
@@ -208,7 +238,7 @@ func (s *search) within(set, first, last int, around, bound time.Duration) *foun
 }
 
 func (s *search) rated(f *found) {
-	f.rate = min(float64(s.r.Sequences)/max(f.token, 1).Seconds(), 1/max(s.slowest(f), 1).Seconds())
+	f.rate = s.r.rate(f.token, s.slowest(f))
 }
 
 // extra is what a stage takes besides its layers.
