@@ -106,6 +106,8 @@ type LineStage struct {
 	Node   core.NodeID    `json:"node"`
 	Owner  core.AccountID `json:"owner,omitempty"`
 	Layers [2]int         `json:"layers" doc:"the first, and the one after the last"`
+	RTTMs  float64        `json:"rtt_ms,omitempty" doc:"to the next stage and back, from the last one to the head; absent until the nodes have measured it"`
+	Mbit   float64        `json:"mbit_per_second,omitempty" doc:"what fits through the way there"`
 }
 
 // Validate checks the terms as those of a task. Others ask a service and pay, so

@@ -131,6 +131,7 @@ func TestPipelineThroughRelay(t *testing.T) {
 	if begun+rest != whole.Choices[0].Text {
 		t.Errorf("%q and %q, want %q", begun, rest, whole.Choices[0].Text)
 	}
+	lineOf(t, c, func(l *api.Line) bool { return len(l.Stages) == 3 && l.Stages[2].RTTMs > 0 && l.Stages[2].Mbit > 0 }) // they have measured the way
 	if metric(t, n, "atoll_relay_bytes_total") == 0 || metric(t, n, "atoll_relay_circuits") == 0 {
 		t.Error("nothing went through the relay")
 	}

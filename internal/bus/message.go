@@ -8,12 +8,13 @@ import (
 	fastjson "github.com/go-json-experiment/json"
 
 	"atoll/internal/core"
+	"atoll/internal/peer"
+	"atoll/internal/peer/probe"
 	"atoll/internal/shard/charter"
 )
 
 // Kinds of message. Hub to node: KindLease, KindAck, KindCancel, KindKeep, KindLine (a
-// sealed charter.Charter). Node to hub:
-// KindHeartbeat, KindStatus, KindReport, KindProgress. Every message may be lost,
+// sealed charter.Charter), KindProbe. Node to hub: KindHeartbeat, KindStatus, KindReport, KindProgress. Every message may be lost,
 // doubled or late: receivers compare it with what they have stored, keyed by lease
 // ID.
 const (
@@ -22,6 +23,7 @@ const (
 	KindCancel    = "cancel"
 	KindKeep      = "keep"
 	KindLine      = "line"
+	KindProbe     = "probe"
 	KindHeartbeat = "heartbeat"
 	KindStatus    = "status"
 	KindReport    = "report"
@@ -119,6 +121,12 @@ type KeptModel struct {
 	Account core.AccountID `json:"account"`
 }
 
+// Probe asks a node to measure the ways to others. What it finds is in its offers from
+// then on.
+type Probe struct {
+	Peers []peer.Address `json:"peers"` // at most MaxWays
+}
+
 // Heartbeat is sent every 500 ms and when anything in it changes.
 type Heartbeat struct {
 	// Boot is new each time the agent starts. A hub that sees a new one says
@@ -147,7 +155,7 @@ type NodeOffer struct {
 	LoadRate  int64             `json:"load_rate,omitempty"` // bytes of a model fetched and loaded in a second, as measured; 0: not yet
 	PeerAt    []string          `json:"peer_at,omitempty"`   // where other nodes can dial it; those that the hub relays to it need none
 	Lines     []charter.State   `json:"lines,omitempty"`     // that it heads
-	Ways      []Way             `json:"ways,omitempty"`      // to other nodes, as it has measured them
+	Ways      []probe.Way       `json:"ways,omitempty"`      // to other nodes, as far as the hub has asked
 	Arch      string            `json:"arch"`
 	OS        string            `json:"os"`
 	Version   string            `json:"version"`
@@ -164,15 +172,8 @@ type NodeOffer struct {
 // MaxLoaded bounds the models that an offer names, or a Keep asks for.
 const MaxLoaded = 64
 
-// Way is what the way to another node is like.
-type Way struct {
-	Node      core.NodeID `json:"node"`
-	RTTMicros int64       `json:"rtt_us"`
-	Bandwidth int64       `json:"bits_per_s"` // from there
-}
-
-// MaxWays bounds the ways that a node knows of.
-const MaxWays = 64
+// MaxWays bounds the nodes to which one measures the way.
+const MaxWays = 16
 
 // MaxLines bounds the lines that a node may head.
 const MaxLines = 16

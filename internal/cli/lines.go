@@ -63,9 +63,9 @@ func (s *session) showLine(v *api.Service) error {
 			case len(l.Stages) - 1:
 				does = "draws the tokens"
 			}
-			rows = append(rows, []string{string(st.Node), string(st.Owner), layers(st.Layers), does})
+			rows = append(rows, []string{string(st.Node), string(st.Owner), layers(st.Layers), next(&st), does})
 		}
-		if err := s.out.Table("NODE OWNER LAYERS DOES", rows); err != nil {
+		if err := s.out.Table("NODE OWNER LAYERS NEXT DOES", rows); err != nil {
 			return err
 		}
 	}
@@ -82,6 +82,14 @@ func (s *session) showLine(v *api.Service) error {
 		fmt.Fprintf(s.out, "now        %.1f tokens/s, %d answers under way, %d tokens so far, %d bytes between nodes for each, %d replays\n", l.PerSecond, l.Answering, l.Tokens, l.RowBytes, l.Replays)
 	}
 	return nil
+}
+
+// next is what the way to the next stage is like.
+func next(st *api.LineStage) string {
+	if st.RTTMs == 0 {
+		return "not measured"
+	}
+	return fmt.Sprintf("%.1f ms, %.0f Mbit/s", st.RTTMs, st.Mbit)
 }
 
 func lineState(l *api.Line) string {

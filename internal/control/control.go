@@ -151,6 +151,7 @@ type Control struct {
 	lines       map[string]*line    // by service
 	fading      []*line             // that others have taken the place of
 	due         []*charter.Charter  // to be told
+	probedMs    int64               // when a node was last asked to measure ways
 	waiting     waitlist
 	payouts     []payout // granted, waiting for a checkpoint; by log index
 	published   store.Checkpoint

@@ -2,7 +2,6 @@ package control
 
 import (
 	"slices"
-	"time"
 
 	"atoll/internal/bus"
 	"atoll/internal/core"
@@ -52,7 +51,6 @@ const rebootMs = 1_000
 // Bounds on what a node may claim.
 const (
 	maxSlots = 10_000
-	maxRTT   = time.Minute
 	maxNames = bus.MaxLoaded // labels, engines, accounts, GPUs, models
 )
 
@@ -68,21 +66,21 @@ func checkHeartbeat(m *bus.Heartbeat) error {
 		return core.Errorf(core.Invalid, "%d slots and a queue of %d: want 1 to %d, and a queue no shorter than the slots", o.Slots, o.Queue, maxSlots)
 	case min(o.CPUMillis, o.Memory, o.LoadRate) < 0:
 		return core.Errorf(core.Invalid, "negative CPU, memory or load rate")
-	case max(len(o.Labels), len(o.Engines), len(o.Upstreams), len(o.Accounts), len(o.GPUs), len(o.Bench), len(o.Sandbox), len(o.Loaded), len(o.PeerAt)) > maxNames || len(o.Lines) > bus.MaxLines:
-		return core.Errorf(core.Invalid, "more than %d labels, engines, accounts, GPUs, models or addresses, or %d lines", maxNames, bus.MaxLines)
+	case max(len(o.Labels), len(o.Engines), len(o.Upstreams), len(o.Accounts), len(o.GPUs), len(o.Bench), len(o.Sandbox), len(o.Loaded), len(o.PeerAt)) > maxNames || len(o.Lines) > bus.MaxLines || len(o.Ways) > bus.MaxWays:
+		return core.Errorf(core.Invalid, "more than %d labels, engines, accounts, GPUs, models or addresses, %d lines or %d ways", maxNames, bus.MaxLines, bus.MaxWays)
 	case o.Long():
 		return core.Errorf(core.Invalid, "a name or label of over %d bytes", bus.MaxWord)
 	case !policy.IsCountry(o.Country):
 		return core.Errorf(core.Invalid, "country %.20q is not in ISO 3166-1", o.Country)
 	}
-	if len(o.Ways) > bus.MaxWays || slices.ContainsFunc(o.Ways, func(w bus.Way) bool {
-		return len(w.Node) > bus.MaxWord || w.RTTMicros < 1 || w.RTTMicros > maxRTT.Microseconds() || w.Bandwidth < 1
-	}) {
-		return core.Errorf(core.Invalid, "ways to over %d nodes, or one of no length, or of over %s", bus.MaxWays, maxRTT)
-	}
 	for i := range o.Lines {
 		if err := o.Lines[i].Check(); err != nil {
 			return core.Errorf(core.Invalid, "%w", err)
+		}
+	}
+	for i := range o.Ways {
+		if err := o.Ways[i].Check(); err != nil {
+			return err
 		}
 	}
 	return nil

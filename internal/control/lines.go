@@ -71,12 +71,16 @@ func (c *Control) tendLines(now int64) {
 	c.fading = slices.DeleteFunc(c.fading, func(l *line) bool { return c.tendFading(l, now) })
 	due := c.due
 	c.due = nil
+	prober, ask := c.probeWays(now)
 	if wake {
 		c.waiting.unpark(len(c.waiting.tasks))
 	}
 	c.mu.Unlock()
 	for _, ch := range due {
 		c.sendCharter(ch)
+	}
+	if prober != "" {
+		c.send(prober, bus.KindProbe, ask)
 	}
 	if wake {
 		c.enqueue(func(b *batch) { b.freed = true })
@@ -113,12 +117,23 @@ func (c *Control) tendNext(l *line, now int64) {
 	case l.ready() && now-max(l.seenMs, l.madeMs) >= betterMs:
 		l.seenMs = now
 		p, err := c.planLine(l.of)
-		if err != nil || p.Rate < betterRate*p.rateOf(l) && !c.leaving(l) || len(p.Stages) == 1 {
+		if err != nil || len(p.Stages) == 1 || !c.leaving(l) && !c.better(p, l) {
 			return
 		}
 		l.next = &line{of: l.of, triedMs: now}
 		c.found(l.next, p, now)
 	}
+}
+
+// better reports whether a plan is worth the change from a line: by far more tokens a
+// second, or hardly fewer of which each comes round far sooner. The line is taken as its
+// nodes are measured now.
+func (c *Control) better(p *linePlan, l *line) bool {
+	now, err := c.planOf(l.of, l.state.Stages)
+	if err != nil {
+		return true // one of its nodes is not known any more
+	}
+	return p.Rate >= betterRate*now.Rate || p.Rate >= 0.95*now.Rate && now.Token.Seconds() >= betterRate*p.Token.Seconds()
 }
 
 // leaving reports whether a line's head will not be there for long.
@@ -395,10 +410,15 @@ func (c *Control) lineView(s *api.Service) *api.Line {
 			stages = append(stages, charter.Held{Node: s.Node.Node, First: s.First, Last: s.Last})
 		}
 	}
-	for _, h := range stages {
+	for i, h := range stages {
 		stage := api.LineStage{Node: h.Node, Layers: [2]int{h.First, h.Last}}
-		if n := c.nodes[h.Node]; n != nil {
+		n, next := c.nodes[h.Node], c.nodes[stages[(i+1)%len(stages)].Node]
+		if n != nil {
 			stage.Owner = n.doc.Owner
+		}
+		if n != nil && next != nil {
+			way := measured(n, next)
+			stage.RTTMs, stage.Mbit = way.RTT.Seconds()*1000, float64(way.Bandwidth)/1e6
 		}
 		v.Stages = append(v.Stages, stage)
 	}

@@ -12,6 +12,7 @@ import (
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/node/measure"
+	"atoll/internal/peer/probe"
 	"atoll/internal/request"
 	"atoll/internal/shard/charter"
 )
@@ -23,11 +24,13 @@ type troupe struct {
 	heard  map[core.NodeID]map[charter.ID]*charter.Charter
 	busy   map[charter.ID]int // answers under way
 	silent map[core.NodeID]bool
+	far    map[core.NodeID]time.Duration // to all others; 0: a millisecond
+	ways   map[core.NodeID][]probe.Way   // as they were measured
 }
 
 func newTroupe(t *testing.T, nodes ...string) *troupe {
 	t.Helper()
-	p := &troupe{world: newWorld(t), heard: map[core.NodeID]map[charter.ID]*charter.Charter{}, busy: map[charter.ID]int{}, silent: map[core.NodeID]bool{}}
+	p := &troupe{world: newWorld(t), heard: map[core.NodeID]map[charter.ID]*charter.Charter{}, busy: map[charter.ID]int{}, silent: map[core.NodeID]bool{}, far: map[core.NodeID]time.Duration{}, ways: map[core.NodeID][]probe.Way{}}
 	for _, n := range nodes {
 		p.add(core.NodeID(n), 4<<30)
 	}
@@ -38,6 +41,7 @@ func (p *troupe) add(id core.NodeID, rate int64) {
 	n := p.join(id, core.AccountID("of-"+id), "FR", 10)
 	p.heard[id] = map[charter.ID]*charter.Charter{}
 	n.says = func(o *bus.NodeOffer) {
+		o.Ways = p.ways[id]
 		o.PeerAt, o.Bench, o.Memory = []string{string(id) + ":1"}, map[string]int64{measure.ModelBytes: rate}, 8<<30
 		for _, c := range p.heard[id] {
 			if c.Head().Node != id {
@@ -57,6 +61,9 @@ func (p *troupe) live(d time.Duration) {
 	p.t.Helper()
 	for range d / (500 * time.Millisecond) {
 		for _, m := range p.sent {
+			if m.kind == bus.KindProbe {
+				p.measure(m)
+			}
 			if m.kind != bus.KindLine || p.silent[m.node] {
 				continue
 			}
@@ -75,6 +82,20 @@ func (p *troupe) live(d time.Duration) {
 			}
 		}
 		p.pass(500 * time.Millisecond)
+	}
+}
+
+// measure does what a node is asked.
+func (p *troupe) measure(m message) {
+	p.t.Helper()
+	var ask bus.Probe
+	if err := bus.Decode(m.data, &ask); err != nil || len(ask.Peers) > bus.MaxWays {
+		p.t.Fatal(ask, err)
+	}
+	p.ways[m.node] = nil
+	for _, a := range ask.Peers {
+		rtt := max(time.Millisecond, p.far[m.node], p.far[a.Node])
+		p.ways[m.node] = append(p.ways[m.node], probe.Way{Node: a.Node, RTTMicros: rtt.Microseconds(), Bandwidth: 1e9})
 	}
 }
 
@@ -318,41 +339,32 @@ func TestLineIsCutWhereTheProfileSays(t *testing.T) {
 	}
 }
 
-// Lines are planned by the ways between nodes that one of two has measured, and what is
-// measured after a line was made does not end it by itself.
-func TestMeasuredWays(t *testing.T) {
+// Nodes measure the ways between them, and a line that was made before they had gives
+// way to one that is better now.
+func TestFarNodesAreLeft(t *testing.T) {
 	t.Parallel()
 	p := newTroupe(t, "a", "b", "c")
+	p.far["a"], p.far["b"] = 300*time.Millisecond, 200*time.Millisecond
+	p.add("d", 4<<30)
 	p.live(time.Second)
 	p.serve("2")
 	p.live(time.Second)
-	first := p.line()
-	ways := map[core.NodeID][]bus.Way{}
-	for id, n := range p.nodes {
-		says := n.says
-		n.says = func(o *bus.NodeOffer) { says(o); o.Ways = ways[id] }
+	if l := p.line(); l.State != "ready" {
+		t.Errorf("%+v", l)
 	}
-	between := func(a, b core.NodeID, rtt time.Duration) {
-		ways[a] = append(ways[a], bus.Way{Node: b, RTTMicros: rtt.Microseconds(), Bandwidth: 1e9})
-	}
-	for _, b := range []core.NodeID{"b", "c"} {
-		between("a", b, 100*time.Microsecond)
-	}
-	between("c", "b", 100*time.Microsecond)
-	p.live(time.Minute)
-	if l := p.line(); l.ID != first.ID {
-		t.Errorf("%+v, though %+v is as good", l, first)
-	}
-	clear(ways)
-	held := first.Stages
-	between(held[1].Node, held[0].Node, time.Second)
 	p.live(time.Minute)
 	l := p.line()
-	if l.State != "ready" || slices.Contains(holders(l), string(held[0].Node)) && slices.Contains(holders(l), string(held[1].Node)) {
-		t.Errorf("%+v, with a second between %s and %s", l, held[0].Node, held[1].Node)
+	if got := holders(l); !slices.Equal(got, []string{"c", "d"}) || l.Stages[0].RTTMs != 1 || l.Stages[0].Mbit != 1000 {
+		t.Errorf("%+v", l)
 	}
+	asked := p.hub.nodes["a"].probedMs
 	p.live(time.Minute)
-	if again := p.line(); again.ID != l.ID {
-		t.Errorf("it was planned anew for nothing: %+v", again)
+	if p.hub.nodes["a"].probedMs != asked {
+		t.Error("it is asked again though it has told all")
+	}
+	p.far["c"] = time.Second // another line now
+	p.live(probeEveryMs*time.Millisecond + time.Minute)
+	if got := holders(p.line()); !slices.Equal(got, []string{"b", "d"}) {
+		t.Errorf("%v when c has become far", got)
 	}
 }

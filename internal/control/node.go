@@ -20,7 +20,8 @@ type node struct {
 	bootID   string
 	bootMs   int64 // when bootID was first heard of
 	seenMs   int64
-	draining bool // says the node
+	draining bool  // says the node
+	probedMs int64 // when it was last asked to measure the ways to others
 	leases   map[core.LeaseID]*leaseRef
 	latency  latencies
 	hearing  *hearing

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"atoll/api"
-	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/identity"
 	"atoll/internal/lifecycle"
@@ -22,8 +21,6 @@ import (
 const (
 	defaultModelRate = 4 << 30 // bytes of weights that a node goes through in a second
 	planSequences    = 8       // answers under way
-	defaultRTT       = 2 * time.Millisecond
-	hubRTT           = 15 * time.Millisecond // from a node to the hub and back
 )
 
 // linePlan is a plan with the nodes that its numbers stand for.
@@ -35,8 +32,7 @@ type linePlan struct {
 	toHub    []time.Duration // there and back, of nodes
 	price    core.Money
 	rowBytes int64
-	largest  int64         // bytes of the largest stage
-	request  *plan.Request // that it answers; nil: it was never made
+	largest  int64 // bytes of the largest stage
 }
 
 // lineNodes are the nodes that may hold layers for a service, by name, and those that
@@ -61,13 +57,13 @@ func (c *Control) lineNodes(s *api.Service) (out []*node, barred []api.NotChosen
 	return out, barred
 }
 
-// planOf is the plan of a line that is there.
+// planOf is the plan of a line that is there. It is called with mu held, as planLine.
 func (c *Control) planOf(s *api.Service, stages []charter.Held) (*linePlan, error) {
 	shape, err := c.shapeOf(s.Model, profileOf(s))
 	if err != nil {
 		return nil, err
 	}
-	p := &linePlan{Plan: &plan.Plan{}, rowBytes: shape.Row}
+	p := &linePlan{Plan: &plan.Plan{}}
 	_, p.barred = c.lineNodes(s)
 	for i, h := range stages {
 		n := c.nodes[h.Node]
@@ -76,13 +72,14 @@ func (c *Control) planOf(s *api.Service, stages []charter.Held) (*linePlan, erro
 		}
 		p.nodes = append(p.nodes, n)
 		p.Stages = append(p.Stages, plan.Stage{Node: i, First: h.First, Last: h.Last})
-		p.largest = max(p.largest, int64(h.Last-h.First)*shape.Layer+max(shape.Embedding, shape.Output))
 	}
-	p.price = p.priceOf(shape.Layers)
+	r := c.planRequest(p, shape)
+	p.Token, p.Rate = plan.Standing(r, p.Stages)
+	p.complete(r)
 	return p, nil
 }
 
-// planLine finds the best nodes for a service now. It is called with mu held.
+// planLine finds the best nodes for a service now.
 func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 	stages, err := pipelineStages(s.Pipeline)
 	if err != nil {
@@ -92,16 +89,27 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &linePlan{rowBytes: shape.Row}
+	p := &linePlan{}
 	p.nodes, p.barred = c.lineNodes(s)
 	if len(p.nodes) == 0 {
 		return nil, core.Errorf(core.Unavailable, "no node that it may run on can be reached by others")
 	}
+	r := c.planRequest(p, shape)
+	r.Stages = stages
+	if p.Plan, err = plan.Make(r); err != nil {
+		return nil, err
+	}
+	p.complete(r)
+	return p, nil
+}
+
+// planRequest is what is known of a model and a plan's nodes.
+func (c *Control) planRequest(p *linePlan, shape *ModelShape) *plan.Request {
 	r := &plan.Request{
 		Model: plan.Model{
 			Layers: shape.Layers, Layer: shape.Layer + shape.Cache*int64(shape.Context), Embedding: shape.Embedding, Output: shape.Output, Row: shape.Row, Cuts: shape.Cuts,
 		},
-		Sequences: planSequences, Stages: stages, Link: p.link,
+		Sequences: planSequences, Link: p.link,
 	}
 	for _, n := range p.nodes {
 		rate := n.said.Bench[measure.ModelBytes]
@@ -114,32 +122,16 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 		p.toHub = append(p.toHub, c.toHub(n))
 		r.Nodes = append(r.Nodes, plan.Node{ID: n.doc.ID, Layer: takes(shape.Layer), Output: takes(shape.Output), Memory: lent(n.offer)})
 	}
-	if p.Plan, err = plan.Make(r); err != nil {
-		return nil, err
-	}
-	p.request = r
-	p.Rate1 = 1 / p.Token.Seconds()
+	return r
+}
+
+// complete is what follows from a plan's stages.
+func (p *linePlan) complete(r *plan.Request) {
+	p.Rate1, p.rowBytes = 1/p.Token.Seconds(), r.Model.Row
 	for _, st := range p.Stages {
 		p.largest = max(p.largest, int64(st.Last-st.First)*r.Model.Layer+max(r.Model.Embedding, r.Model.Output))
 	}
-	p.price = p.priceOf(shape.Layers)
-	return p, nil
-}
-
-// link is what the way between two nodes is like, as one of them has measured it, or else
-// is taken to be like. It leads through the hub if one of them cannot be dialled: such
-// nodes have a place where they are worth it.
-func (p *linePlan) link(a, b int) plan.Link {
-	for _, x := range [][2]*node{{p.nodes[a], p.nodes[b]}, {p.nodes[b], p.nodes[a]}} {
-		if i := slices.IndexFunc(x[0].said.Ways, func(w bus.Way) bool { return w.Node == x[1].doc.ID }); i >= 0 {
-			w := x[0].said.Ways[i]
-			return plan.Link{RTT: time.Duration(w.RTTMicros) * time.Microsecond, Bandwidth: w.Bandwidth}
-		}
-	}
-	if len(p.nodes[a].said.PeerAt) == 0 || len(p.nodes[b].said.PeerAt) == 0 {
-		return plan.Link{RTT: p.toHub[a] + p.toHub[b]}
-	}
-	return plan.Link{RTT: defaultRTT}
+	p.price = p.priceOf(r.Model.Layers)
 }
 
 // priceOf is what a request costs: each stage its share of what its node asks for a
@@ -160,20 +152,6 @@ func lent(o *market.Offer) int64 {
 		return 1 << 30
 	}
 	return o.Memory / 2
-}
-
-// rateOf is what another line gives by the measurements of this plan, or where not all of
-// its nodes are in it, what it was planned to give.
-func (p *linePlan) rateOf(l *line) float64 {
-	var stages []plan.Stage
-	for _, h := range l.state.Stages {
-		i := slices.IndexFunc(p.nodes, func(n *node) bool { return n.doc.ID == h.Node })
-		if i < 0 {
-			return l.plan.Rate
-		}
-		stages = append(stages, plan.Stage{Node: i, First: h.First, Last: h.Last})
-	}
-	return p.request.Rate(stages)
 }
 
 // holdsLargest reports whether a node could take any stage's place.

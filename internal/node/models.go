@@ -26,8 +26,7 @@ func (n *Node) openModels(cfg *agent.Config) error {
 	if n.near != nil {
 		f := &fellows{lines: map[charter.ID]*fellowship{}, now: time.Now}
 		c.Open, c.Sources, c.Allow = n.near.open, f.sources, f.allow
-		w := &ways{self: n.cfg.Name, fellows: f, open: n.near.open, log: n.cfg.Log}
-		cfg.Told, cfg.Ways, n.near.answer = f.told, w.run, f.answer
+		cfg.Told = f.told
 	}
 	if n.models, err = swarm.New(c); err != nil {
 		return err
@@ -81,18 +80,11 @@ func (f *fellows) sources(model core.Digest) (nodes []peer.Address) {
 
 // of are the nodes that the hub has told of, for a model.
 func (f *fellows) of(model core.Digest) (nodes []peer.Address) {
-	return f.that(func(l *fellowship) bool { return l.Model == model })
-}
-
-// all are the nodes that the hub has told of.
-func (f *fellows) all() []peer.Address { return f.that(func(*fellowship) bool { return true }) }
-
-func (f *fellows) that(is func(*fellowship) bool) (nodes []peer.Address) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
 	for _, l := range f.lines {
-		if is(l) && now.Before(l.until) {
+		if l.Model == model && now.Before(l.until) {
 			nodes = append(nodes, l.Nodes()...)
 		}
 	}

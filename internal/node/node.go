@@ -39,6 +39,8 @@ import (
 	"atoll/internal/node/agent"
 	"atoll/internal/node/measure"
 	"atoll/internal/node/outbox"
+	"atoll/internal/peer"
+	"atoll/internal/peer/probe"
 	"atoll/internal/policy"
 	"atoll/internal/receipt"
 )
@@ -383,15 +385,16 @@ func (n *Node) agentConfig(ctx context.Context, grant *identity.JoinGrant, out *
 	}
 	offer := n.offer(m)
 	var together []engine.Sharer
+	var ways func(context.Context, []peer.Address) []probe.Way
 	if n.near != nil {
-		offer.PeerAt, together = n.near.self.At, sharers(c.Engines)
+		offer.PeerAt, together, ways = n.near.self.At, sharers(c.Engines), n.near.probe
 	}
 	return agent.Config{
 		Core: agent.CoreConfig{
 			Node: c.Name, Hub: grant.HubID, HubKey: hubKey, Offer: offer,
 			MaxInput: c.MaxInput, MaxModel: c.CacheBytes, MaxPenalty: c.MaxPenalty, Faults: c.Faults, Signer: statements, Outbox: out,
 		},
-		Engines: c.Engines, Sharers: together, Metrics: c.Metrics, Tracer: c.Tracer, Log: c.Log,
+		Engines: c.Engines, Sharers: together, Probe: ways, Metrics: c.Metrics, Tracer: c.Tracer, Log: c.Log,
 	}, nil
 }
 

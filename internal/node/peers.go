@@ -5,14 +5,18 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"atoll/internal/core"
 	"atoll/internal/engine"
 	"atoll/internal/identity"
 	"atoll/internal/peer"
-	"atoll/internal/peer/echo"
+	"atoll/internal/peer/probe"
 	"atoll/internal/peer/relay"
 )
 
@@ -26,7 +30,7 @@ type peers struct {
 	relay   *relay.Client // to those that cannot
 	relayed bool          // it is reached through the relay
 	self    peer.Address
-	answer  peer.Handler // of echo.Protocol
+	log     *slog.Logger
 }
 
 // openPeers listens for other nodes. It returns nil where this node has no
@@ -37,7 +41,7 @@ func (n *Node) openPeers(ctx context.Context, grant *identity.JoinGrant) (*peers
 		n.cfg.Log.Warn("this node takes no part in models that several nodes hold: its hub has given it no certificate; join again to get one")
 		return nil, nil
 	}
-	p := &peers{relayed: n.cfg.Peers == PeersRelayed || !n.cfg.hubIsHere(), self: peer.Address{Node: n.cfg.Name, Key: n.key.Public().Digest()}}
+	p := &peers{relayed: n.cfg.Peers == PeersRelayed || !n.cfg.hubIsHere(), self: peer.Address{Node: n.cfg.Name, Key: n.key.Public().Digest()}, log: n.cfg.Log}
 	var err error
 	if p.relay, err = relay.NewClient(relay.ClientConfig{Hub: n.cfg.HubURL, Key: string(grant.APIKey), Transport: n.web.Transport, Log: n.cfg.Log}); err != nil {
 		return nil, err
@@ -69,7 +73,7 @@ func (p *peers) join(n *Node, caPEM string, hub identity.PublicKey, sharers []en
 		return n.models.Open(ctx, d, size)
 	}
 	handlers := n.models.Handlers()
-	handlers[echo.Protocol] = p.answer
+	handlers[probe.Protocol] = seldom(rate.NewLimiter(rate.Every(time.Second), probeBurst), probe.Answer)
 	for _, e := range sharers {
 		for protocol, h := range e.Join(near) {
 			if handlers[protocol] != nil {
@@ -87,6 +91,33 @@ func (p *peers) join(n *Node, caPEM string, hub identity.PublicKey, sharers []en
 		Handlers: handlers, Log: n.cfg.Log,
 	})
 	return err
+}
+
+// probeBurst is how many may measure the way to this node at once; after that, one a
+// second.
+const probeBurst = 32
+
+// seldom is a handler that leaves streams which are over a limit.
+func seldom(l *rate.Limiter, h peer.Handler) peer.Handler {
+	return func(ctx context.Context, s peer.Stream) {
+		if l.Allow() {
+			h(ctx, s)
+		}
+	}
+}
+
+// probe measures the way to each of these nodes, and leaves out those to which there is
+// none.
+func (p *peers) probe(ctx context.Context, to []peer.Address) (ways []probe.Way) {
+	for _, a := range to { // one after another, so that none is in another's way
+		w, err := probe.Measure(ctx, p.open, a)
+		if err != nil {
+			p.log.Info("the way to another node cannot be measured", "node", a.Node, "error", err)
+			continue
+		}
+		ways = append(ways, w)
+	}
+	return ways
 }
 
 // serve takes other nodes' connections until close.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,8 @@ import (
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/peer"
+	"atoll/internal/peer/probe"
 	"atoll/internal/shard/charter"
 )
 
@@ -40,8 +43,9 @@ type Config struct {
 	Models  *swarm.Swarm // stays the caller's to close
 	// Told, if set, hears the charters of lines that this node may hold layers for.
 	Told func(*charter.Charter)
-	// Ways, if set, tells of the ways to other nodes until ctx ends.
-	Ways    func(ctx context.Context, tell func([]bus.Way))
+	// Probe measures the way to each of these nodes, and leaves out those to which there
+	// is none; nil: this node has no peers.
+	Probe   func(context.Context, []peer.Address) []probe.Way
 	Metrics prometheus.Registerer // nil: none
 	Tracer  trace.Tracer          // nil: none
 	Log     *slog.Logger
@@ -70,6 +74,7 @@ type Agent struct {
 	mu      sync.Mutex // guards stops
 	stops   map[core.LeaseID]context.CancelCauseFunc
 	working sync.WaitGroup
+	probing atomic.Bool // measures the ways to others
 }
 
 // event is something that the Core must hear.
@@ -150,6 +155,11 @@ func decode(m bus.Inbound) (event, error) {
 		var keep bus.Keep
 		err := bus.Decode(m.Data, &keep)
 		return func(c *Core, now time.Time) (Effects, error) { return c.Keep(now, keep), nil }, err
+	case bus.KindProbe:
+		var ask bus.Probe
+		err := bus.Decode(m.Data, &ask)
+		return func(c *Core, now time.Time) (Effects, error) { return c.Probe(now, ask), nil }, err
+
 	case bus.KindLine:
 		return func(c *Core, now time.Time) (Effects, error) { return c.Line(now, m.Data) }, nil
 	default:
@@ -223,13 +233,6 @@ func (a *Agent) Run(ctx context.Context, link Link) error {
 		a.working.Go(func() {
 			e.Lines(life, func(states []charter.State) {
 				a.post(func(c *Core, now time.Time) (Effects, error) { return c.Lines(now, states), nil })
-			})
-		})
-	}
-	if a.cfg.Ways != nil {
-		a.working.Go(func() {
-			a.cfg.Ways(life, func(ways []bus.Way) {
-				a.post(func(c *Core, now time.Time) (Effects, error) { return c.Ways(now, ways), nil })
 			})
 		})
 	}
@@ -321,6 +324,13 @@ func (a *Agent) apply(ctx context.Context, ev event) error {
 				e.Charter(ch)
 			}
 		}
+	}
+	if len(fx.Probe) > 0 && a.cfg.Probe != nil && a.probing.CompareAndSwap(false, true) { // else it is asked again
+		a.working.Go(func() {
+			ways := a.cfg.Probe(ctx, fx.Probe)
+			a.probing.Store(false)
+			a.post(func(c *Core, now time.Time) (Effects, error) { return c.Ways(now, ways), nil })
+		})
 	}
 	for _, u := range fx.Upload {
 		a.working.Go(func() { a.upload(ctx, u) })

@@ -12,6 +12,7 @@ import (
 	"atoll/internal/engine"
 	"atoll/internal/identity"
 	"atoll/internal/node/outbox"
+	"atoll/internal/peer"
 	"atoll/internal/shard/charter"
 )
 
@@ -73,6 +74,8 @@ type Effects struct {
 	Keep   []bus.KeptModel // models to hold in memory, as far as it suffices
 	// Charters are lines that this node may hold layers for.
 	Charters []*charter.Charter
+	// Probe are nodes to which the way is to be measured. Ways follows.
+	Probe []peer.Address
 	// Die is set by the fault crash-after: the process ends here and now.
 	Die bool
 }

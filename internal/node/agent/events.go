@@ -8,6 +8,7 @@ import (
 	"atoll/internal/bus"
 	"atoll/internal/core"
 	"atoll/internal/engine"
+	"atoll/internal/peer/probe"
 	"atoll/internal/shard/charter"
 )
 
@@ -207,6 +208,22 @@ func (c *Core) Line(now time.Time, sealed []byte) (fx Effects, err error) {
 	return fx, err
 }
 
+// Probe is asked to measure the ways to other nodes.
+func (c *Core) Probe(now time.Time, m bus.Probe) (fx Effects) {
+	c.clock.advance(now)
+	fx.Probe = m.Peers[:min(len(m.Peers), bus.MaxWays)]
+	c.step(&fx)
+	return fx
+}
+
+// Ways notes what the ways to other nodes are like.
+func (c *Core) Ways(now time.Time, ways []probe.Way) (fx Effects) {
+	c.clock.advance(now)
+	c.cfg.Offer.Ways, c.beatDue = ways, c.clock.elapsed
+	c.step(&fx)
+	return fx
+}
+
 // Lines notes how the lines go that this node heads.
 func (c *Core) Lines(now time.Time, states []charter.State) (fx Effects) {
 	c.clock.advance(now)
@@ -214,14 +231,6 @@ func (c *Core) Lines(now time.Time, states []charter.State) (fx Effects) {
 		c.beatDue = c.clock.elapsed
 	}
 	c.cfg.Offer.Lines = states[:min(len(states), bus.MaxLines)]
-	c.step(&fx)
-	return fx
-}
-
-// Ways notes what is known of the ways to other nodes. The next heartbeat tells it.
-func (c *Core) Ways(now time.Time, ways []bus.Way) (fx Effects) {
-	c.clock.advance(now)
-	c.cfg.Offer.Ways = ways
 	c.step(&fx)
 	return fx
 }

@@ -1,26 +1,6 @@
 package plan
 
-import (
-	"cmp"
-	"math/bits"
-	"slices"
-	"time"
-)
-
-// heedCuts makes plans of the choices that were made as if the model could be cut
-// anywhere, whose rates no cuts can better.
-func (s *search) heedCuts() {
-	slices.SortStableFunc(s.loose, func(a, b *found) int { return cmp.Compare(b.rate, a.rate) })
-	for _, f := range s.loose {
-		stages := bits.OnesCount(uint(f.set))
-		if b := s.found[stages]; b != nil && b.rate >= f.rate {
-			continue
-		}
-		if g := s.atCuts(f); g != nil {
-			s.better(stages, g)
-		}
-	}
-}
+import "time"
 
 // atCuts gives the layers to the same nodes again, by whole segments between cuts.
 func (s *search) atCuts(f *found) *found {

@@ -15,9 +15,12 @@
 // by bisection, for more of it never makes a token later.
 //
 // Where a model may be cut at some layers only, each such choice is an upper bound, and
-// they are tried from the best on until none can be better: the layers are given out
+// they are tried from the best on until none can come close: the layers are given out
 // along the shortest way, by dynamic programming over the cuts. That is exact but for
 // the order of the nodes in the middle.
+//
+// Of plans whose rates are nearly the same, that is taken by which a token comes round
+// soonest, and of those the one with the fewest stages.
 package plan
 
 import (
@@ -87,9 +90,40 @@ type Left struct {
 const (
 	// most is how many nodes are tried together, the fastest.
 	most = 10
-	// enough is how much faster a plan has to be to be worth another node.
+	// enough is how much faster a plan has to be to be worth another node, or a longer
+	// way of a token.
 	enough = 1.02
 )
+
+// Standing is what a plan's stages give now, whatever was measured when it was made.
+func Standing(r *Request, stages []Stage) (token time.Duration, rate float64) {
+	var slowest time.Duration
+	for i, s := range stages {
+		took := time.Duration(s.Last-s.First) * r.Nodes[s.Node].Layer
+		if i == len(stages)-1 {
+			took += r.Nodes[s.Node].Output
+		}
+		token, slowest = token+took, max(slowest, took)
+		if len(stages) > 1 {
+			token += r.Link(s.Node, stages[(i+1)%len(stages)].Node).time(r.Model.Row)
+		}
+	}
+	return token, r.rate(token, slowest)
+}
+
+// rate is how many tokens a second come of stages.
+func (r *Request) rate(token, slowest time.Duration) float64 {
+	return min(float64(r.Sequences)/max(token, 1).Seconds(), 1/max(slowest, 1).Seconds())
+}
+
+// time is how long so many bytes are on their way.
+func (l Link) time(bytes int64) time.Duration {
+	t := l.RTT / 2
+	if l.Bandwidth > 0 {
+		t += time.Duration(float64(bytes*8) / float64(l.Bandwidth) * float64(time.Second))
+	}
+	return t
+}
 
 // Make returns the best plan. Its error, a core.Error, says what is missing.
 func Make(r *Request) (*Plan, error) {
@@ -99,7 +133,7 @@ func Make(r *Request) (*Plan, error) {
 	s := newSearch(r)
 	s.walk()
 	s.all()
-	s.heedCuts()
+	s.sift()
 	best := s.choose()
 	if best == nil {
 		return nil, s.why()

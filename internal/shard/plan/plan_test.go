@@ -65,6 +65,14 @@ func TestPlans(t *testing.T) {
 		"it is cut only where it may be": {
 			plan.Request{Model: atCuts, Nodes: []plan.Node{node("slow", 2*ms, 400), node("fast", ms, 200)}, Link: links(near), Sequences: 1}, "slow:0-20 fast:20-30",
 		},
+		"a node far away is not worth a little more speed": {
+			plan.Request{Model: model, Nodes: []plan.Node{node("near", 1010*time.Microsecond, 1000), node("far", ms, 1000), node("here", ms, 1000)}, Sequences: 8, Stages: 2, Link: func(a, b int) plan.Link {
+				if a == 1 || b == 1 {
+					return plan.Link{RTT: 60 * ms}
+				}
+				return near
+			}}, "here:0-16 near:16-30 (far)",
+		},
 		"the way is the shortest": {
 			plan.Request{Model: model, Nodes: []plan.Node{node("a", ms, 110), node("b", ms, 110), node("c", ms, 110), node("d", ms, 110)}, Sequences: 1, Link: func(a, b int) plan.Link {
 				if (a+b)%2 == 0 { // a-c and b-d are neighbours
@@ -143,10 +151,13 @@ func TestPlanIsTheBest(t *testing.T) {
 			}
 			return
 		}
-		if got := rate(r, p.Stages); math.Abs(got-p.Rate) > 1e-9*got || r.Rate(p.Stages) != p.Rate {
-			t.Fatalf("a plan of %.6f tokens/s says that it has %.6f, and then %.6f", got, p.Rate, r.Rate(p.Stages))
+		if token, now := plan.Standing(r, p.Stages); token != p.Token || now != p.Rate {
+			t.Fatalf("a plan of %s and %.6f tokens/s stands at %s and %.6f", p.Token, p.Rate, token, now)
 		}
-		if p.Rate < best/math.Pow(1.02, float64(n))*(1-1e-6) || p.Rate > best*(1+1e-9) {
+		if got := rate(r, p.Stages); math.Abs(got-p.Rate) > 1e-9*got {
+			t.Fatalf("a plan of %.6f tokens/s says that it has %.6f", got, p.Rate)
+		}
+		if p.Rate < best/math.Pow(1.02, float64(n+1))*(1-1e-6) || p.Rate > best*(1+1e-9) {
 			t.Fatalf("%s has %.3f tokens/s, the best %.3f", shown(p, r), p.Rate, best)
 		}
 	})

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -17,10 +18,11 @@ type search struct {
 	// ways are, for each set, first and last, the shortest from first to last through
 	// all of the set.
 	ways []way
-	// found is the best of each number of stages, and with the best that has a node.
+	// found is what is chosen for each number of stages, and with the best rate that has
+	// a node.
 	found []*found
 	with  []float64
-	loose []*found // that do not heed Model.Cuts
+	tried []*found // all choices, as if the model could be cut anywhere
 }
 
 // way is one of them; before is the node before the last, −1 if there is none.
@@ -43,35 +45,6 @@ type found struct {
 	rate             float64
 }
 
-// Rate is how many tokens a second stages give, all sequences together: 0 if they are not
-// all of the layers, in order.
-func (r *Request) Rate(stages []Stage) float64 {
-	token, slowest, at := time.Duration(0), time.Duration(0), 0
-	for i, s := range stages {
-		if s.First != at || s.Last <= s.First {
-			return 0
-		}
-		at = s.Last
-		took := time.Duration(s.Last-s.First) * r.Nodes[s.Node].Layer
-		if i == len(stages)-1 {
-			took += r.Nodes[s.Node].Output
-		}
-		token, slowest = token+took, max(slowest, took)
-		if next := stages[(i+1)%len(stages)]; len(stages) > 1 {
-			token += r.hop(s.Node, next.Node)
-		}
-	}
-	if at != r.Model.Layers {
-		return 0
-	}
-	return r.rate(token, slowest)
-}
-
-// rate is that of a token's time and the slowest stage's.
-func (r *Request) rate(token, slowest time.Duration) float64 {
-	return min(float64(r.Sequences)/max(token, 1).Seconds(), 1/max(slowest, 1).Seconds())
-}
-
 func newSearch(r *Request) *search {
 	s := &search{r: r}
 	for i := range r.Nodes {
@@ -84,22 +57,12 @@ func newSearch(r *Request) *search {
 		s.hop[a] = make([]time.Duration, len(s.cand))
 		for b := range s.cand {
 			if a != b {
-				s.hop[a][b] = r.hop(s.cand[a], s.cand[b])
+				s.hop[a][b] = r.Link(s.cand[a], s.cand[b]).time(r.Model.Row)
 			}
 		}
 	}
 	s.found, s.with = make([]*found, len(s.cand)+1), make([]float64, len(s.cand))
 	return s
-}
-
-// hop is how long a row is on its way from one node to another.
-func (r *Request) hop(a, b int) time.Duration {
-	l := r.Link(a, b)
-	t := l.RTT / 2
-	if l.Bandwidth > 0 {
-		t += time.Duration(float64(r.Model.Row*8) / float64(l.Bandwidth) * float64(time.Second))
-	}
-	return t
 }
 
 // walk finds the shortest ways through all sets of nodes.
@@ -146,14 +109,10 @@ func (s *search) all() {
 				}
 				around := w.time + s.hop[last][first]
 				f := s.split(func(bound time.Duration) *found { return s.within(set, first, last, around, bound) })
-				switch {
-				case f == nil:
+				if f == nil {
 					continue
-				case len(s.r.Model.Cuts) > 0:
-					s.loose = append(s.loose, f)
-				default:
-					s.better(stages, f)
 				}
+				s.tried = append(s.tried, f)
 				for i := range n {
 					if set>>i&1 == 1 {
 						s.with[i] = max(s.with[i], f.rate)
@@ -164,9 +123,30 @@ func (s *search) all() {
 	}
 }
 
-func (s *search) better(stages int, f *found) {
-	if b := s.found[stages]; b == nil || f.rate > b.rate {
-		s.found[stages] = f
+// sift keeps, of each number of stages, the choice by which a token comes round soonest
+// of those that come close to the best rate: a single answer is not to wait for a node
+// far away that is hardly faster.
+func (s *search) sift() {
+	slices.SortStableFunc(s.tried, func(a, b *found) int { return cmp.Compare(b.rate, a.rate) })
+	top, near := make([]float64, len(s.found)), make([][]*found, len(s.found))
+	for _, f := range s.tried {
+		stages := bits.OnesCount(uint(f.set))
+		if f.rate*enough < top[stages] {
+			continue
+		}
+		if len(s.r.Model.Cuts) > 0 {
+			if f = s.atCuts(f); f == nil {
+				continue
+			}
+		}
+		top[stages], near[stages] = max(top[stages], f.rate), append(near[stages], f)
+	}
+	for stages, all := range near {
+		for _, f := range all {
+			if b := s.found[stages]; f.rate*enough >= top[stages] && (b == nil || f.token < b.token) {
+				s.found[stages] = f
+			}
+		}
 	}
 }
 
@@ -237,9 +217,7 @@ func (s *search) within(set, first, last int, around, bound time.Duration) *foun
 	return f
 }
 
-func (s *search) rated(f *found) {
-	f.rate = s.r.rate(f.token, s.slowest(f))
-}
+func (s *search) rated(f *found) { f.rate = s.r.rate(f.token, s.slowest(f)) }
 
 // extra is what a stage takes besides its layers.
 func (s *search) extra(i, last int) time.Duration {
