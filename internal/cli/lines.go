@@ -89,7 +89,7 @@ func next(st *api.LineStage) string {
 	if st.RTTMs == 0 {
 		return "not measured"
 	}
-	return fmt.Sprintf("%.1f ms, %.0f Mbit/s", st.RTTMs, st.Mbit)
+	return fmt.Sprintf("%.2f ms, %.0f Mbit/s", st.RTTMs, st.Mbit)
 }
 
 func lineState(l *api.Line) string {

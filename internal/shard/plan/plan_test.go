@@ -189,7 +189,7 @@ func rate(r *plan.Request, stages []plan.Stage) float64 {
 		slowest = max(slowest, took)
 		if next := stages[(i+1)%len(stages)]; len(stages) > 1 {
 			l := r.Link(s.Node, next.Node)
-			token += l.RTT/2 + time.Duration(float64(m.Row*8)/float64(l.Bandwidth)*float64(time.Second))
+			token += 200*time.Microsecond + l.RTT/2 + time.Duration(float64(m.Row*8)/float64(l.Bandwidth)*float64(time.Second))
 		}
 	}
 	if at != r.Model.Layers {
