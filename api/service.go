@@ -106,6 +106,7 @@ type LineStage struct {
 	Node   core.NodeID    `json:"node"`
 	Owner  core.AccountID `json:"owner,omitempty"`
 	Layers [2]int         `json:"layers" doc:"the first, and the one after the last"`
+	With   []core.NodeID  `json:"with,omitempty" doc:"others who compute each of these layers together with it"`
 	RTTMs  float64        `json:"rtt_ms,omitempty" doc:"to the next stage and back, from the last one to the head; absent until the nodes have measured it"`
 	Mbit   float64        `json:"mbit_per_second,omitempty" doc:"what fits through the way there"`
 }

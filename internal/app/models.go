@@ -49,6 +49,7 @@ func shape(c *weights.Config, profile string) (*control.ModelShape, error) {
 	if c.TiedEmbeddings {
 		s.Output = s.Embedding
 	}
+	s.Shares, s.Parts = func(speeds []int) ([]float64, error) { return p.Shares(c, speeds) }, p.PartBytes(c)
 	return s, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"sync"
 	"time"
@@ -34,7 +35,10 @@ type NodeSpec struct {
 	OpenAI  *openai.Config // a server of the provider's own; nil: none
 	Peers   string         // where other nodes reach it: see node.Config
 
-	wrap func(engine.Engine) engine.Engine // for tests of nodes that cheat; nil: none does
+	// For tests: nodes that cheat (nil: none does), and that say how fast they are (0: as
+	// measured).
+	wrap      func(engine.Engine) engine.Engine
+	modelRate int64
 }
 
 // Network is a hub and its nodes in one process: real parts, real messages, one
@@ -119,6 +123,12 @@ func (n *Network) startNode(ctx context.Context, spec NodeSpec, report sandbox.R
 		for i := range all {
 			all[i] = spec.wrap(all[i])
 		}
+	}
+	if spec.modelRate > 0 {
+		other := *machine
+		other.Bench = maps.Clone(other.Bench)
+		other.Bench[measure.ModelBytes] = spec.modelRate
+		machine = &other
 	}
 	nd, err := node.New(node.Config{
 		Name: spec.Name, Dir: h.path(filepath.Join("nodes", string(spec.Name))), HubURL: h.URL, Token: identity.Token(token.Token),

@@ -63,6 +63,9 @@ func (s *session) showLine(v *api.Service) error {
 			case len(l.Stages) - 1:
 				does = "draws the tokens"
 			}
+			if len(st.With) > 0 {
+				does = strings.TrimPrefix(does+", together with "+names(st.With), ", ")
+			}
 			rows = append(rows, []string{string(st.Node), string(st.Owner), layers(st.Layers), next(&st), does})
 		}
 		if err := s.out.Table("NODE OWNER LAYERS NEXT DOES", rows); err != nil {

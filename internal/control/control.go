@@ -118,6 +118,10 @@ type ModelShape struct {
 	Cache                    int64 // of a position's key and value in one layer
 	Row                      int64 // of a position, between nodes
 	Cuts                     []int // the only layers before which a node may begin; none: any
+	// Shares are the parts of a layer that nodes of such speeds compute together, or why
+	// they cannot, and Parts how much of a position they then tell one another in it.
+	Shares func(speeds []int) ([]float64, error)
+	Parts  int64
 }
 
 // Control is the running state of a hub.

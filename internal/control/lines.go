@@ -245,9 +245,9 @@ func (c *Control) hearLine(l *line, now int64) string {
 	case l.heard:
 		return "its head has forgotten it"
 	}
-	for _, h := range l.state.Stages {
-		if n := c.nodes[h.Node]; n != nil && n.offer.Suspect && n.doc.Owner != l.of.Owner {
-			return string(h.Node) + " has computed something else than it should"
+	for _, id := range l.held() {
+		if n := c.nodes[id]; n != nil && n.offer.Suspect && n.doc.Owner != l.of.Owner {
+			return string(id) + " has computed something else than it should"
 		}
 	}
 	if !l.state.Ready && now-l.madeMs > seatMs {
@@ -279,7 +279,13 @@ func (c *Control) found(l *line, p *linePlan, now int64) {
 	ch := c.newCharter(l.of)
 	_, _ = rand.Read(ch.Line[:]) // never fails
 	for _, s := range p.Stages {
-		ch.Stages = append(ch.Stages, charter.Stage{Node: c.peerOf(p.nodes[s.Node]), First: s.First, Last: s.Last})
+		stage := charter.Stage{Node: c.peerOf(p.nodes[s.Node]), First: s.First, Last: s.Last}
+		if s.Team != nil {
+			for _, m := range p.team(&s) {
+				stage.Team = append(stage.Team, charter.Mate{Node: c.peerOf(p.nodes[m.node]), Speed: m.speed})
+			}
+		}
+		ch.Stages = append(ch.Stages, stage)
 	}
 	l.charter, l.plan, l.madeMs, l.why = ch, p, now, ""
 	c.log.Info("a line is made", "service", l.of.Name, "line", ch.Line.Short(), "head", ch.Head().Node, "stages", len(ch.Stages))
@@ -308,8 +314,12 @@ func (c *Control) adoptLine(l *line, now int64) {
 			}
 			ch := c.newCharter(l.of)
 			ch.Line = s.Line
-			for i, h := range s.Stages {
-				ch.Stages = append(ch.Stages, charter.Stage{Node: c.peerOf(p.nodes[i]), First: h.First, Last: h.Last})
+			for _, h := range s.Stages {
+				stage := charter.Stage{Node: c.peerOf(c.nodes[h.Node]), First: h.First, Last: h.Last}
+				for _, m := range h.Team { // as it was said: the shares are loaded
+					stage.Team = append(stage.Team, charter.Mate{Node: c.peerOf(c.nodes[m.Node]), Speed: m.Speed})
+				}
+				ch.Stages = append(ch.Stages, stage)
 			}
 			l.charter, l.plan, l.state, l.heard, l.madeMs, l.why = ch, p, s, true, now, ""
 			c.tell(l, now)
@@ -323,11 +333,13 @@ func (c *Control) adoptLine(l *line, now int64) {
 // have had a place, lost it, and are there again.
 func (c *Control) spares(l *line) (out []peer.Address) {
 	planned := func(id core.NodeID) bool {
-		at := slices.IndexFunc(l.charter.Stages, func(s charter.Stage) bool { return s.Node.Node == id })
+		at := slices.IndexFunc(l.charter.Stages, func(s charter.Stage) bool {
+			return s.Node.Node == id || slices.ContainsFunc(s.Team, func(m charter.Mate) bool { return m.Node.Node == id })
+		})
 		return at == 0 || at > 0 && (!l.heard || !l.state.Ready || l.holds(id))
 	}
-	for _, h := range l.state.Stages {
-		if n := c.nodes[h.Node]; n != nil && !planned(h.Node) {
+	for _, id := range l.held() {
+		if n := c.nodes[id]; n != nil && !planned(id) {
 			out = append(out, c.peerOf(n))
 		}
 	}
@@ -340,9 +352,15 @@ func (c *Control) spares(l *line) (out []peer.Address) {
 	return out
 }
 
-// holds reports whether a node has a stage now.
-func (l *line) holds(id core.NodeID) bool {
-	return slices.ContainsFunc(l.state.Stages, func(h charter.Held) bool { return h.Node == id })
+// holds reports whether a node has a stage now, or a part of one.
+func (l *line) holds(id core.NodeID) bool { return slices.Contains(l.held(), id) }
+
+// held are the nodes that do.
+func (l *line) held() (out []core.NodeID) {
+	for _, h := range l.state.Stages {
+		out = append(out, h.Nodes()...)
+	}
+	return out
 }
 
 // lineOffer is the offer of a service's line, one of no line if none is needed, or why
@@ -366,15 +384,15 @@ func (c *Control) lineOffer(t *task) (*market.Offer, string) {
 	}
 	o := *c.nodes[l.charter.Head().Node].offer
 	o.Line, o.Price = l.charter.Line.String(), l.plan.price
-	for _, s := range l.state.Stages { // each must be where the task may be
-		n := c.nodes[s.Node]
+	for _, id := range l.held() { // each must be where the task may be
+		n := c.nodes[id]
 		if n == nil {
 			continue
 		}
 		there := *n.offer
 		there.Up, there.Draining = true, false // the head sees to that
 		if why := t.req.Never(&there, core.MaxMoney); why != "" {
-			return nil, string(s.Node) + ", which holds a part of " + t.service + ": " + why
+			return nil, string(id) + ", which holds a part of " + t.service + ": " + why
 		}
 	}
 	return &o, ""
@@ -407,7 +425,7 @@ func (c *Control) lineView(s *api.Service) *api.Line {
 	} else {
 		stages = nil
 		for _, s := range l.charter.Stages {
-			stages = append(stages, charter.Held{Node: s.Node.Node, First: s.First, Last: s.Last})
+			stages = append(stages, s.Held())
 		}
 	}
 	for i, h := range stages {
@@ -419,6 +437,9 @@ func (c *Control) lineView(s *api.Service) *api.Line {
 		if n != nil && next != nil {
 			way := measured(n, next)
 			stage.RTTMs, stage.Mbit = way.RTT.Seconds()*1000, float64(way.Bandwidth)/1e6
+		}
+		if len(h.Team) > 0 {
+			stage.With = h.Nodes()[1:]
 		}
 		v.Stages = append(v.Stages, stage)
 	}

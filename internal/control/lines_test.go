@@ -49,7 +49,7 @@ func (p *troupe) add(id core.NodeID, rate int64) {
 			}
 			s := charter.State{Line: c.Line, Service: c.Service, Model: c.Model, Ready: true, Answering: p.busy[c.Line]}
 			for _, st := range c.Stages {
-				s.Stages = append(s.Stages, charter.Held{Node: st.Node.Node, First: st.First, Last: st.Last})
+				s.Stages = append(s.Stages, st.Held())
 			}
 			o.Lines = append(o.Lines, s)
 		}

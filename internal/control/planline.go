@@ -65,13 +65,18 @@ func (c *Control) planOf(s *api.Service, stages []charter.Held) (*linePlan, erro
 	}
 	p := &linePlan{Plan: &plan.Plan{}}
 	_, p.barred = c.lineNodes(s)
-	for i, h := range stages {
-		n := c.nodes[h.Node]
-		if n == nil {
-			return nil, core.Errorf(core.NotFound, "no node %s", h.Node)
+	for _, h := range stages {
+		st := plan.Stage{Node: len(p.nodes), First: h.First, Last: h.Last}
+		for i, id := range h.Nodes() {
+			n := c.nodes[id]
+			if n == nil {
+				return nil, core.Errorf(core.NotFound, "no node %s", id)
+			}
+			if p.nodes = append(p.nodes, n); len(h.Team) > 0 {
+				st.Team = append(st.Team, st.Node+i)
+			}
 		}
-		p.nodes = append(p.nodes, n)
-		p.Stages = append(p.Stages, plan.Stage{Node: i, First: h.First, Last: h.Last})
+		p.Stages = append(p.Stages, st)
 	}
 	r := c.planRequest(p, shape)
 	p.Token, p.Rate = plan.Standing(r, p.Stages)
@@ -107,20 +112,17 @@ func (c *Control) planLine(s *api.Service) (*linePlan, error) {
 func (c *Control) planRequest(p *linePlan, shape *ModelShape) *plan.Request {
 	r := &plan.Request{
 		Model: plan.Model{
-			Layers: shape.Layers, Layer: shape.Layer + shape.Cache*int64(shape.Context), Embedding: shape.Embedding, Output: shape.Output, Row: shape.Row, Cuts: shape.Cuts,
+			Layers: shape.Layers, Layer: shape.Layer + shape.Cache*int64(shape.Context), Embedding: shape.Embedding, Output: shape.Output, Row: shape.Row, Cuts: shape.Cuts, Shares: shape.Shares, Parts: shape.Parts,
 		},
 		Sequences: planSequences, Link: p.link,
 	}
 	for _, n := range p.nodes {
-		rate := n.said.Bench[measure.ModelBytes]
-		if rate <= 0 {
-			rate = defaultModelRate
-		}
+		rate := modelRate(n)
 		takes := func(bytes int64) time.Duration {
 			return time.Duration(float64(bytes) / float64(rate) * float64(time.Second))
 		}
 		p.toHub = append(p.toHub, c.toHub(n))
-		r.Nodes = append(r.Nodes, plan.Node{ID: n.doc.ID, Layer: takes(shape.Layer), Output: takes(shape.Output), Memory: lent(n.offer)})
+		r.Nodes = append(r.Nodes, plan.Node{ID: n.doc.ID, Layer: takes(shape.Layer), Output: takes(shape.Output), Memory: lent(n.offer), Speed: speedOf(rate)})
 	}
 	return r
 }
@@ -134,13 +136,47 @@ func (p *linePlan) complete(r *plan.Request) {
 	p.price = p.priceOf(r.Model.Layers)
 }
 
-// priceOf is what a request costs: each stage its share of what its node asks for a
+// member is a node's part in a stage: so much of the speed of all.
+type member struct{ node, speed, of int }
+
+// team are who compute a stage, its leader first: often one.
+func (p *linePlan) team(s *plan.Stage) (out []member) {
+	if s.Team == nil {
+		return []member{{s.Node, 1, 1}}
+	}
+	of := 0
+	for _, i := range s.Team {
+		speed := speedOf(modelRate(p.nodes[i]))
+		of += speed
+		out = append(out, member{node: i, speed: speed})
+	}
+	for i := range out {
+		out[i].of = of
+	}
+	return out
+}
+
+// modelRate is how many bytes of weights a node goes through in a second.
+func modelRate(n *node) int64 {
+	if rate := n.said.Bench[measure.ModelBytes]; rate > 0 {
+		return rate
+	}
+	return defaultModelRate
+}
+
+// speedOf is a rate as a team's speed.
+func speedOf(rate int64) int { return int(min(max(rate>>20, 1), charter.MaxSpeed)) }
+
+// priceOf is what a request costs: each stage its share of what its nodes ask for a
 // lease, and the head no less than that.
 func (p *linePlan) priceOf(layers int) core.Money {
 	var sum core.Money
 	for _, s := range p.Stages {
-		share := (int64(p.nodes[s.Node].offer.Price)*int64(s.Last-s.First) + int64(layers) - 1) / int64(layers)
-		sum += core.Money(share)
+		for _, m := range p.team(&s) {
+			all := int64(layers) * int64(m.of)
+			share := (int64(p.nodes[m.node].offer.Price)*int64(s.Last-s.First)*int64(m.speed) + all - 1) / all
+			sum += core.Money(share)
+		}
 	}
 	return max(sum, p.nodes[p.Stages[0].Node].offer.Price)
 }

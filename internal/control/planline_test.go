@@ -40,7 +40,7 @@ func TestWaysBetweenNodes(t *testing.T) {
 	for _, tt := range []struct {
 		a, b int
 		want plan.Link
-	}{{0, 1, plan.Link{RTT: 700 * time.Microsecond, Bandwidth: 1e9}}, {2, 0, plan.Link{RTT: 90 * time.Millisecond, Bandwidth: 2e7}}, {1, 2, plan.Link{RTT: hubRTT + far}}} {
+	}{{0, 1, plan.Link{RTT: 700 * time.Microsecond, Bandwidth: 1e9, Measured: true}}, {2, 0, plan.Link{RTT: 90 * time.Millisecond, Bandwidth: 2e7, Measured: true}}, {1, 2, plan.Link{RTT: hubRTT + far}}} {
 		if got := p.link(tt.a, tt.b); got != tt.want {
 			t.Errorf("%s to %s is %+v, want %+v", p.nodes[tt.a].doc.ID, p.nodes[tt.b].doc.ID, got, tt.want)
 		}

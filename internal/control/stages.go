@@ -1,6 +1,8 @@
 package control
 
 import (
+	"slices"
+
 	"github.com/go-json-experiment/json"
 
 	"atoll/internal/core"
@@ -97,7 +99,7 @@ func (b *batch) noteAccounts(r *leaseRef, l *lifecycle.Lease, a *accounted) {
 		l.Failure = a.broken
 		return
 	}
-	for _, s := range audit.Shares(a.answers) {
+	for _, s := range b.c.shares(l.Line, audit.Shares(a.answers)) {
 		n := b.c.nodes[s.Node]
 		if n == nil { // its key was there a moment ago
 			continue
@@ -113,6 +115,57 @@ func (b *batch) noteAccounts(r *leaseRef, l *lifecycle.Lease, a *accounted) {
 	b.tx.PutResult(r.task.ID, r.part.Index, l.Accounts, a.said)
 	r.task.Bytes += int64(len(a.said))
 	b.charge(r.task.Account, int64(len(a.said)))
+}
+
+// shares divides what teams have computed among those whom the line's charter names: a
+// leader's word alone gives nobody a share. Of a line that the hub knows no more the leader
+// has all.
+func (c *Control) shares(line string, all []audit.Share) (out []audit.Share) {
+	add := func(id core.NodeID, work int64) {
+		if i := slices.IndexFunc(out, func(s audit.Share) bool { return s.Node == id }); i >= 0 {
+			out[i].Work += work
+		} else {
+			out = append(out, audit.Share{Node: id, Work: work})
+		}
+	}
+	ch := c.charterOf(line)
+	for _, s := range all {
+		var team []charter.Mate
+		if ch != nil && s.Team {
+			if i := slices.IndexFunc(ch.Stages, func(st charter.Stage) bool { return st.Node.Node == s.Node }); i >= 0 {
+				team = ch.Stages[i].Team
+			}
+		}
+		if len(team) == 0 {
+			add(s.Node, s.Work)
+			continue
+		}
+		var speeds []int
+		for _, m := range team {
+			speeds = append(speeds, m.Speed)
+		}
+		for i, work := range audit.Divide(s.Work, speeds) {
+			add(team[i].Node.Node, work)
+		}
+	}
+	return out
+}
+
+// charterOf is that of a line that is kept; nil if there is none.
+func (c *Control) charterOf(id string) *charter.Charter {
+	lines := slices.Clone(c.fading)
+	for _, l := range c.lines {
+		lines = append(lines, l)
+		if l.next != nil {
+			lines = append(lines, l.next)
+		}
+	}
+	for _, l := range lines {
+		if l.charter != nil && l.charter.Line.String() == id {
+			return l.charter
+		}
+	}
+	return nil
 }
 
 // askAuditor makes the question about one stage of a drawn result.

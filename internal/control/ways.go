@@ -91,6 +91,7 @@ func measured(a, b *node) (l plan.Link) {
 		if l.Bandwidth == 0 || w.Bandwidth < l.Bandwidth {
 			l.Bandwidth = w.Bandwidth
 		}
+		l.Measured = true
 	}
 	return l
 }

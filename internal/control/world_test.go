@@ -119,6 +119,14 @@ func (w *world) open() {
 				switch profile {
 				case "q8/4,6":
 					s.Cuts, s.Row = []int{4, 6}, 1152
+				case "f32": // whose layers two nodes can divide
+					s.Parts, s.Shares = 1000, func(speeds []int) ([]float64, error) {
+						if len(speeds) != 2 {
+							return nil, core.Errorf(core.Invalid, "two heads")
+						}
+						first := float64(speeds[0]) / float64(speeds[0]+speeds[1])
+						return []float64{first, 1 - first}, nil
+					}
 				case "q8/8":
 					return nil, core.Errorf(core.Invalid, "no layer 8").At("params.profile")
 				}

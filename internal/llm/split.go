@@ -141,3 +141,42 @@ func divide(n int, speeds []int) []int {
 	}
 	return out
 }
+
+// Shares are the parts of a layer's weights that the members of a team hold, and so about
+// of the time that it takes, in the order of their speeds.
+func (p Profile) Shares(c *weights.Config, speeds []int) ([]float64, error) {
+	parts, err := Split(c, speeds)
+	if err != nil {
+		return nil, err
+	}
+	all := whole(c)
+	out := make([]float64, len(parts))
+	for i := range parts {
+		out[i] = float64(p.layerBytes(c, &parts[i])) / float64(p.layerBytes(c, &all))
+	}
+	return out, nil
+}
+
+// layerBytes is what a part of a layer's matrices takes.
+func (p Profile) layerBytes(c *weights.Config, part *Part) (n int64) {
+	for id := weights.AttnNorm; id <= weights.FFNDown; id++ {
+		if rows, cols := c.Shape(id); rows > 1 {
+			n += p.WeightBytes(part.rows(c, id).Len(), cols)
+		}
+	}
+	return n
+}
+
+// PartBytes is how much a team brings together of one position in a layer, all members'
+// parts.
+func (p Profile) PartBytes(c *weights.Config) int64 {
+	n := 2 * floats(nil).bytes(c.Dim)
+	for _, cols := range []int{c.Heads * c.HeadDim, c.FFN} {
+		if p.quantised(cols) {
+			n += blocks{}.bytes(cols)
+		} else {
+			n += floats(nil).bytes(cols)
+		}
+	}
+	return int64(n)
+}

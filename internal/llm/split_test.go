@@ -274,6 +274,13 @@ func TestSplit(t *testing.T) {
 	if want := []Part{{Rows{0, 4}, Rows{0, 256}, Rows{0, 96}}, {Rows{4, 6}, Rows{256, 320}, Rows{96, 100}}}; err != nil || !slices.Equal(parts, want) {
 		t.Errorf("%+v, %v, want %+v", parts, err, want)
 	}
+	shares, err := Q8.Shares(&c, []int{300, 100})
+	if err != nil || len(shares) != 2 || math.Abs(shares[0]+shares[1]-1) > 1e-9 || shares[0] < 0.7 || shares[0] > 0.85 {
+		t.Errorf("shares %v, %v", shares, err)
+	}
+	if n := Q8.PartBytes(&c); n != 2*4*100+96/32*36+320/32*36 {
+		t.Errorf("%d bytes of parts", n)
+	}
 	for want, speeds := range map[string][]int{
 		"a team of 1":            {1},
 		"a team of 9":            {1, 1, 1, 1, 1, 1, 1, 1, 1},

@@ -231,6 +231,7 @@ func (m *Member) account(stage *Stage, seat *Seat, a *account) ([]byte, error) {
 		return nil, err
 	}
 	s.Line, s.Model, s.Profile, s.First, s.Last = seat.Line, seat.Model, string(seat.Profile), seat.First, seat.Last
+	s.Team = len(seat.Team) > 0
 	return m.cfg.Seal(s)
 }
 

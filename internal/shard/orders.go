@@ -10,6 +10,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/llm"
 	"atoll/internal/peer"
+	"atoll/internal/shard/charter"
 )
 
 // Protocols of peer streams: what the head orders, and the rows.
@@ -46,6 +47,11 @@ func (s *Seat) Options() llm.Options {
 	}
 	o.Share.Member = s.Member
 	return o
+}
+
+// Claim is what the seat asks of the charter.
+func (s *Seat) Claim() *charter.Claim {
+	return &charter.Claim{First: s.First, Last: s.Last, Team: s.Team, Member: s.Member}
 }
 
 // order is one request of the head; exactly one field is set.

@@ -9,14 +9,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"atoll/internal/llm"
-	"atoll/internal/peer"
+	"atoll/internal/shard/charter"
 )
 
 // Mate is a node of a team.
-type Mate struct {
-	Node  peer.Address `json:"node"`
-	Speed int          `json:"speed"` // beside the others': see llm.Split
-}
+type Mate = charter.Mate
 
 // team is the followers of a stage, as its leader has them. It computes as they do, and
 // all parts go through it.

@@ -18,9 +18,9 @@ import (
 func (v *village) team(l *Line, place int, speeds []int, followers ...core.NodeID) {
 	v.t.Helper()
 	p := &l.cfg.Posts[place]
-	p.Team = []Mate{{p.Node, speeds[0]}}
+	p.Team = []Mate{{Node: p.Node, Speed: speeds[0]}}
 	for i, name := range followers {
-		p.Team = append(p.Team, Mate{v.node(name).address, speeds[i+1]})
+		p.Team = append(p.Team, Mate{Node: v.node(name).address, Speed: speeds[i+1]})
 	}
 }
 

@@ -73,7 +73,7 @@ func benchTeam(b *testing.B, file *weights.Model, rtt time.Duration) *Stage {
 	seat := &Seat{Line: LineID{1}, Profile: llm.Q8, First: 1, Last: 5, Pages: 24, Batch: 64}
 	if rtt > 0 {
 		v.net.Line("lead", "follower", peer.Conditions{RTT: rtt})
-		seat.Team = []Mate{{lead.address, 1}, {v.node("follower").address, 1}}
+		seat.Team = []Mate{{Node: lead.address, Speed: 1}, {Node: v.node("follower").address, Speed: 1}}
 	}
 	s, err := lead.load(b.Context(), seat)
 	if err != nil {

@@ -133,17 +133,15 @@ func (l *lines) charterOf(ctx context.Context, id charter.ID) (*charter.Charter,
 }
 
 // allow is shard.MemberConfig.Allow.
-func (l *lines) allow(ctx context.Context, head peer.Peer, s *shard.Seat) error {
+func (l *lines) allow(ctx context.Context, from peer.Peer, s *shard.Seat) error {
 	c, err := l.charterOf(ctx, s.Line)
 	switch {
 	case err != nil:
 		return err
 	case s.Model != c.Model || string(s.Profile) != c.Profile:
 		return core.Errorf(core.Forbidden, "line %s is of model %s, profile %s", s.Line.Short(), c.Model.Short(), c.Profile)
-	case len(s.Team) > 0:
-		return core.Errorf(core.Forbidden, "line %s: charters name no teams", s.Line.Short())
 	}
-	return c.Allow(l.near.Self.Node, head, s.First, s.Last)
+	return c.Allow(l.near.Self.Node, from, s.Claim())
 }
 
 // load is shard.MemberConfig.Load.
@@ -152,12 +150,12 @@ func (l *lines) load(ctx context.Context, s *shard.Seat) (*llm.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, _, err := l.layers(ctx, c, s.First, s.Last)
+	m, _, err := l.layers(ctx, c, s.Options())
 	return m, err
 }
 
-// layers reads some of a model's layers.
-func (l *lines) layers(ctx context.Context, c *charter.Charter, first, last int) (*llm.Model, *weights.Model, error) {
+// layers reads some of a model's layers, or a share of them.
+func (l *lines) layers(ctx context.Context, c *charter.Charter, o llm.Options) (*llm.Model, *weights.Model, error) {
 	f, err := l.near.Fetch(ctx, c.Model, c.Size)
 	if err != nil {
 		return nil, nil, err
@@ -168,9 +166,8 @@ func (l *lines) layers(ctx context.Context, c *charter.Charter, first, last int)
 	if err != nil {
 		return nil, nil, err
 	}
-	o := llm.Options{Profile: llm.Profile(c.Profile), First: first, Last: last}
 	if err := ensure(ctx, f, w, o); err != nil {
-		return nil, nil, fmt.Errorf("layers %d to %d of model %s: %w", first, last, c.Model.Short(), err)
+		return nil, nil, fmt.Errorf("layers %d to %d of model %s: %w", o.First, o.Last, c.Model.Short(), err)
 	}
 	m, err := llm.Load(ctx, w, o)
 	return m, w, err
@@ -241,7 +238,7 @@ func (l *lines) noteChange() {
 // run seats the line and keeps it going until it fails or ctx ends.
 func (h *head) run(ctx context.Context, l *lines) error {
 	c := h.of
-	m, w, err := l.layers(ctx, c, c.Stages[0].First, c.Stages[0].Last)
+	m, w, err := l.layers(ctx, c, llm.Options{Profile: llm.Profile(c.Profile), First: c.Stages[0].First, Last: c.Stages[0].Last})
 	if err != nil {
 		return err
 	}
@@ -255,7 +252,7 @@ func (h *head) run(ctx context.Context, l *lines) error {
 		Seat: shard.Seat{Line: c.Line, Model: c.Model, Profile: m.Profile, Pages: pages, Batch: stageBatch},
 	}
 	for _, s := range c.Stages[1:] {
-		cfg.Posts = append(cfg.Posts, shard.Post{Node: s.Node, First: s.First, Last: s.Last})
+		cfg.Posts = append(cfg.Posts, shard.Post{Node: s.Node, First: s.First, Last: s.Last, Team: s.Team})
 	}
 	line, err := shard.NewLine(cfg)
 	if err != nil {
@@ -366,7 +363,8 @@ func (h *head) state() charter.State {
 	if h.line != nil {
 		s.Replaced = h.line.Replaced()
 		for _, p := range h.line.Held() {
-			s.Stages = append(s.Stages, charter.Held{Node: p.Node.Node, First: p.First, Last: p.Last})
+			held := charter.Stage{Node: p.Node, First: p.First, Last: p.Last, Team: p.Team}
+			s.Stages = append(s.Stages, held.Held())
 		}
 	}
 	return s

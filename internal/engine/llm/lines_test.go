@@ -63,26 +63,39 @@ func TestCharters(t *testing.T) {
 	})
 }
 
-// A seat in a team is not taken, whoever offers it: charters name none.
-func TestNoTeams(t *testing.T) {
+// A seat in a team is for those whom the charter names in it, and of the model and profile
+// that it names.
+func TestSeatsInTeams(t *testing.T) {
 	t.Parallel()
 	e, err := New(Config{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	me, head, model := peer.Address{Node: "me"}, peer.Address{Node: "head"}, core.DigestOf([]byte("m"))
+	me, head, lead, model := peer.Address{Node: "me"}, peer.Address{Node: "head"}, peer.Address{Node: "lead"}, core.DigestOf([]byte("m"))
 	e.Join(engine.Neighbours{Self: me})
+	team := []charter.Mate{{Node: lead, Speed: 2}, {Node: me, Speed: 1}}
 	e.Charter(&charter.Charter{
 		Line: charter.ID{1}, Model: model, Profile: "q8", Size: 1, Engine: "llm", SealedMs: 1, TTLMs: 1 << 30,
-		Stages: []charter.Stage{{Node: head, Last: 1}, {Node: me, First: 1, Last: 2}},
+		Stages: []charter.Stage{{Node: head, Last: 1}, {Node: lead, First: 1, Last: 2, Team: team}},
 	})
-	seat := shard.Seat{Line: charter.ID{1}, Model: model, Profile: "q8", First: 1, Last: 2}
-	if err := e.lines.allow(t.Context(), peer.Peer{Node: "head"}, &seat); err != nil {
-		t.Error(err)
-	}
-	seat.Team = []shard.Mate{{Node: me, Speed: 1}, {Node: head, Speed: 1}}
-	if err := e.lines.allow(t.Context(), peer.Peer{Node: "head"}, &seat); core.KindOf(err) != core.Forbidden {
-		t.Errorf("a team: %v", err)
+	good := shard.Seat{Line: charter.ID{1}, Model: model, Profile: "q8", First: 1, Last: 2, Team: team, Member: 1}
+	for name, x := range map[string]struct {
+		from   core.NodeID
+		change func(*shard.Seat)
+		ok     bool
+	}{
+		"its leader":      {"lead", func(*shard.Seat) {}, true},
+		"the head":        {"head", func(*shard.Seat) {}, false},
+		"another model":   {"lead", func(s *shard.Seat) { s.Model = core.DigestOf([]byte("n")) }, false},
+		"another profile": {"lead", func(s *shard.Seat) { s.Profile = "f32" }, false},
+		"another share":   {"lead", func(s *shard.Seat) { s.Team = []charter.Mate{{Node: lead, Speed: 1}, {Node: me, Speed: 2}} }, false},
+		"all of it":       {"head", func(s *shard.Seat) { s.Team, s.Member = nil, 0 }, false},
+	} {
+		seat := good
+		x.change(&seat)
+		if err := e.lines.allow(t.Context(), peer.Peer{Node: x.from}, &seat); (err == nil) != x.ok || err != nil && core.KindOf(err) != core.Forbidden {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

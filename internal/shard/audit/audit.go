@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"github.com/go-json-experiment/json"
@@ -131,19 +132,43 @@ func (l *Line) read(n int, tokens []int32, e *Entry) (Answer, error) {
 // Share is how much of a result a node has computed.
 type Share struct {
 	Node core.NodeID
+	Team bool  // with the team that it leads
 	Work int64 // layers times positions
 }
 
-// Shares lists who has computed answers, in the order in which they appear.
+// Divide is what is each member's of the work of a team, of which these are the speeds:
+// each has its part, rounded down, and the leader, who is the first, what is left.
+func Divide(work int64, speeds []int) []int64 {
+	all := 0
+	for _, s := range speeds {
+		all += s
+	}
+	out, left := make([]int64, len(speeds)), work
+	for i := 1; i < len(speeds); i++ {
+		high, low := bits.Mul64(uint64(work), uint64(speeds[i]))
+		part, _ := bits.Div64(high, low, uint64(all))
+		out[i] = int64(part)
+		left -= out[i]
+	}
+	out[0] = left
+	return out
+}
+
+// Shares lists who has computed answers, alone or with a team, in the order in which they appear.
 func Shares(answers []Answer) (out []Share) {
-	at := map[core.NodeID]int{}
+	type who struct {
+		node core.NodeID
+		team bool
+	}
+	at := map[who]int{}
 	for _, a := range answers {
 		for _, s := range a.Stages {
-			i, ok := at[s.Node]
+			w := who{s.Node, s.Team}
+			i, ok := at[w]
 			if !ok {
 				i = len(out)
-				at[s.Node] = i
-				out = append(out, Share{Node: s.Node})
+				at[w] = i
+				out = append(out, Share{Node: s.Node, Team: s.Team})
 			}
 			out[i].Work += int64(s.Last-s.First) * int64(s.Computed)
 		}

@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +126,15 @@ func TestRead(t *testing.T) {
 	}
 	if s := Shares(answers); len(s) != 3 || s[0].Work != 2*84 || s[2].Node != "c" {
 		t.Errorf("%+v", s)
+	}
+	for _, d := range []struct {
+		work   int64
+		speeds []int
+		want   []int64
+	}{{100, []int{1}, []int64{100}}, {100, []int{1, 1, 1}, []int64{34, 33, 33}}, {7, []int{1, 1000}, []int64{1, 6}}, {math.MaxInt64, []int{1, 3}, []int64{math.MaxInt64 - math.MaxInt64/4*3 - 2, math.MaxInt64/4*3 + 2}}} {
+		if got := Divide(d.work, d.speeds); !slices.Equal(got, d.want) {
+			t.Errorf("%d by %v: %v, want %v", d.work, d.speeds, got, d.want)
+		}
 	}
 	for name, change := range map[string]func(*troupe){
 		"a token changed":           func(p *troupe) { p.tokens[40]++ },

@@ -3,8 +3,9 @@
 // goes.
 //
 // A charter is sealed with the hub's key and sent to every node that it names. A node
-// holds layers for the head that a charter of its own names, and for nobody else, and
-// until it expires: the hub says it again every few seconds for as long as it wants
+// holds layers for the head that a charter of its own names, or its share of layers for
+// the leader of the team in which it names the node, and for nobody else, and until it
+// expires: the hub says it again every few seconds for as long as it wants
 // the line.
 package charter
 
@@ -28,6 +29,8 @@ const PayloadType = "application/vnd.atoll.line+json"
 const (
 	MaxStages = 64
 	MaxSpares = 64
+	MaxTeam   = 8 // nodes that compute a stage together
+	MaxSpeed  = 1 << 20
 	maxWord   = 128
 )
 
@@ -85,6 +88,23 @@ type Stage struct {
 	Node  peer.Address `json:"node"`
 	First int          `json:"first"` // layers First ≤ i < Last
 	Last  int          `json:"last"`
+	// Team are all who compute the stage together, Node first; none: Node does alone.
+	Team []Mate `json:"team,omitempty"`
+}
+
+// Mate is a node of a team.
+type Mate struct {
+	Node  peer.Address `json:"node"`
+	Speed int          `json:"speed"` // beside the others': see llm.Split
+}
+
+// Held is the stage as its head tells of it once it is held.
+func (s *Stage) Held() Held {
+	h := Held{Node: s.Node.Node, First: s.First, Last: s.Last}
+	for _, m := range s.Team {
+		h.Team = append(h.Team, Member{m.Node.Node, m.Speed})
+	}
+	return h
 }
 
 // Seal signs a charter for those whom it names.
@@ -122,11 +142,29 @@ func (c *Charter) check() error {
 		return core.Errorf(core.Invalid, "charter: %d stages and %d spares: want 2 to %d, and at most %d", len(c.Stages), len(c.Spares), MaxStages, MaxSpares)
 	}
 	next := 0
-	for _, s := range c.Stages {
+	for i, s := range c.Stages {
 		if s.First != next || s.Last <= s.First {
 			return core.Errorf(core.Invalid, "charter: layers %d to %d after those up to %d", s.First, s.Last, next)
 		}
 		next = s.Last
+		if err := s.checkTeam(i == 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Stage) checkTeam(head bool) error {
+	if len(s.Team) == 0 {
+		return nil
+	}
+	if head || len(s.Team) == 1 || len(s.Team) > MaxTeam || s.Team[0].Node.Node != s.Node.Node {
+		return core.Errorf(core.Invalid, "charter: a team of %d for layers %d to %d: want 2 to %d, led by who has the place, and none at the head", len(s.Team), s.First, s.Last-1, MaxTeam)
+	}
+	for _, m := range s.Team {
+		if m.Speed < 1 || m.Speed > MaxSpeed {
+			return core.Errorf(core.Invalid, "charter: %s has a speed of %d: want 1 to %d", m.Node.Node, m.Speed, MaxSpeed)
+		}
 	}
 	return nil
 }
@@ -136,9 +174,8 @@ func (c *Charter) check() error {
 func (c *Charter) Share(node core.NodeID) int64 {
 	all, most := c.Stages[len(c.Stages)-1].Last, 0
 	for i, s := range c.Stages {
-		if s.Node.Node == node {
-			most = s.Last - s.First
-			break
+		if speed, of := s.speed(node); of > 0 {
+			return c.Size / int64(all) * int64(s.Last-s.First) / int64(of) * int64(speed)
 		}
 		if i > 0 { // nobody takes the head's place
 			most = max(most, s.Last-s.First)
@@ -147,13 +184,34 @@ func (c *Charter) Share(node core.NodeID) int64 {
 	return c.Size / int64(all) * int64(most)
 }
 
+// speed is a node's at a stage, and that of all who compute it; 0 of 0 if it is not one.
+func (s *Stage) speed(node core.NodeID) (speed, of int) {
+	if len(s.Team) == 0 && s.Node.Node == node {
+		return 1, 1
+	}
+	for _, m := range s.Team {
+		if of += m.Speed; m.Node.Node == node {
+			speed = m.Speed
+		}
+	}
+	if speed == 0 {
+		return 0, 0
+	}
+	return speed, of
+}
+
 // Head is the node that answers.
 func (c *Charter) Head() peer.Address { return c.Stages[0].Node }
 
-// Nodes lists all whom the charter names: stages first.
+// Nodes lists all whom the charter names: stages first, then who follows in their teams.
 func (c *Charter) Nodes() (out []peer.Address) {
 	for _, s := range c.Stages {
 		out = append(out, s.Node)
+	}
+	for _, s := range c.Stages {
+		for _, m := range s.Team[min(1, len(s.Team)):] {
+			out = append(out, m.Node)
+		}
 	}
 	return append(out, c.Spares...)
 }
@@ -161,18 +219,48 @@ func (c *Charter) Nodes() (out []peer.Address) {
 // TTL is for how long a charter that has just come is good.
 func (c *Charter) TTL() time.Duration { return time.Duration(c.TTLMs) * time.Millisecond }
 
-// Allow says whether a node may hold layers First ≤ i < Last for a head: nil, or a
-// core.Forbidden.
-func (c *Charter) Allow(self core.NodeID, head peer.Peer, first, last int) error {
-	if h := c.Head(); head != (peer.Peer{Node: h.Node, Key: h.Key}) {
-		return core.Errorf(core.Forbidden, "line %s: %s is not its head", c.Line.Short(), head.Node)
+// Claim is what somebody asks of a node: layers First ≤ i < Last, as that member of a team,
+// or with no team alone.
+type Claim struct {
+	First, Last int
+	Team        []Mate
+	Member      int
+}
+
+// Allow says whether a node may hold layers for who asks: nil, or a core.Forbidden. A head
+// asks it of stages and spares, and a team's leader of those who follow it.
+func (c *Charter) Allow(self core.NodeID, from peer.Peer, q *Claim) error {
+	no := func(format string, args ...any) error {
+		return core.Errorf(core.Forbidden, "line %s: %s", c.Line.Short(), fmt.Sprintf(format, args...))
 	}
-	at := slices.IndexFunc(c.Stages, func(s Stage) bool { return s.First == first && s.Last == last })
-	spare := slices.ContainsFunc(c.Spares, func(a peer.Address) bool { return a.Node == self })
-	if at > 0 && (spare || c.Stages[at].Node.Node == self) {
+	is := func(a peer.Address) bool { return from == peer.Peer{Node: a.Node, Key: a.Key} }
+	at := slices.IndexFunc(c.Stages, func(s Stage) bool { return s.First == q.First && s.Last == q.Last })
+	switch {
+	case q.Member == 0 && !is(c.Head()):
+		return no("%s is not its head", from.Node)
+	case at < 1:
+		return no("layers %d to %d are for nobody", q.First, q.Last-1)
+	}
+	s := &c.Stages[at]
+	alone := len(q.Team) == 0 && q.Member == 0
+	switch {
+	case alone && slices.ContainsFunc(c.Spares, func(a peer.Address) bool { return a.Node == self }):
 		return nil
+	case alone && len(s.Team) > 0 || !slices.EqualFunc(s.Team, q.Team, Mate.same):
+		return no("layers %d to %d are not for this team", q.First, q.Last-1)
+	case q.Member != 0 && (q.Member < 0 || q.Member >= len(s.Team) || s.Team[q.Member].Node.Node != self):
+		return no("%s is not member %d of the team for layers %d to %d", self, q.Member, q.First, q.Last-1)
+	case q.Member != 0 && !is(s.Node):
+		return no("%s does not lead the team for layers %d to %d", from.Node, q.First, q.Last-1)
+	case q.Member == 0 && s.Node.Node != self:
+		return no("layers %d to %d are not for %s", q.First, q.Last-1, self)
 	}
-	return core.Errorf(core.Forbidden, "line %s: layers %d to %d are not for %s", c.Line.Short(), first, last-1, self)
+	return nil
+}
+
+// same compares all but where they can be dialled.
+func (m Mate) same(o Mate) bool {
+	return m.Node.Node == o.Node.Node && m.Node.Key == o.Node.Key && m.Speed == o.Speed
 }
 
 // State is how a line goes, as its head tells the hub.
@@ -199,11 +287,34 @@ type Held struct {
 	Node  core.NodeID `json:"node"`
 	First int         `json:"first"`
 	Last  int         `json:"last"`
+	// Team are all who compute it together, Node first; none: Node does alone.
+	Team []Member `json:"team,omitempty"`
+}
+
+// Member is a node of a team.
+type Member struct {
+	Node  core.NodeID `json:"node"`
+	Speed int         `json:"speed"`
+}
+
+// Nodes are all who compute the stage.
+func (h *Held) Nodes() (out []core.NodeID) {
+	if len(h.Team) == 0 {
+		return []core.NodeID{h.Node}
+	}
+	for _, m := range h.Team {
+		out = append(out, m.Node)
+	}
+	return out
+}
+
+func (h Held) same(o Held) bool {
+	return h.Node == o.Node && h.First == o.First && h.Last == o.Last && slices.Equal(h.Team, o.Team)
 }
 
 // Same reports whether nothing of note differs: not how many tokens were drawn.
 func (s *State) Same(o *State) bool {
-	return s.Line == o.Line && s.Ready == o.Ready && s.Trouble == o.Trouble && s.Replaced == o.Replaced && slices.Equal(s.Stages, o.Stages)
+	return s.Line == o.Line && s.Ready == o.Ready && s.Trouble == o.Trouble && s.Replaced == o.Replaced && slices.EqualFunc(s.Stages, o.Stages, Held.same)
 }
 
 // Check refuses what no honest head says of a line.
@@ -217,6 +328,9 @@ func (s *State) Check() error {
 	for _, h := range s.Stages {
 		if len(h.Node) > maxWord || h.First < 0 || h.Last <= h.First {
 			return fmt.Errorf("a line's state with layers %d to %d", h.First, h.Last)
+		}
+		if len(h.Team) > MaxTeam || slices.ContainsFunc(h.Team, func(m Member) bool { return len(m.Node) > maxWord || m.Speed < 1 || m.Speed > MaxSpeed }) {
+			return fmt.Errorf("a line's state with a team of %d, or one with no speed", len(h.Team))
 		}
 	}
 	return nil

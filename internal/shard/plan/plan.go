@@ -21,6 +21,13 @@
 //
 // Of plans whose rates are nearly the same, that is taken by which a token comes round
 // soonest, and of those the one with the fewest stages.
+//
+// Where nodes are left over, a stage behind the head may be a team: several nodes that
+// divide each of its layers' outputs among them and gather them four times a layer (see
+// package shard). To the plan a team is a node of its own, as fast as the slowest of the
+// members' shares and the gathering make it. One is made of a stage and a node that is
+// left over, if the best plan with it is so much better, and if the ways between its
+// members have been measured: a guess would decide it.
 package plan
 
 import (
@@ -35,6 +42,9 @@ type Node struct {
 	Layer  time.Duration // for one layer
 	Output time.Duration // for the logits of all tokens, and to draw one
 	Memory int64         // bytes that it lends
+	Speed  int           // beside the others', for Model.Shares
+
+	team *team // nil: it is one node
 }
 
 // Model is what its layers need, in bytes. A layer's are those of its weights and of
@@ -46,12 +56,17 @@ type Model struct {
 	// Cuts are the only layers before which a stage may begin, in ascending order; none:
 	// it may begin anywhere.
 	Cuts []int
+	// Shares says what part of a layer each member of a team computes and holds, by their
+	// speeds, or why they cannot divide it; nil: nobody can.
+	Shares func(speeds []int) ([]float64, error)
+	Parts  int64 // bytes of a position that a team brings together in a layer, all members'
 }
 
 // Link is what the line between two nodes is like.
 type Link struct {
 	RTT       time.Duration
 	Bandwidth int64 // bits a second; 0: no limit
+	Measured  bool  // it is no guess
 }
 
 // Request asks for a plan.
@@ -68,6 +83,7 @@ type Stage struct {
 	Node        int // in Request.Nodes
 	First, Last int // layers First ≤ i < Last
 	Time        time.Duration
+	Team        []int // all who compute the stage together, Node first; nil: Node alone
 }
 
 // Plan is who does what. The first stage is the head.
@@ -99,9 +115,10 @@ const (
 func Standing(r *Request, stages []Stage) (token time.Duration, rate float64) {
 	var slowest time.Duration
 	for i, s := range stages {
-		took := time.Duration(s.Last-s.First) * r.Nodes[s.Node].Layer
+		n, _ := r.unit(s.members())
+		took := time.Duration(s.Last-s.First) * n.Layer
 		if i == len(stages)-1 {
-			took += r.Nodes[s.Node].Output
+			took += n.Output
 		}
 		token, slowest = token+took, max(slowest, took)
 		if len(stages) > 1 {
@@ -135,6 +152,15 @@ func Make(r *Request) (*Plan, error) {
 	if r.Model.Layers < 1 || r.Sequences < 1 || len(r.Nodes) == 0 || r.Stages < 0 || r.Stages > r.Model.Layers {
 		return nil, core.Errorf(core.Invalid, "a plan of %d stages for %d layers over %d nodes", r.Stages, r.Model.Layers, len(r.Nodes))
 	}
+	p, err := r.alone()
+	if err != nil {
+		return nil, err
+	}
+	return r.teamed(p), nil
+}
+
+// alone is the best plan in which each stage is one node.
+func (r *Request) alone() (*Plan, error) {
 	s := newSearch(r)
 	s.walk()
 	s.all()

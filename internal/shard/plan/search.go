@@ -104,7 +104,7 @@ func (s *search) all() {
 		for first := range n {
 			for last := range n {
 				w := s.way(set, first, last)
-				if !w.there || stages > 1 && first == last {
+				if !w.there || stages > 1 && first == last || s.r.Nodes[s.cand[first]].team != nil {
 					continue
 				}
 				around := w.time + s.hop[last][first]
@@ -229,6 +229,9 @@ func (s *search) extra(i, last int) time.Duration {
 
 // holds is how many layers a node has memory for.
 func (s *search) holds(node int, first, last bool) int {
+	if t := s.r.Nodes[node].team; t != nil {
+		return t.holds(&s.r.Model, last)
+	}
 	m, memory := &s.r.Model, s.r.Nodes[node].Memory
 	if first {
 		memory -= m.Embedding
@@ -297,7 +300,7 @@ func (s *search) plan(f *found) *Plan {
 	p := &Plan{Token: f.token, Rate: f.rate}
 	at := 0
 	for _, i := range s.along(f) {
-		p.Stages = append(p.Stages, Stage{s.cand[i], at, at + f.layers[i], s.stage(f, i)})
+		p.Stages = append(p.Stages, Stage{Node: s.cand[i], First: at, Last: at + f.layers[i], Time: s.stage(f, i)})
 		at += f.layers[i]
 	}
 	return p

@@ -139,9 +139,10 @@ type Statement struct {
 	Profile  string      `json:"profile"`
 	First    int         `json:"first"` // layers First ≤ i < Last
 	Last     int         `json:"last"`
-	Start    core.Digest `json:"start"`     // link 0: the sequence's terms
-	Prompt   int         `json:"prompt"`    // positions
-	Computed int         `json:"positions"` // that went through the layers
+	Team     bool        `json:"team,omitempty"` // computed by the team that the charter names
+	Start    core.Digest `json:"start"`          // link 0: the sequence's terms
+	Prompt   int         `json:"prompt"`         // positions
+	Computed int         `json:"positions"`      // that went through the layers
 	// In and Out are Chain.Links. Out of the last stage is of the tokens drawn, one
 	// for each position from the prompt's last on.
 	In  []core.Digest `json:"in"`
