@@ -10,12 +10,13 @@ import "time"
 // found by trying: now and then twice or half as many, and what brings more tokens is
 // kept.
 type groups struct {
-	best   int     // groups; 0: one
-	rate   float64 // tokens a second that they brought
-	trial  int     // groups that are being tried; 0: none
-	fewer  bool    // the next trial is of fewer
-	failed int     // trials in a row that brought nothing
-	rests  int     // periods until the next trial
+	best     int     // groups; 0: one
+	rate     float64 // tokens a second that they brought
+	trial    int     // groups that are being tried; 0: none
+	promised float64 // what the trial's first period brought; 0: it is the first
+	fewer    bool    // the next trial is of fewer
+	failed   int     // trials in a row that brought nothing
+	rests    int     // periods until the next trial
 
 	// The period that is measured:
 	sequences int
@@ -26,7 +27,7 @@ type groups struct {
 const (
 	periodRounds = 8 // tokens of each sequence in a period
 	maxRests     = 64
-	better       = 1.1 // times what was before is worth a change: less may be chance
+	better       = 1.04 // times what was before is worth a change, in two periods: less may be chance
 )
 
 // size is how many of n sequences make a group, at least and at most.
@@ -67,11 +68,13 @@ func (g *groups) judge(rate float64, n int) {
 		if g.rests--; g.rests < 0 {
 			g.try(n)
 		}
+	case rate > better*g.rate && g.promised == 0:
+		g.promised = rate // let it be seen again
 	case rate > better*g.rate:
-		g.best, g.rate, g.trial, g.failed = g.trial, rate, 0, 0
+		g.best, g.rate, g.trial, g.promised, g.failed = g.trial, min(rate, g.promised), 0, 0, 0
 		g.try(n)
 	default:
-		g.trial = 0
+		g.trial, g.promised = 0, 0
 		g.fewer = !g.fewer
 		g.failed++
 		g.rests = min(1<<min(g.failed, 16), maxRests)
