@@ -65,7 +65,7 @@ func newShares(t testing.TB, f *weights.Model, o Options, speeds []int, c Decode
 	s := &shares{t: t, tables: newTables(len(speeds))}
 	for i := range speeds {
 		o.Share, c.Team = Share{speeds, i}, s.tables[i]
-		d, err := NewDecoder(load(t, f, o), newPool(t, 1+i%2), c)
+		d, err := NewDecoder(load(t, f, o), newPool(t, 1), c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +138,8 @@ func varied(t testing.TB, c weights.Config) *weights.Model {
 	return f
 }
 
-// prompts are texts that are computed at once, a piece of each, and then on.
+// same reports whether steps give the bits of one decoder: prompts of such lengths together,
+// and then single positions.
 func (s *shares) same(whole *Decoder, seed uint64, lengths []int, steps int) bool {
 	s.t.Helper()
 	c := &whole.m.Config
@@ -182,7 +183,7 @@ func (s *shares) same(whole *Decoder, seed uint64, lengths []int, steps int) boo
 
 func decoder(t testing.TB, m *Model, c DecoderConfig) *Decoder {
 	t.Helper()
-	d, err := NewDecoder(m, newPool(t, 2), c)
+	d, err := NewDecoder(m, newPool(t, 1), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,17 +197,17 @@ func TestSplitsDoNotChangeTheBits(t *testing.T) {
 		speeds := rapid.SliceOfN(rapid.IntRange(1, 100), 2, 4).Draw(rt, "speeds")
 		least := len(speeds)
 		c := weights.Config{
-			Arch: weights.Llama, Layers: 3, Vocab: 300, Context: 128, NormEps: 1e-5,
-			Dim: 32 * rapid.IntRange(least, 6).Draw(rt, "dim/32"), FFN: 32 * rapid.IntRange(least, 12).Draw(rt, "ffn/32"),
-			HeadDim: rapid.SampledFrom([]int{16, 32, 48}).Draw(rt, "head"), KVHeads: 2 * rapid.IntRange(least, 5).Draw(rt, "heads of keys/2"),
+			Arch: weights.Llama, Layers: 2, Vocab: 260, Context: 128, NormEps: 1e-5,
+			Dim: 32 * rapid.IntRange(least, 5).Draw(rt, "dim/32"), FFN: 32 * rapid.IntRange(least, 8).Draw(rt, "ffn/32"),
+			HeadDim: rapid.SampledFrom([]int{16, 32, 48}).Draw(rt, "head"), KVHeads: 2 * rapid.IntRange(least, 4).Draw(rt, "heads of keys/2"),
 			TiedEmbeddings: rapid.Bool().Draw(rt, "tied"), QKVBias: rapid.Bool().Draw(rt, "bias"), QKNorm: rapid.Bool().Draw(rt, "norm"),
 			Window: rapid.SampledFrom([]int{0, 7}).Draw(rt, "window"),
 		}
 		c.Heads = c.KVHeads * rapid.IntRange(1, 3).Draw(rt, "group")
 		c.RoPE = weights.RoPE{Style: weights.Halves, Dim: c.HeadDim, Base: 10000}
 		f := varied(t, c)
-		o := Options{Profile: rapid.SampledFrom([]Profile{Q8, F32}).Draw(rt, "profile"), First: rapid.IntRange(0, 2).Draw(rt, "first")}
-		o.Last = rapid.IntRange(o.First+1, 3).Draw(rt, "last")
+		o := Options{Profile: rapid.SampledFrom([]Profile{Q8, F32}).Draw(rt, "profile"), First: rapid.IntRange(0, 1).Draw(rt, "first")}
+		o.Last = rapid.IntRange(o.First+1, 2).Draw(rt, "last")
 		d := DecoderConfig{Pages: 16, Batch: 64, Context: 128}
 		s := newShares(t, f, o, speeds, d)
 		if !s.same(decoder(t, load(t, f, o), d), rapid.Uint64().Draw(rt, "seed"), rapid.SliceOfN(rapid.IntRange(1, 20), 1, 3).Draw(rt, "lengths"), 3) {

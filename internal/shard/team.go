@@ -63,11 +63,11 @@ func (m *Member) ask(ctx, loading context.Context, s *Seat, member int) (*teamLi
 // that is errTeam has broken the team.
 func (t *team) lead(d *llm.Decoder, form stepForm) func([]llm.Span) ([]float32, error) {
 	return func(spans []llm.Span) ([]float32, error) {
-		t.step, t.gather = t.step+1, 0
 		step, err := form.write(spans)
 		if err != nil {
 			return nil, err
 		}
+		t.step, t.gather = t.step+1, 0
 		if err := t.all(func(l *teamLink) error { return l.step(t.step, step) }); err != nil {
 			return nil, err
 		}

@@ -148,3 +148,18 @@ func TestFollowerIsNotAllowed(t *testing.T) {
 		t.Errorf("%v have the places", l.Held())
 	}
 }
+
+// A team that has broken up is asked nothing more, and no sequence is to blame.
+func TestBrokenTeamComputesNothing(t *testing.T) {
+	t.Parallel()
+	s := middle(t)
+	calls := 0
+	s.forward = func([]llm.Span) ([]float32, error) {
+		calls++
+		return nil, broken(errors.New("a lie"))
+	}
+	work := []job{{q: &sequence{}}, {q: &sequence{}}}
+	if err := s.compute(work); !errors.Is(err, errTeam) || calls != 1 || work[0].err != nil || work[1].err != nil {
+		t.Errorf("%v after %d steps: %v, %v", err, calls, work[0].err, work[1].err)
+	}
+}

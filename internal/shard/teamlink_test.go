@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -15,25 +16,24 @@ import (
 	"atoll/internal/llm/weights"
 )
 
-// duo is a leader with one follower, on a pipe that holds nothing, and who computes alone
-// what they compute together.
-type duo struct {
+// band is a team on pipes that hold nothing, and who computes alone what it computes
+// together.
+type band struct {
 	t       testing.TB
 	forward func([]llm.Span) ([]float32, error)
 	alone   *llm.Decoder
 	dim     int
 }
 
-// newDuo divides layer 1 of a model. The follower is serve.
-func newDuo(t testing.TB, file *weights.Model, serve func(*follower, net.Conn)) *duo {
+// newBand divides layer 1 of a model among so many. Followers are what serve does, with a
+// way of theirs of gathering.
+func newBand(t testing.TB, file *weights.Model, members int, serve func(*follower, net.Conn), gatherer func(*follower) llm.Gatherer) *band {
 	t.Helper()
 	const pages, batch = 8, 16
-	a, b := net.Pipe()
-	tm := &team{links: []*teamLink{newTeamLink(a)}, parts: make([][]byte, 2)}
-	f := &follower{link: newTeamLink(b), member: 1, parts: make([][]byte, 2)}
-	decoder := func(o llm.Options, g llm.Gatherer) *llm.Decoder {
-		o.First, o.Last = 1, 2
-		m, err := llm.Load(t.Context(), file, o)
+	speeds := slices.Repeat([]int{1}, members)
+	var form stepForm
+	decoder := func(s llm.Share, g llm.Gatherer) *llm.Decoder {
+		m, err := llm.Load(t.Context(), file, llm.Options{First: 1, Last: 2, Share: s})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,20 +41,32 @@ func newDuo(t testing.TB, file *weights.Model, serve func(*follower, net.Conn)) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.form = stepFormOf(m, batch, pages)
+		form = stepFormOf(m, batch, pages)
 		return d
 	}
-	d := &duo{t: t, alone: decoder(llm.Options{}, nil), dim: file.Config.Dim}
-	d.forward = tm.lead(decoder(llm.Options{Share: llm.Share{Speeds: []int{1, 1}}}, tm), f.form)
-	f.decoder = decoder(llm.Options{Share: llm.Share{Speeds: []int{1, 1}, Member: 1}}, f)
-	done := make(chan struct{})
-	go func() { defer close(done); serve(f, b) }()
-	t.Cleanup(func() { _, _ = a.Close(), b.Close(); <-done })
+	d := &band{t: t, alone: decoder(llm.Share{}, nil), dim: file.Config.Dim}
+	tm := &team{parts: make([][]byte, members)}
+	for i := 1; i < members; i++ {
+		a, b := net.Pipe()
+		tm.links = append(tm.links, newTeamLink(a))
+		f := &follower{link: newTeamLink(b), member: i, parts: make([][]byte, members), form: form}
+		f.decoder = decoder(llm.Share{Speeds: speeds, Member: i}, gatherer(f))
+		done := make(chan struct{})
+		go func() { defer close(done); serve(f, b) }()
+		t.Cleanup(func() { _, _ = a.Close(), b.Close(); <-done })
+	}
+	d.forward = tm.lead(decoder(llm.Share{Speeds: speeds}, tm), form)
 	return d
 }
 
+// newDuo is a band of two.
+func newDuo(t testing.TB, file *weights.Model, serve func(*follower, net.Conn)) *band {
+	t.Helper()
+	return newBand(t, file, 2, serve, func(f *follower) llm.Gatherer { return f })
+}
+
 // span is n positions of a sequence, whose rows begin with so much.
-func (d *duo) span(sequence, n int, begin float32) llm.Span {
+func (d *band) span(sequence, n int, begin float32) llm.Span {
 	s := llm.Span{Pages: []int32{int32(sequence)}, Hidden: make([]float32, n*d.dim), Want: n}
 	for i := range s.Hidden {
 		if s.Hidden[i] = float32(i%7) - 3; i%d.dim == 0 {
@@ -64,7 +76,7 @@ func (d *duo) span(sequence, n int, begin float32) llm.Span {
 	return s
 }
 
-func (d *duo) same(spans ...llm.Span) {
+func (d *band) same(spans ...llm.Span) {
 	d.t.Helper()
 	want, err := d.alone.Forward(spans)
 	if err != nil {
@@ -106,6 +118,51 @@ func TestTeamGoesOn(t *testing.T) {
 				d.same(d.span(0, 3, 0), d.span(1, 5, 0))
 				if _, err := d.forward([]llm.Span{d.span(0, 2, 0), d.span(1, 4, 9)}); err == nil || errors.Is(err, errTeam) || !strings.Contains(err.Error(), "binary16") {
 					t.Errorf("the step that cannot be computed: %v", err)
+				}
+			}
+			d.same(d.span(0, 3, 0))
+		})
+	}
+}
+
+// moody is a follower that cannot compute some of the steps.
+type moody struct {
+	*follower
+	at uint32 // the gathering before which it finds out
+}
+
+var errMood = errors.New("not today")
+
+func (m *moody) Gather(mine []byte, sizes []int) ([][]byte, error) {
+	if m.gather+1 == m.at && m.step%3 == 0 {
+		return nil, errMood
+	}
+	return m.follower.Gather(mine, sizes)
+}
+
+// Of three members one or more give up a step, at the same place or at another, and the
+// team goes on.
+func TestSeveralGiveUp(t *testing.T) {
+	t.Parallel()
+	c := llmtest.Coral(t).Config
+	c.Heads, c.KVHeads = 3, 3
+	file, err := weights.Random(c, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range [][2]uint32{{1, 0}, {0, 1}, {2, 2}, {1, 4}, {4, 3}, {0, 4}} {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			t.Parallel()
+			d := newBand(t, file, 3, func(f *follower, _ net.Conn) {
+				if err := f.serve(); !errors.Is(err, errTeam) {
+					t.Errorf("member %d: %v", f.member, err)
+				}
+			}, func(f *follower) llm.Gatherer { return &moody{f, at[f.member-1]} })
+			for range 3 {
+				d.same(d.span(0, 3, 0), d.span(1, 5, 0))
+				d.same(d.span(0, 4, 0))
+				if _, err := d.forward([]llm.Span{d.span(0, 9, 0)}); err == nil || errors.Is(err, errTeam) || !strings.Contains(err.Error(), errMood.Error()) {
+					t.Errorf("the step that is given up: %v", err)
 				}
 			}
 			d.same(d.span(0, 3, 0))
