@@ -73,3 +73,32 @@ func TestGroups(t *testing.T) {
 		})
 	}
 }
+
+// What was found is known when the same load comes again.
+func TestGroupsRemember(t *testing.T) {
+	t.Parallel()
+	ms := time.Millisecond
+	w := world{stages: 2, shared: true, fixed: 4 * ms, each: ms / 2, latency: ms, sequences: 8}
+	var g groups
+	now := time.Unix(0, 0)
+	trials := 0
+	burst := func(rounds int) {
+		for range rounds {
+			_, most := g.size(w.sequences)
+			if most != w.sequences {
+				trials++
+			}
+			now = now.Add(w.round(most))
+			g.drew(w.sequences, w.sequences, now)
+		}
+		g.drew(1, 1, now) // the last of them
+	}
+	burst(1000)
+	trials = 0
+	for range 10 {
+		burst(60)
+	}
+	if trials > 60 {
+		t.Errorf("%d of 600 rounds were spent on trials of what has failed before", trials)
+	}
+}
