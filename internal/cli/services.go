@@ -34,7 +34,8 @@ loaded somewhere, and what that took is printed.
 
 With --pipeline several nodes hold the model together, each some of its layers: as
 many as you say, or as many as are fastest. The hub plans who holds what, from what
-the nodes have measured, and shows it. The text is the one that a single node would
+the nodes have measured, and shows it. Where nodes are left over that are near another,
+they compute its layers together with it. The text is the one that a single node would
 give; a node that fails in the middle of an answer is replaced, and the answer goes on.
 
 Clients need the hub's address with /v1 behind it, an API key, and the name. Each

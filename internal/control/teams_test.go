@@ -13,12 +13,12 @@ import (
 	"atoll/internal/shard/charter"
 )
 
-// newRoom is a line of two stages over three nodes that are so far from one another, once
+// newRoom is a line of two stages over four nodes that are so far from one another, once
 // they have measured that.
 func newRoom(t *testing.T, rtt time.Duration) (*troupe, *api.Line) {
 	t.Helper()
-	p := newTroupe(t, "a", "b", "c")
-	p.far["a"], p.far["b"] = rtt, rtt
+	p := newTroupe(t, "a", "b", "c", "d")
+	p.far["a"], p.far["b"], p.far["c"] = rtt, rtt, rtt
 	p.live(time.Second)
 	spec := api.ServiceSpec{Model: "echo", Pipeline: "2", Terms: api.Terms{Params: map[string]json.RawMessage{"profile": json.RawMessage(`"f32"`)}}}
 	if _, err := p.hub.PutService(t.Context(), request.Viewer{Account: "demo"}, "big", spec); err != nil {
@@ -34,12 +34,12 @@ func newRoom(t *testing.T, rtt time.Duration) (*troupe, *api.Line) {
 func TestTeam(t *testing.T) {
 	t.Parallel()
 	p, l := newRoom(t, time.Millisecond)
-	if l.State != "ready" || len(l.Stages) != 2 || l.Stages[0].With != nil || len(l.Stages[1].With) != 1 || len(l.Spares) != 0 || len(l.Left) != 0 || l.Price != 12 { // each share of 10 is rounded up
+	if l.State != "ready" || len(l.Stages) != 2 || l.Stages[0].With != nil || len(l.Stages[1].With) != 1 || len(l.Spares) != 1 || len(l.Left) != 0 || l.Price != 12 { // each share of 10 is rounded up
 		t.Fatalf("%+v", l)
 	}
 	for id, lines := range p.heard {
 		for _, c := range lines {
-			if s := c.Stages[1]; len(c.Nodes()) != 3 || len(s.Team) != 2 || s.Team[1].Speed != 4096 || s.Team[1].Node.Node != l.Stages[1].With[0] {
+			if s := c.Stages[1]; len(c.Nodes()) != 4 || len(s.Team) != 2 || s.Team[1].Speed != 4096 || s.Team[1].Node.Node != l.Stages[1].With[0] {
 				t.Errorf("%s has heard %+v", id, c)
 			}
 		}
@@ -67,7 +67,7 @@ func TestTeam(t *testing.T) {
 func TestNoTeamOverLongWays(t *testing.T) {
 	t.Parallel()
 	_, l := newRoom(t, 20*time.Millisecond)
-	if l.State != "ready" || len(l.Stages) != 2 || l.Stages[1].With != nil || len(l.Spares) != 1 {
+	if l.State != "ready" || len(l.Stages) != 2 || l.Stages[1].With != nil || len(l.Spares) != 2 {
 		t.Errorf("%+v", l)
 	}
 }
@@ -86,7 +86,7 @@ func TestTeamThatHasBrokenUp(t *testing.T) {
 	}
 	p.live(10 * time.Second)
 	l = p.line()
-	if l.State != "ready" || l.Stages[1].With != nil || len(l.Spares) != 1 || l.Spares[0] == l.Stages[1].Node {
+	if l.State != "ready" || l.Stages[1].With != nil || len(l.Spares) != 2 || slices.Contains(l.Spares, l.Stages[1].Node) {
 		t.Errorf("%+v", l)
 	}
 }

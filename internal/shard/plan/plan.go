@@ -26,8 +26,8 @@
 // divide each of its layers' outputs among them and gather them four times a layer (see
 // package shard). To the plan a team is a node of its own, as fast as the slowest of the
 // members' shares and the gathering make it. One is made of a stage and a node that is
-// left over, if the best plan with it is so much better, and if the ways between its
-// members have been measured: a guess would decide it.
+// left over, if the best plan with it is so much better and there still is a spare, and if
+// the ways between its members have been measured: a guess would decide it.
 package plan
 
 import (

@@ -22,12 +22,16 @@ func (s *Stage) members() []int {
 }
 
 // teamed is a plan to which teams are added, one after another, as long as each is worth
-// it.
+// it. The last spare stays one: without it a node that is lost ends the answers under way.
 func (r *Request) teamed(p *Plan) *Plan {
 	for {
 		best := p
 		for _, teams := range r.tries(p) {
-			if q := r.with(teams); q != nil && q.Rate > best.Rate && q.Rate >= worthTeam*p.Rate {
+			q := r.with(teams)
+			if q == nil || len(q.Spares) == 0 && len(p.Spares) > 0 {
+				continue
+			}
+			if q.Rate > best.Rate && q.Rate >= worthTeam*p.Rate {
 				best = q
 			}
 		}

@@ -56,11 +56,13 @@ func TestTeams(t *testing.T) {
 	room := plan.Link{RTT: 200 * time.Microsecond, Bandwidth: 10e9, Measured: true}
 	guess := room
 	guess.Measured = false
-	three := []plan.Node{teamNode("a", 20*ms, 1000), teamNode("b", 20*ms, 1000), teamNode("c", 20*ms, 1000)}
-	var four []plan.Node
-	for _, id := range []core.NodeID{"a", "b", "c", "d"} {
-		four = append(four, teamNode(id, 40*ms, 1000))
+	some := func(n int, layer time.Duration) (out []plan.Node) {
+		for i := range n {
+			out = append(out, teamNode(core.NodeID("abcde"[i:i+1]), layer, 1000))
+		}
+		return out
 	}
+	four := some(4, 20*ms)
 	undivided := divided(30)
 	undivided.Shares = nil
 	for name, tt := range map[string]struct {
@@ -69,15 +71,17 @@ func TestTeams(t *testing.T) {
 		link  plan.Link
 		want  string // "": no team
 	}{
-		"one room":               {divided(30), three, room, "bc"},
-		"one room, four nodes":   {divided(30), four, room, "bcd"},
-		"a guess":                {divided(30), three, guess, ""},
-		"a long way":             {divided(30), three, plan.Link{RTT: 10 * ms, Measured: true}, ""},
-		"a thin way":             {divided(30), three, plan.Link{RTT: 200 * time.Microsecond, Bandwidth: 20e6, Measured: true}, ""},
-		"small layers":           {divided(30), []plan.Node{teamNode("a", ms/4, 1000), teamNode("b", ms/4, 1000), teamNode("c", ms/4, 1000)}, room, ""},
-		"layers with one head":   {undivided, three, room, ""},
-		"a slow third":           {divided(30), []plan.Node{three[0], three[1], teamNode("c", 500*ms, 1000)}, room, ""},
-		"a third with no memory": {divided(30), []plan.Node{three[0], three[1], teamNode("c", 20*ms, 2)}, room, ""},
+		"one room":               {divided(30), four, room, "bc"},
+		"one room, more nodes":   {divided(30), some(5, 40*ms), room, "bcd"},
+		"the only spare":         {divided(30), four[:3], room, ""},
+		"a guess":                {divided(30), four, guess, ""},
+		"a long way":             {divided(30), four, plan.Link{RTT: 10 * ms, Measured: true}, ""},
+		"a thin way":             {divided(30), four, plan.Link{RTT: 200 * time.Microsecond, Bandwidth: 20e6, Measured: true}, ""},
+		"small layers":           {divided(30), some(4, ms/4), room, ""},
+		"layers with one head":   {undivided, four, room, ""},
+		"slow ones":              {divided(30), []plan.Node{four[0], four[1], teamNode("c", 500*ms, 1000), teamNode("d", 500*ms, 1000)}, room, ""},
+		"one with no memory":     {divided(30), []plan.Node{four[0], four[1], teamNode("c", 20*ms, 2), teamNode("d", 21*ms, 1000)}, room, ""},
+		"the others can no more": {divided(30), []plan.Node{four[0], four[1], four[2], teamNode("d", 20*ms, 2)}, room, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -96,7 +100,7 @@ func TestTeams(t *testing.T) {
 		})
 	}
 	// A member's memory bounds the layers of its team, of each of which it has half.
-	r := &plan.Request{Model: divided(30), Nodes: []plan.Node{three[0], three[1], teamNode("c", 20*ms, 80)}, Link: links(room), Sequences: 8, Stages: 2}
+	r := &plan.Request{Model: divided(30), Nodes: []plan.Node{four[0], four[1], teamNode("c", 20*ms, 80), teamNode("d", 30*ms, 1000)}, Link: links(room), Sequences: 8, Stages: 2}
 	p, err := plan.Make(r)
 	if err != nil || teams(p, r)[1] != "bc" || p.Stages[1].Last-p.Stages[1].First != 16 {
 		t.Errorf("%s, %v", shown(p, r), err)
@@ -169,7 +173,7 @@ func TestTeamsAreWorthIt(t *testing.T) {
 			}
 			placed[l.Node] = true
 		}
-		if len(placed) != n || count > 0 && p.Rate < 1.1*was.Rate || count == 0 && p.Rate != was.Rate {
+		if len(placed) != n || count > 0 && (p.Rate < 1.1*was.Rate || len(was.Spares) > 0 && len(p.Spares) == 0) || count == 0 && p.Rate != was.Rate {
 			t.Fatalf("%s has %.3f tokens/s, without teams %.3f", shown(p, r), p.Rate, was.Rate)
 		}
 	})
