@@ -118,8 +118,8 @@ func (f *follower) await() ([]llm.Span, error) {
 			return nil, broken(malformed("a step of %d bytes", h.size))
 		default:
 			b := make([]byte, h.size)
-			if _, err := io.ReadFull(f.link.r, b); err != nil {
-				return nil, broken(err)
+			if err := f.link.body(b); err != nil {
+				return nil, err
 			}
 			f.step, f.quitted, f.gather = h.step, false, 0
 			spans, err := f.form.parse(b)

@@ -63,6 +63,7 @@ type Stage struct {
 	busy     bool               // the decoder computes
 	prev     peer.Peer          // who sends rows; the zero Peer: anybody
 	trouble  string             // why nothing goes to who is behind
+	disband  error              // why the team has broken up, if it has while nothing was computed
 	total    int64              // positions computed
 	pace     pace               // of its steps
 
@@ -247,6 +248,12 @@ func (s *Stage) halt() {
 	s.came.Signal()
 }
 
+// disbanded ends a stage whose team has broken up; mu is held.
+func (s *Stage) disbanded(err error) {
+	s.cfg.Log.Warn("a stage has ended", "line", fmt.Sprintf("%x", s.line[:4]), "place", s.place, "error", err)
+	s.halt()
+}
+
 // Run computes until ctx ends, or the stage's team has broken up, and then forgets all.
 func (s *Stage) Run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() {
@@ -256,9 +263,21 @@ func (s *Stage) Run(ctx context.Context) {
 	})
 	defer stop()
 	defer s.sending.Wait()
+	if t := s.cfg.team; t != nil {
+		defer t.watch(func(err error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.disband = err
+			s.came.Signal()
+		})()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.stopped {
+		if s.disband != nil {
+			s.disbanded(s.disband)
+			return
+		}
 		work := s.gather()
 		if len(work) == 0 {
 			s.came.Wait()
@@ -270,8 +289,7 @@ func (s *Stage) Run(ctx context.Context) {
 		err := s.compute(work)
 		s.mu.Lock()
 		if err != nil {
-			s.cfg.Log.Warn("a stage has ended", "line", fmt.Sprintf("%x", s.line[:4]), "place", s.place, "error", err)
-			s.halt()
+			s.disbanded(err)
 			return
 		}
 		s.pace.end(time.Now())

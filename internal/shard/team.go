@@ -46,7 +46,7 @@ func (m *Member) ask(ctx, loading context.Context, s *Seat, member int) (*teamLi
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(ctx, func() { _ = stream.Close() })
+	context.AfterFunc(ctx, func() { _ = stream.Close() }) // also if no stage comes of it
 	defer context.AfterFunc(loading, func() { _ = stream.Close() })()
 	seat, r := *s, report{}
 	seat.Member = member
@@ -80,6 +80,27 @@ func (t *team) lead(d *llm.Decoder, form stepForm) func([]llm.Span) ([]float32, 
 			err = errors.Join(err, t.all(func(l *teamLink) error { return l.giveUp(t.step, err) }))
 		}
 		return out, err
+	}
+}
+
+// watch says when a link ends, once at most of each, until stop, which ends all.
+func (t *team) watch(ended func(error)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for i, l := range t.links {
+		l.heads, l.rest = make(chan teamHead, 1), make(chan struct{}, 1)
+		wg.Go(func() {
+			if err := l.watch(ctx); ctx.Err() == nil {
+				ended(fmt.Errorf("member %d: %w", i+1, err))
+			}
+		})
+	}
+	return func() {
+		cancel()
+		for _, l := range t.links {
+			_ = l.stream.Close()
+		}
+		wg.Wait()
 	}
 }
 

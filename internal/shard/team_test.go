@@ -102,6 +102,21 @@ func (n *villager) dismissAll() {
 	}
 }
 
+// A follower that dies while nothing is to be computed is missed at once.
+func TestIdleTeamBreaksUp(t *testing.T) {
+	t.Parallel()
+	v := newVillage(t)
+	l, h := v.line([]core.NodeID{"s-1"}, "a", "b")
+	v.team(l, 0, []int{1, 1}, "a-1")
+	run(t, l, h)
+	_ = v.nodes["a-1"].end.Close()
+	for deadline := time.Now().Add(10 * time.Second); l.Held()[0].Node.Node != "s-1"; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v has the place", l.Held()[0])
+		}
+	}
+}
+
 // When a line ends its followers leave it too.
 func TestFollowersLeave(t *testing.T) {
 	t.Parallel()

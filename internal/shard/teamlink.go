@@ -2,6 +2,7 @@ package shard
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,13 +29,17 @@ type teamLink struct {
 	r       *bufio.Reader
 	quitted uint32 // the step that the other has quitted last
 
-	mu  sync.Mutex // guards w and out
-	w   io.Writer
-	out []byte
+	// While it is watched: what a message begins with, and that its rest has been read.
+	heads chan teamHead
+	rest  chan struct{}
+
+	mu     sync.Mutex // guards writes to stream, and out
+	stream io.ReadWriteCloser
+	out    []byte
 }
 
-func newTeamLink(s io.ReadWriter) *teamLink {
-	return &teamLink{r: bufio.NewReaderSize(s, 64<<10), w: s}
+func newTeamLink(s io.ReadWriteCloser) *teamLink {
+	return &teamLink{r: bufio.NewReaderSize(s, 64<<10), stream: s}
 }
 
 var (
@@ -57,7 +62,7 @@ func (l *teamLink) send(kind byte, step uint32, fill func([]byte) []byte) error 
 		return broken(fmt.Errorf("a message of %d bytes", n))
 	}
 	binary.LittleEndian.PutUint32(l.out, uint32(n))
-	if _, err := l.w.Write(l.out); err != nil {
+	if _, err := l.stream.Write(l.out); err != nil {
 		return broken(err)
 	}
 	return nil
@@ -87,7 +92,37 @@ type teamHead struct {
 	size int
 }
 
-func (l *teamLink) head() (h teamHead, err error) {
+// head returns how the next message begins. Its rest is to be read: by skip, why or body.
+func (l *teamLink) head() (teamHead, error) {
+	if l.heads == nil {
+		return l.readHead()
+	}
+	h, ok := <-l.heads
+	if !ok {
+		return h, broken(io.ErrUnexpectedEOF)
+	}
+	return h, nil
+}
+
+// watch reads how messages begin until the link ends, and says why it has: so that this is
+// known although nobody waits for a message.
+func (l *teamLink) watch(ctx context.Context) error {
+	defer close(l.heads)
+	for {
+		h, err := l.readHead()
+		if err != nil {
+			return err
+		}
+		l.heads <- h // has room: the one before was taken
+		select {
+		case <-l.rest:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (l *teamLink) readHead() (h teamHead, err error) {
 	var b [9]byte
 	if _, err := io.ReadFull(l.r, b[:]); err != nil {
 		return h, broken(err)
@@ -100,12 +135,29 @@ func (l *teamLink) head() (h teamHead, err error) {
 	return h, nil
 }
 
+// body reads the last bytes of a message.
+func (l *teamLink) body(b []byte) error {
+	if _, err := io.ReadFull(l.r, b); err != nil {
+		return broken(err)
+	}
+	l.end()
+	return nil
+}
+
 // skip passes over the rest of a message.
 func (l *teamLink) skip(h teamHead) error {
 	if _, err := l.r.Discard(h.size); err != nil {
 		return broken(err)
 	}
+	l.end()
 	return nil
+}
+
+// end says that the next message may come.
+func (l *teamLink) end() {
+	if l.rest != nil {
+		l.rest <- struct{}{} // has room: it was taken before this one began
+	}
 }
 
 // take reads the next part of a gathering, from one of the members in the set from, into
@@ -128,10 +180,7 @@ func (l *teamLink) take(step, gather uint32, parts [][]byte, from uint) (int, er
 	if at != gather || from>>member&1 == 0 || h.size-5 != len(parts[member]) {
 		return 0, broken(malformed("%d bytes of member %d for gathering %d, in gathering %d", h.size-5, member, at, gather))
 	}
-	if _, err := io.ReadFull(l.r, parts[member]); err != nil {
-		return 0, broken(err)
-	}
-	return member, nil
+	return member, l.body(parts[member])
 }
 
 // giveUp has a follower give up a step, and returns when nothing more comes of it.
@@ -170,8 +219,8 @@ func (l *teamLink) why(h teamHead) error {
 		return broken(malformed("a reason of %d bytes", h.size))
 	}
 	b := make([]byte, h.size)
-	if _, err := io.ReadFull(l.r, b); err != nil {
-		return broken(err)
+	if err := l.body(b); err != nil {
+		return err
 	}
 	if !utf8.Valid(b) {
 		return broken(malformed("a reason that is no text"))

@@ -56,6 +56,7 @@ func newBand(t testing.TB, file *weights.Model, members int, serve func(*followe
 		t.Cleanup(func() { _, _ = a.Close(), b.Close(); <-done })
 	}
 	d.forward = tm.lead(decoder(llm.Share{Speeds: speeds}, tm), form)
+	t.Cleanup(tm.watch(func(error) {}))
 	return d
 }
 
@@ -272,11 +273,16 @@ func TestHostileLeader(t *testing.T) {
 	}
 }
 
+// closing is a stream of what is written to it.
+type closing struct{ *bytes.Buffer }
+
+func (closing) Close() error { return nil }
+
 // Whatever comes, a member either takes it or knows that the team has broken up.
 func FuzzTeam(f *testing.F) {
 	form := stepForm{llm.F32.RowsBefore(0, &weights.Config{Dim: 2}), 4, 8, 64}
 	var seed bytes.Buffer
-	l := &teamLink{w: &seed}
+	l := newTeamLink(closing{&seed})
 	step, err := form.write([]llm.Span{{Pages: []int32{1, 2}, First: 31, Hidden: make([]float32, 4)}})
 	if err := errors.Join(err, l.step(1, step), l.part(1, 1, 1, []byte("part")), l.quit(1, errors.New("why"))); err != nil {
 		f.Fatal(err)
@@ -284,10 +290,7 @@ func FuzzTeam(f *testing.F) {
 	f.Add(seed.Bytes())
 	f.Add(seed.Bytes()[4+5+len(step):])
 	f.Fuzz(func(t *testing.T, data []byte) {
-		follows := &follower{link: newTeamLink(struct {
-			io.Reader
-			io.Writer
-		}{bytes.NewReader(data), io.Discard}), form: form}
+		follows := &follower{link: newTeamLink(closing{bytes.NewBuffer(slices.Clone(data))}), form: form}
 		spans, err := follows.await()
 		if err == nil {
 			again, err := form.write(spans)
@@ -297,7 +300,7 @@ func FuzzTeam(f *testing.F) {
 		} else if !errors.Is(err, errTeam) {
 			t.Fatal(err)
 		}
-		leads := newTeamLink(bytes.NewBuffer(data))
+		leads := newTeamLink(closing{bytes.NewBuffer(slices.Clone(data))})
 		parts := [][]byte{nil, make([]byte, 4)}
 		if _, err := leads.take(1, 1, parts, 2); err != nil && !errors.Is(err, errTeam) && !errors.Is(err, errQuit) {
 			t.Fatal(err)
