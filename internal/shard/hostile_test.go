@@ -101,6 +101,21 @@ func TestHostileNeighbour(t *testing.T) {
 	}
 }
 
+// Rows that a stage has already it drops, and takes those behind them.
+func TestRowsAgain(t *testing.T) {
+	t.Parallel()
+	s := middle(t)
+	row := func(n int) []byte { return make([]byte, n*s.rowsIn.Bytes()) }
+	if err := say(t, s, &hello{LineID{1}, 3, 1}, &opened{1, 4, 8, []byte("{}")}, &rows{[]span{{1, 0, 2}}, row(2)}, &rows{[]span{{1, 1, 2}}, row(2)}, &rows{[]span{{1, 0, 1}}, row(1)}); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if q := s.seqs[1]; q.received != 3 || q.computed*s.rowsIn.Bytes()+len(q.in) < 3*s.rowsIn.Bytes() {
+		t.Errorf("%d positions, of which %d are computed and %d bytes wait", q.received, q.computed, len(q.in))
+	}
+}
+
 // However much a neighbour sends, a stage keeps no more than its pages are for.
 func TestFlood(t *testing.T) {
 	t.Parallel()

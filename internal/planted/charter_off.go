@@ -1,0 +1,6 @@
+//go:build !plant_charter
+
+package planted
+
+// Charter is off.
+const Charter = false

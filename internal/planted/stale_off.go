@@ -1,0 +1,6 @@
+//go:build !plant_stale
+
+package planted
+
+// Stale is off.
+const Stale = false

@@ -1,0 +1,6 @@
+//go:build plant_twice
+
+package planted
+
+// Twice is planted.
+const Twice = true
