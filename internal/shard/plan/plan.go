@@ -105,7 +105,9 @@ type Left struct {
 
 const (
 	// most is how many nodes are tried together, the fastest.
-	most = 10
+	most = 8
+	// fine is how much of a stage's time its bound is searched to.
+	fine = 256
 	// enough is how much faster a plan has to be to be worth another node, or a longer
 	// way of a token.
 	enough = 1.02

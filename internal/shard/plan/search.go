@@ -157,10 +157,7 @@ func (s *search) split(within func(bound time.Duration) *found) *found {
 		return best
 	}
 	low, high := time.Duration(0), s.slowest(best)
-	for range 40 {
-		if high-low <= 1 {
-			break
-		}
+	for high-low > high/fine+1 {
 		middle := low + (high-low)/2
 		f := within(middle)
 		if f == nil {
