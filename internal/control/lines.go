@@ -9,8 +9,6 @@ import (
 	"atoll/api"
 	"atoll/internal/bus"
 	"atoll/internal/core"
-	"atoll/internal/market"
-	"atoll/internal/peer"
 	"atoll/internal/shard/charter"
 )
 
@@ -165,45 +163,6 @@ func (c *Control) tendFading(l *line, now int64) bool {
 	return false
 }
 
-// tell has the charter of a line said again, if it is time.
-func (c *Control) tell(l *line, now int64) {
-	if now-l.toldMs < tellLineMs {
-		return
-	}
-	l.toldMs = now
-	next := *l.charter
-	next.SealedMs, next.TTLMs, next.Spares = now, charterMs, c.spares(l)
-	l.charter = &next
-	c.due = append(c.due, &next)
-}
-
-// endLine has the nodes of a line told that it is over.
-func (c *Control) endLine(l *line, now int64) {
-	if l.next != nil {
-		c.endLine(l.next, now)
-	}
-	if l.charter == nil {
-		return
-	}
-	last := *l.charter
-	last.SealedMs, last.TTLMs = now, charter.Over
-	c.due = append(c.due, &last)
-}
-
-// sendCharter tells all whom it names.
-func (c *Control) sendCharter(ch *charter.Charter) {
-	sealed, err := charter.Seal(ch, c.cfg.Key)
-	if err != nil {
-		c.log.Error("a line's charter cannot be sealed", "service", ch.Service, "error", err)
-		return
-	}
-	for _, n := range ch.Nodes() {
-		if err := c.cfg.Send.Send(n.Node, bus.KindLine, sealed, ""); err != nil {
-			c.log.Warn("message was not sent", "node", n.Node, "kind", bus.KindLine, "error", err)
-		}
-	}
-}
-
 // ready reports whether requests can go to the line, or need none.
 func (l *line) ready() bool { return l.alone || l.charter != nil && l.heard && l.state.Ready }
 
@@ -292,14 +251,6 @@ func (c *Control) found(l *line, p *linePlan, now int64) {
 	c.tell(l, now)
 }
 
-// newCharter is one without a line and its stages.
-func (c *Control) newCharter(s *api.Service) *charter.Charter {
-	m := c.models[s.Model]
-	return &charter.Charter{
-		Hub: c.cfg.HubID, Service: s.Name, Engine: m.Engine, Model: m.Digest, Size: m.Size, Profile: profileOf(s), Account: s.Owner,
-	}
-}
-
 // adoptLine goes on with a line of an earlier life of the hub, which its head still
 // keeps: what it answers goes on.
 func (c *Control) adoptLine(l *line, now int64) {
@@ -328,30 +279,6 @@ func (c *Control) adoptLine(l *line, now int64) {
 	}
 }
 
-// spares are the nodes beside those of the plan that may hold layers: those that have
-// taken a place already, and those that could, be it that they have appeared since, or
-// have had a place, lost it, and are there again.
-func (c *Control) spares(l *line) (out []peer.Address) {
-	planned := func(id core.NodeID) bool {
-		at := slices.IndexFunc(l.charter.Stages, func(s charter.Stage) bool {
-			return s.Node.Node == id || slices.ContainsFunc(s.Team, func(m charter.Mate) bool { return m.Node.Node == id })
-		})
-		return at == 0 || at > 0 && (!l.heard || !l.state.Ready || l.holds(id))
-	}
-	for _, id := range l.held() {
-		if n := c.nodes[id]; n != nil && !planned(id) {
-			out = append(out, c.peerOf(n))
-		}
-	}
-	free, _ := c.lineNodes(l.of)
-	for _, n := range free {
-		if !planned(n.doc.ID) && !l.holds(n.doc.ID) && len(out) < charter.MaxSpares && l.plan.holdsLargest(n) {
-			out = append(out, c.peerOf(n))
-		}
-	}
-	return out
-}
-
 // holds reports whether a node has a stage now, or a part of one.
 func (l *line) holds(id core.NodeID) bool { return slices.Contains(l.held(), id) }
 
@@ -361,96 +288,6 @@ func (l *line) held() (out []core.NodeID) {
 		out = append(out, h.Nodes()...)
 	}
 	return out
-}
-
-// lineOffer is the offer of a service's line, one of no line if none is needed, or why
-// there is none. It is called with mu held.
-func (c *Control) lineOffer(t *task) (*market.Offer, string) {
-	l := c.lines[t.service]
-	if l != nil && l.of != c.services[t.service] {
-		return nil, t.service + " has other terms now, and is planned anew"
-	}
-	if l != nil && l.alone {
-		return &market.Offer{}, ""
-	}
-	if l == nil || !l.ready() {
-		why := "the nodes of " + t.service + " load its layers"
-		if l == nil {
-			why = "service " + t.service + " has no pipeline any more"
-		} else if l.why != "" {
-			why = "no nodes can hold " + t.service + " together: " + l.why
-		}
-		return nil, why
-	}
-	o := *c.nodes[l.charter.Head().Node].offer
-	o.Line, o.Price = l.charter.Line.String(), l.plan.price
-	for _, id := range l.held() { // each must be where the task may be
-		n := c.nodes[id]
-		if n == nil {
-			continue
-		}
-		there := *n.offer
-		there.Up, there.Draining = true, false // the head sees to that
-		if why := t.req.Never(&there, core.MaxMoney); why != "" {
-			return nil, string(id) + ", which holds a part of " + t.service + ": " + why
-		}
-	}
-	return &o, ""
-}
-
-// lineView is what a service shows of its line. It is called with mu held.
-func (c *Control) lineView(s *api.Service) *api.Line {
-	if s.Pipeline == "" {
-		return nil
-	}
-	l := c.lines[s.Name]
-	if l == nil || l.of != s {
-		return &api.Line{State: "planning"}
-	}
-	v := &api.Line{State: "planning", Why: l.why}
-	if l.plan != nil {
-		v.Planned, v.Price, v.Left = l.plan.Rate1, l.plan.price, l.plan.left()
-	}
-	switch {
-	case l.alone:
-		v.State = "alone"
-		return v
-	case l.charter == nil:
-		return v
-	}
-	v.ID, v.State, v.RowBytes = l.charter.Line.String(), "seating", l.plan.rowBytes*int64(len(l.charter.Stages)-1)
-	stages := l.state.Stages
-	if l.ready() {
-		v.State = "ready"
-	} else {
-		stages = nil
-		for _, s := range l.charter.Stages {
-			stages = append(stages, s.Held())
-		}
-	}
-	for i, h := range stages {
-		stage := api.LineStage{Node: h.Node, Layers: [2]int{h.First, h.Last}}
-		n, next := c.nodes[h.Node], c.nodes[stages[(i+1)%len(stages)].Node]
-		if n != nil {
-			stage.Owner = n.doc.Owner
-		}
-		if n != nil && next != nil {
-			way := measured(n, next)
-			stage.RTTMs, stage.Mbit = way.RTT.Seconds()*1000, float64(way.Bandwidth)/1e6
-		}
-		if len(h.Team) > 0 {
-			stage.With = h.Nodes()[1:]
-		}
-		v.Stages = append(v.Stages, stage)
-	}
-	for _, a := range c.spares(l) {
-		if l.holds(a.Node) {
-			continue
-		}
-		v.Spares = append(v.Spares, a.Node)
-	}
-	v.Tokens, v.Replays, v.Answering, v.PerSecond = l.state.Tokens, l.state.Replaced, l.state.Answering, float64(l.state.Rate)/1000
-	return v
 }
 
 // pipelineStages reads a service's pipeline: 0 is auto.
