@@ -106,6 +106,14 @@ func (p *troupe) serve(pipeline string) {
 	}
 }
 
+// serving has the nodes known to the hub, and gives a line of theirs time to answer.
+func (p *troupe) serving(pipeline string) {
+	p.t.Helper()
+	p.live(time.Second)
+	p.serve(pipeline)
+	p.live(time.Second)
+}
+
 func (p *troupe) line() *api.Line {
 	p.t.Helper()
 	s, err := p.hub.Service(p.t.Context(), "big")
@@ -128,9 +136,7 @@ func holders(l *api.Line) (out []string) {
 func TestLineIsKept(t *testing.T) {
 	t.Parallel()
 	p := newTroupe(t, "a", "b", "c")
-	p.live(time.Second)
-	p.serve("2")
-	p.live(time.Second)
+	p.serving("2")
 	l := p.line()
 	if l.State != "ready" || len(l.Stages) != 2 || len(l.Spares) != 1 || l.Stages[0].Layers[0] != 0 || l.Stages[1].Layers[1] != 8 || l.Price != 10 {
 		t.Fatalf("%+v", l)
@@ -202,9 +208,7 @@ func TestLeasesGoToTheHead(t *testing.T) {
 func TestBetterLineTakesOver(t *testing.T) {
 	t.Parallel()
 	p := newTroupe(t, "a", "b")
-	p.live(time.Second)
-	p.serve("2")
-	p.live(time.Second)
+	p.serving("2")
 	old := p.line()
 	var id charter.ID
 	if err := id.UnmarshalText([]byte(old.ID)); err != nil {
@@ -237,9 +241,7 @@ func TestBetterLineTakesOver(t *testing.T) {
 func TestLineOutlivesTheHub(t *testing.T) {
 	t.Parallel()
 	p := newTroupe(t, "a", "b", "c")
-	p.live(time.Second)
-	p.serve("3")
-	p.live(time.Second)
+	p.serving("3")
 	old := p.line()
 	p.reopen()
 	p.live(3 * time.Second)
@@ -252,9 +254,7 @@ func TestLineOutlivesTheHub(t *testing.T) {
 func TestLineNeedsNodes(t *testing.T) {
 	t.Parallel()
 	p := newTroupe(t, "a")
-	p.live(time.Second)
-	p.serve("2")
-	p.live(time.Second)
+	p.serving("2")
 	if l := p.line(); l.State != "planning" || l.Why == "" {
 		t.Errorf("%+v", l)
 	}
@@ -346,9 +346,7 @@ func TestFarNodesAreLeft(t *testing.T) {
 	p := newTroupe(t, "a", "b", "c")
 	p.far["a"], p.far["b"] = 300*time.Millisecond, 200*time.Millisecond
 	p.add("d", 4<<30)
-	p.live(time.Second)
-	p.serve("2")
-	p.live(time.Second)
+	p.serving("2")
 	if l := p.line(); l.State != "ready" {
 		t.Errorf("%+v", l)
 	}

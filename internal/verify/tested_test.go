@@ -56,19 +56,7 @@ func TestTested(t *testing.T) {
 				p.Leases = append(p.Leases, l)
 			}
 			j := verify.Judge(terms, p, tt.last)
-			got := ""
-			switch o := j.Outcome.(type) {
-			case verify.Lacking:
-				got = fmt.Sprintf("need=%d", o.Leases)
-			case verify.Waiting:
-				got = "wait"
-			case verify.Failed:
-				got = "failed"
-			case verify.Agreed:
-				if got = "agreed"; o.Note != "" {
-					got += "!"
-				}
-			}
+			got := shortly(j.Outcome)
 			for _, v := range j.Verdicts {
 				l := p.Lease(v.Lease)
 				got += " W"
@@ -140,19 +128,7 @@ func TestAuditorsMustAgree(t *testing.T) {
 				p.Leases = append(p.Leases, l)
 			}
 			j := verify.Judge(terms, p, tt.last)
-			got := ""
-			switch o := j.Outcome.(type) {
-			case verify.Lacking:
-				got = fmt.Sprintf("need=%d", o.Leases)
-			case verify.Waiting:
-				got = "wait"
-			case verify.Failed:
-				got = "failed"
-			case verify.Agreed:
-				if got = "agreed"; o.Note != "" {
-					got += "!"
-				}
-			}
+			got := shortly(j.Outcome)
 			for _, v := range j.Verdicts {
 				if l := p.Lease(v.Lease); l.Failure != "" {
 					continue // a lone failure
@@ -174,4 +150,22 @@ func TestAuditorsMustAgree(t *testing.T) {
 			}
 		})
 	}
+}
+
+// shortly is an outcome in a word; one with a note is called out.
+func shortly(o verify.Outcome) string {
+	switch o := o.(type) {
+	case verify.Lacking:
+		return fmt.Sprintf("need=%d", o.Leases)
+	case verify.Waiting:
+		return "wait"
+	case verify.Failed:
+		return "failed"
+	case verify.Agreed:
+		if o.Note != "" {
+			return "agreed!"
+		}
+		return "agreed"
+	}
+	return ""
 }

@@ -159,10 +159,7 @@ func (*silentHub) Read(ctx context.Context, _ core.Digest, _ []byte, _ int64) er
 func TestReadsComeFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 300)
-		w.hub.fails.Store(true)
-		first := w.node("first", nil)
-		w.holds(first)
+		w, first := peersAlone(t, 300)
 		f := w.file(w.node("a", nil))
 		defer f.Close()
 		w.wg.Go(func() { _ = f.Whole(t.Context()) }) // it may be ended before
@@ -196,10 +193,7 @@ func TestPeersSpareTheOrigin(t *testing.T) {
 func TestFellowsSpareTheFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 100)
-		w.hub.fails.Store(true)
-		first := w.node("first", nil)
-		w.holds(first)
+		w, first := peersAlone(t, 100)
 		f := w.file(w.node("a", nil))
 		defer f.Close()
 		if err := f.Ensure(t.Context(), blob.Range{Size: 90 * testChunk}); err != nil {

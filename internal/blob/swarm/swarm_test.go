@@ -22,10 +22,7 @@ import (
 func TestThreeFetchAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 300)
-		w.hub.fails.Store(true)
-		first := w.node("first", nil)
-		w.holds(first)
+		w, first := peersAlone(t, 300)
 		a, b, c := w.node("a", nil), w.node("b", nil), w.node("c", nil)
 		w.fetch(a, b, c)
 		if copies := float64(first.Moved().Sent) / float64(w.m.Size); copies > 1.3 || copies < 1 {
@@ -114,10 +111,7 @@ func TestWrongChunks(t *testing.T) {
 func TestStalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 40)
-		w.hub.fails.Store(true)
-		first := w.node("first", nil)
-		w.holds(first)
+		w, _ := peersAlone(t, 40)
 		w.impostor("silent", w.answers(func(peer.Stream, uint32, []byte) bool { return false }))
 		a := w.node("a", nil)
 		began := time.Now()
@@ -273,10 +267,7 @@ func TestResume(t *testing.T) {
 func TestRanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 40)
-		w.hub.fails.Store(true)
-		first := w.node("first", nil)
-		w.holds(first)
+		w, first := peersAlone(t, 40)
 		f := w.file(w.node("a", nil))
 		defer f.Close()
 		if err := f.Ensure(t.Context(), blob.Range{Off: 0, Size: 10}, blob.Range{Off: 7*testChunk - 1, Size: 2}, blob.Range{Off: 1 << 40, Size: 1}); err != nil {

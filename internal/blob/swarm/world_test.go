@@ -72,6 +72,16 @@ func (h *hub) Read(_ context.Context, _ core.Digest, b []byte, off int64) error 
 	return nil
 }
 
+// peersAlone is a world whose hub gives nothing: the node first has all chunks.
+func peersAlone(t *testing.T, chunks int) (w *world, first *node) {
+	t.Helper()
+	w = newWorld(t, chunks)
+	w.hub.fails.Store(true)
+	first = w.node("first", nil)
+	w.holds(first)
+	return w, first
+}
+
 func newWorld(t *testing.T, chunks int) *world {
 	t.Helper()
 	w := &world{t: t, net: peer.NewMemory(), content: noise(chunks*testChunk - 100)}
