@@ -128,25 +128,26 @@ func TestAuditorsMustAgree(t *testing.T) {
 				p.Leases = append(p.Leases, l)
 			}
 			j := verify.Judge(terms, p, tt.last)
-			got := shortly(j.Outcome)
+			var got strings.Builder
+			got.WriteString(shortly(j.Outcome))
 			for _, v := range j.Verdicts {
 				if l := p.Lease(v.Lease); l.Failure != "" {
 					continue // a lone failure
 				} else if l.Checks != 0 {
-					got += " A"
+					got.WriteString(" A")
 				} else {
-					got += " W"
+					got.WriteString(" W")
 				}
-				got += map[bool]string{true: "+", false: "-"}[v.Pass]
+				got.WriteString(map[bool]string{true: "+", false: "-"}[v.Pass])
 				if v.Wrong {
-					got += "wrong"
+					got.WriteString("wrong")
 				}
 				if v.Blame != "" {
-					got += "blame=" + string(v.Blame)
+					got.WriteString("blame=" + string(v.Blame))
 				}
 			}
-			if got != tt.want {
-				t.Errorf("%s, want %s", got, tt.want)
+			if got.String() != tt.want {
+				t.Errorf("%s, want %s", got.String(), tt.want)
 			}
 		})
 	}
