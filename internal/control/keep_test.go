@@ -13,6 +13,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/lifecycle"
 	"atoll/internal/request"
+	"atoll/internal/verify"
 )
 
 // kept returns the nodes that were asked to keep a model since the last call, and
@@ -110,10 +111,14 @@ func TestServicesAreKeptLoaded(t *testing.T) {
 func TestRequestsFindLoadedModels(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	warm, _ := w.join("rome-1", "bob", "IT", 20), w.join("paris-1", "alice", "FR", 10)
+	warm, paris := w.join("rome-1", "bob", "IT", 20), w.join("paris-1", "alice", "FR", 10)
 	w.hub.models[w.model.ID].Size = 4 << 30
+	for _, n := range w.hub.nodes {
+		n.doc.Reputation = verify.Reputation{Good: 100} // newcomers are now and then tried before the cheapest
+	}
 	warm.loaded = []core.Digest{{1}, w.model.Digest}
 	w.beat(warm)
+	w.beat(paris)
 	task := w.mustSubmit(nil)
 	if l := w.leases("rome-1"); len(l) != 1 {
 		t.Fatalf("rome-1 has the model loaded and got %d leases", len(l))
