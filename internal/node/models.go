@@ -24,7 +24,7 @@ func (n *Node) openModels(cfg *agent.Config) error {
 	}
 	c := swarm.Config{Store: store, Origin: cfg.HTTP, Self: n.key.Public().Digest(), Log: n.cfg.Log}
 	if n.near != nil {
-		f := &fellows{lines: map[charter.ID]*fellowship{}, now: time.Now}
+		f := &fellows{now: time.Now}
 		c.Open, c.Sources, c.Allow = n.near.open, f.sources, f.allow
 		cfg.Told = f.told
 	}
@@ -42,13 +42,7 @@ type fellows struct {
 	now func() time.Time
 
 	mu    sync.Mutex
-	lines map[charter.ID]*fellowship
-}
-
-// fellowship is what a charter says, while it is in force.
-type fellowship struct {
-	*charter.Charter
-	until time.Time
+	lines charter.Book
 }
 
 // told hears a charter.
@@ -56,14 +50,8 @@ func (f *fellows) told(c *charter.Charter) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
-	for id, l := range f.lines {
-		if now.After(l.until) {
-			delete(f.lines, id)
-		}
-	}
-	if had := f.lines[c.Line]; had == nil || had.SealedMs < c.SealedMs {
-		f.lines[c.Line] = &fellowship{c, now.Add(c.TTL())}
-	}
+	f.lines.Expire(now)
+	f.lines.Hear(c, now)
 }
 
 // sources is swarm.Config.Sources. Nodes that can only be reached through the hub's relay
@@ -82,10 +70,9 @@ func (f *fellows) sources(model core.Digest) (nodes []peer.Address) {
 func (f *fellows) of(model core.Digest) (nodes []peer.Address) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.now()
-	for _, l := range f.lines {
-		if l.Model == model && now.Before(l.until) {
-			nodes = append(nodes, l.Nodes()...)
+	for _, c := range f.lines.InForce(f.now()) {
+		if c.Model == model {
+			nodes = append(nodes, c.Nodes()...)
 		}
 	}
 	return nodes

@@ -16,7 +16,7 @@ import (
 func TestFellows(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_000_000, 0)
-	f := &fellows{lines: map[charter.ID]*fellowship{}, now: func() time.Time { return now }}
+	f := &fellows{now: func() time.Time { return now }}
 	model := core.Digest{1}
 	a, b, spare := peer.Address{Node: "a", Key: core.Digest{10}}, peer.Address{Node: "b", Key: core.Digest{11}}, peer.Address{Node: "s", Key: core.Digest{12}}
 	told := func(sealedMs int64, nodes ...peer.Address) {

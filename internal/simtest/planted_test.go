@@ -22,7 +22,7 @@ var plantedLines = map[string][2]string{
 	"twice":   {"shard", "TestRowsAgain"},
 	"account": {"shard/audit", "TestRead"},
 	"accuse":  {"verify", "TestAuditorsMustAgree"},
-	"charter": {"engine/llm", "TestCharters"},
+	"charter": {"shard/charter", "TestBook"},
 	"suspect": {"control", "TestLiarsHoldNoLayers"},
 }
 

@@ -16,7 +16,6 @@ import (
 	"atoll/internal/llm"
 	"atoll/internal/llm/weights"
 	"atoll/internal/peer"
-	"atoll/internal/planted"
 	"atoll/internal/repro"
 	"atoll/internal/shard"
 	"atoll/internal/shard/charter"
@@ -31,30 +30,20 @@ type lines struct {
 	member *shard.Member
 
 	mu      sync.Mutex
-	told    map[charter.ID]*told
+	told    charter.Book
 	heads   map[charter.ID]*head
-	over    map[charter.ID]int64 // lines that have ended, and what was last sealed of them
-	changed chan struct{}        // closed, and made anew, when either changes
-}
-
-// told is a charter that has come.
-type told struct {
-	*charter.Charter
-	expire *time.Timer
+	changed chan struct{} // closed, and made anew, when either changes
 }
 
 // How long a head's order waits for the charter that allows it, which comes on
 // another way.
 const charterTime = 10 * time.Second
 
-// mostOver bounds the lines that are remembered to have ended.
-const mostOver = 1024
-
 var _ engine.Sharer = (*Engine)(nil)
 
 // Join implements engine.Sharer.
 func (e *Engine) Join(n engine.Neighbours) map[string]peer.Handler {
-	l := &lines{e: e, near: n, told: map[charter.ID]*told{}, heads: map[charter.ID]*head{}, over: map[charter.ID]int64{}, changed: make(chan struct{})}
+	l := &lines{e: e, near: n, heads: map[charter.ID]*head{}, changed: make(chan struct{})}
 	l.member = shard.NewMember(shard.MemberConfig{Open: n.Open, Pool: e.pool, Load: l.load, Allow: l.allow, Seal: l.seal, Audit: l.mayAudit, Log: e.cfg.Log})
 	e.lines = l
 	return l.member.Handlers()
@@ -65,26 +54,21 @@ func (e *Engine) Charter(c *charter.Charter) {
 	l := e.lines
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	had := l.told[c.Line]
-	switch {
-	case e.ctx.Err() != nil, had != nil && had.SealedMs >= c.SealedMs:
-		return
-	case had == nil && !planted.Charter && (c.TTLMs == charter.Over || l.over[c.Line] >= c.SealedMs): // a late copy
+	if e.ctx.Err() != nil {
 		return
 	}
-	if had == nil {
-		had = &told{}
-		had.expire = time.AfterFunc(c.TTL(), func() { l.expire(c.Line, had) })
-		l.told[c.Line] = had
-		if c.Head().Node == l.near.Self.Node {
-			l.lead(c)
-		}
+	now := time.Now()
+	known := l.told.Of(c.Line, now) != nil
+	if !l.told.Hear(c, now) {
+		return
 	}
-	if h := l.heads[c.Line]; h != nil {
+	time.AfterFunc(c.TTL(), l.expire)
+	switch h := l.heads[c.Line]; {
+	case h != nil:
 		h.offer(c.Spares)
+	case !known && c.Head().Node == l.near.Self.Node:
+		l.lead(c)
 	}
-	had.Charter = c
-	had.expire.Reset(c.TTL())
 	l.tell()
 }
 
@@ -94,24 +78,21 @@ func (l *lines) tell() {
 	l.changed = make(chan struct{})
 }
 
-// expire ends all that a charter has allowed.
-func (l *lines) expire(id charter.ID, t *told) {
+// expire ends all that charters have allowed whose time is over.
+func (l *lines) expire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.told[id] != t {
-		return
+	ended := l.told.Expire(time.Now())
+	for _, id := range ended {
+		l.member.Dismiss(id)
+		if h := l.heads[id]; h != nil {
+			h.stop()
+			delete(l.heads, id)
+		}
 	}
-	delete(l.told, id)
-	if len(l.over) >= mostOver {
-		clear(l.over)
+	if len(ended) > 0 {
+		l.tell()
 	}
-	l.over[id] = t.SealedMs
-	l.member.Dismiss(id)
-	if h := l.heads[id]; h != nil {
-		h.stop()
-		delete(l.heads, id)
-	}
-	l.tell()
 }
 
 // charterOf waits until a line's charter has come.
@@ -120,10 +101,10 @@ func (l *lines) charterOf(ctx context.Context, id charter.ID) (*charter.Charter,
 	defer stop()
 	for {
 		l.mu.Lock()
-		t, changed := l.told[id], l.changed
+		c, changed := l.told.Of(id, time.Now()), l.changed
 		l.mu.Unlock()
-		if t != nil {
-			return t.Charter, nil
+		if c != nil {
+			return c, nil
 		}
 		select {
 		case <-changed:

@@ -35,7 +35,7 @@ func TestCharters(t *testing.T) {
 			synctest.Wait()
 			e.lines.mu.Lock()
 			defer e.lines.mu.Unlock()
-			if _, ok := e.lines.told[charter.ID{1}]; ok != holds {
+			if ok := e.lines.told.Of(charter.ID{1}, time.Now()) != nil; ok != holds {
 				t.Errorf("it may hold layers: %v, want %v", ok, holds)
 			}
 		}
