@@ -13,11 +13,11 @@ import (
 
 // arm makes a new lease one whose result may be run again: it commits the hub to
 // a secret, and keeps what the check may cost.
-func arm(t *task, p *part, l *lifecycle.Lease) {
+func (b *batch) arm(t *task, p *part, l *lifecycle.Lease) {
 	if !t.Terms.Sampled() {
 		return
 	}
-	l.Secret = newNonce()
+	l.Secret = b.c.newNonce()
 	if tried := p.Drawn(); tried != nil {
 		l.Checks = tried.ID
 		l.Partial = !tried.Piece.IsZero() && (t.Terms.Tested() || !contested(p))

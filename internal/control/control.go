@@ -27,7 +27,9 @@ package control
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -84,6 +86,7 @@ type Config struct {
 	Logger    *slog.Logger
 	Now       func() time.Time // optional
 	Rand      func() uint32    // optional; seeds IDs
+	Secrets   io.Reader        // optional; of nonces, draws and lines, never an error
 	Inline    bool             // one thread, for simulation
 	NoSync    bool             // for tests
 	Crash     func(store.Point) bool
@@ -245,6 +248,9 @@ func New(ctx context.Context, cfg Config) (*Control, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Secrets == nil {
+		cfg.Secrets = rand.Reader
 	}
 	if cfg.HubID == "" || cfg.Path == "" || cfg.Key == nil || cfg.Log == nil || cfg.Send == nil || cfg.Metrics == nil || cfg.Tracer == nil {
 		return nil, errors.New("control: HubID, Path, Key, Log, Send, Metrics and Tracer are required")

@@ -1,7 +1,7 @@
 package control
 
 import (
-	"crypto/rand"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -236,7 +236,7 @@ func (c *Control) makeLine(l *line, now int64) {
 // found makes a line of a plan.
 func (c *Control) found(l *line, p *linePlan, now int64) {
 	ch := c.newCharter(l.of)
-	_, _ = rand.Read(ch.Line[:]) // never fails
+	_, _ = io.ReadFull(c.cfg.Secrets, ch.Line[:]) // never fails
 	for _, s := range p.Stages {
 		stage := charter.Stage{Node: c.peerOf(p.nodes[s.Node]), First: s.First, Last: s.Last}
 		if s.Team != nil {

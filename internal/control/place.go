@@ -1,9 +1,9 @@
 package control
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -220,9 +220,9 @@ func (b *batch) grant(t *task, p *part, o *market.Offer) {
 	n := c.nodes[o.Node]
 	l := lifecycle.Lease{
 		ID: core.LeaseID(c.ids.Next()), Attempt: len(p.Leases) + 1, Node: o.Node, Owner: o.Owner, Arch: o.Arch,
-		State: lifecycle.Offered, Price: o.Price, Line: o.Line, Nonce: newNonce(), OfferedMs: b.now,
+		State: lifecycle.Offered, Price: o.Price, Line: o.Line, Nonce: c.newNonce(), OfferedMs: b.now,
 	}
-	arm(t, p, &l)
+	b.arm(t, p, &l)
 	p.Leases = append(p.Leases, l)
 	t.Committed += l.Claim()
 	ref := &leaseRef{task: t, part: p, node: n, id: l.ID, sentMs: b.now}
@@ -244,9 +244,10 @@ func toLoad(start time.Duration) string {
 	return fmt.Sprintf("; it has the model to load first, which may take %s", start.Round(time.Second))
 }
 
-func newNonce() string {
+// newNonce is 128 bits that nobody can foresee.
+func (c *Control) newNonce() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
+	_, _ = io.ReadFull(c.cfg.Secrets, b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 

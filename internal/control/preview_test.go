@@ -1,11 +1,12 @@
 package control
 
 import (
+	"strings"
+	"testing"
+
 	"atoll/api"
 	"atoll/internal/bus"
 	"atoll/internal/request"
-	"strings"
-	"testing"
 )
 
 func TestPreview(t *testing.T) {

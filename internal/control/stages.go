@@ -51,11 +51,11 @@ func (c *Control) readAccounts(x *checked) {
 }
 
 func (c *Control) readAnswers(t *task, p *part, l *lifecycle.Lease, result core.Digest, x *checked, said []byte) ([]audit.Answer, error) {
-	_, claimed, err := c.claim(t, p, l.ID, result, x)
+	input, claimed, err := c.claim(t, p, l.ID, result, x)
 	if err != nil {
 		return nil, err
 	}
-	line, err := c.lineOf(t, l)
+	line, err := c.lineOf(t, l, input)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (c *Control) readAnswers(t *task, p *part, l *lifecycle.Lease, result core.
 }
 
 // lineOf is what must be true of the accounts of a lease.
-func (c *Control) lineOf(t *task, l *lifecycle.Lease) (*audit.Line, error) {
+func (c *Control) lineOf(t *task, l *lifecycle.Lease, input []byte) (*audit.Line, error) {
 	var id charter.ID
 	if err := id.UnmarshalText([]byte(l.Line)); err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (c *Control) lineOf(t *task, l *lifecycle.Lease) (*audit.Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &audit.Line{ID: id, Model: t.ModelDigest, Layers: shape.Layers, Key: c.keyOf}, nil
+	return &audit.Line{ID: id, Head: l.Node, Answers: audit.Lines(input), Model: t.ModelDigest, Layers: shape.Layers, Key: c.keyOf}, nil
 }
 
 // keyOf is the key that a node has joined with.
@@ -216,7 +216,11 @@ func (c *Control) audited(t *task, p *part, tried *lifecycle.Lease, claimed, ask
 	if err != nil {
 		return lifecycle.Test{}, err
 	}
-	line, err := c.lineOf(t, tried)
+	input, err := c.openInput(t, p)
+	if err != nil {
+		return lifecycle.Test{}, err
+	}
+	line, err := c.lineOf(t, tried, input)
 	if err != nil {
 		return lifecycle.Test{}, err
 	}

@@ -76,7 +76,12 @@ func (in *instance) find(ctx context.Context, q *audit.Question) (*audit.Finding
 	if err != nil {
 		return nil, err
 	}
-	r, err := (&served{model: m}).request(&lines[0], params.template)
+	f := new(audit.Finding)
+	s := &served{model: m}
+	if f.Told, err = s.told(&lines[0], params.template, q.Tokens); err != nil || q.Last == 0 {
+		return f, err
+	}
+	r, err := s.request(&lines[0], params.template)
 	if err != nil {
 		return nil, err
 	}
@@ -100,14 +105,58 @@ func (in *instance) find(ctx context.Context, q *audit.Question) (*audit.Finding
 			if ctx.Err() != nil {
 				return nil, failed(ctx.Err())
 			}
-			return &audit.Finding{Unavailable: core.Clip(err.Error(), 200)}, nil
+			f.Unavailable = core.Clip(err.Error(), 200)
+			return f, nil
 		}
 	}
-	s, err := shard.Recompute(ctx, shard.StageConfig{Model: m, Pool: in.e.pool}, terms, fed[:q.Positions], rows)
+	st, err := shard.Recompute(ctx, shard.StageConfig{Model: m, Pool: in.e.pool}, terms, fed[:q.Positions], rows)
 	if err != nil {
 		return nil, failed(err)
 	}
-	return &audit.Finding{Start: s.Start, In: s.In, Out: s.Out, Logits: s.Logits}, nil
+	f.Start, f.In, f.Out, f.Logits = st.Start, st.In, st.Out, st.Logits
+	return f, nil
+}
+
+// told names the line that a head writes which has drawn these tokens, or which refuses
+// to draw any.
+func (s *served) told(l *completion.Line, template string, tokens []int32) (core.Digest, error) {
+	a, err := s.retell(l, template, tokens)
+	if err != nil {
+		a = &answer{refused: err}
+	}
+	return audit.Told(a.append(nil, l.ID))
+}
+
+// retell is answer with tokens that are known. Tokens that do not end as an answer does,
+// or go on after its end, give another one than they were taken from. Its error is why
+// the line is refused.
+func (s *served) retell(l *completion.Line, template string, tokens []int32) (*answer, error) {
+	if l.Refused != nil {
+		return nil, l.Refused
+	}
+	r, err := s.request(l, template)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Check(s.model.Config.Vocab, s.model.Config.Context); err != nil {
+		return nil, failed(err)
+	}
+	a := &answer{prompt: len(r.Prompt), speller: s.model.Tokens}
+	if len(r.Prompt)+len(tokens) == r.Length(s.model.Config.Context) {
+		a.finish = "length"
+	}
+	text := llm.NewText(s.model.Tokens, l.Stop)
+	for _, id := range tokens {
+		if id < 0 || int(id) >= s.model.Config.Vocab {
+			return nil, fmt.Errorf("%w: token %d; the vocabulary has %d", engine.ErrInput, id, s.model.Config.Vocab)
+		}
+		if stopped := a.grow(llm.Token{ID: id}, text, grown{text: func(string) {}}); stopped {
+			a.finish = "stop"
+			break
+		}
+	}
+	a.text = append(a.text, text.Flush()...)
+	return a, nil
 }
 
 // layers reads those that a question is about.
@@ -125,7 +174,7 @@ func (in *instance) layers(ctx context.Context, q *audit.Question, p llm.Profile
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", engine.ErrModel, err)
 	}
-	m, err := llm.Load(ctx, w, llm.Options{Profile: p, First: q.First, Last: q.Last})
+	m, err := llm.Load(ctx, w, llm.Options{Profile: p, First: q.First, Last: max(q.Last, 1)}) // without layers to compute, the tokens' texts
 	if err != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", engine.ErrInput, err)
 	}

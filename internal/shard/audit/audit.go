@@ -53,23 +53,52 @@ const (
 
 // Line is what must be true of all accounts of a lease.
 type Line struct {
-	ID     charter.ID
-	Model  core.Digest
-	Layers int
-	Key    func(core.NodeID) (identity.PublicKey, bool)
+	ID      charter.ID
+	Head    core.NodeID
+	Model   core.Digest
+	Layers  int
+	Answers int // that were asked for
+	Key     func(core.NodeID) (identity.PublicKey, bool)
 }
 
-// Answer is one answer of a result, and what its stages say of it.
+// Answer is one answer of a result, and what its stages say of it. One that the head
+// has refused to give has no tokens and no stages.
 type Answer struct {
 	Number int // line of the input, from 0
+	Head   core.NodeID
 	Tokens []int32
 	Stages record.Answer
+	Told   core.Digest // of its line of the result, see Told
 }
 
-// claim is a line of a result, as far as it matters here.
+// claim is a line of a result but for its logprobs, which only who has drawn the tokens
+// can know.
 type claim struct {
-	Error  string  `json:"error"`
-	Tokens []int32 `json:"tokens"`
+	ID     jsontext.Value `json:"id,omitempty"`
+	Error  string         `json:"error,omitempty"`
+	Text   string         `json:"text,omitempty"`
+	Finish string         `json:"finish_reason,omitempty"`
+	Usage  struct {
+		Prompt     int `json:"prompt_tokens"`
+		Completion int `json:"completion_tokens"`
+	} `json:"usage,omitzero"`
+	Tokens []int32 `json:"tokens,omitempty"`
+}
+
+// told names what a line of a result says.
+func (c *claim) told() (core.Digest, error) {
+	b, err := json.Marshal(c)
+	return core.DigestOf(b), err
+}
+
+// Told names what a line of a result says: its text, how it ends and what it counts,
+// which follow from the request and the tokens. It is the head alone that writes it.
+func Told(line []byte) (core.Digest, error) {
+	var c claim
+	if err := json.Unmarshal(bytes.TrimSpace(line), &c); err != nil {
+		return core.Digest{}, err
+	}
+	return c.told()
 }
 
 // Read holds accounts against the result that they are of. Its errors are core.Invalid,
@@ -93,22 +122,32 @@ func Read(claimed, accounts []byte, l *Line) ([]Answer, error) {
 		if err := json.Unmarshal(bytes.TrimSpace(b), &c); err != nil {
 			return nil, core.Errorf(core.Invalid, "result, line %d: %w", n+1, err)
 		}
-		if c.Error == "" && len(c.Tokens) > 0 {
-			a, err := l.read(n, c.Tokens, of[n])
-			if err != nil {
-				return nil, core.Errorf(core.Invalid, "answer %d: %w", n+1, err)
-			}
-			out = append(out, a)
+		a, err := l.read(n, &c, of[n])
+		if err != nil {
+			return nil, core.Errorf(core.Invalid, "answer %d: %w", n+1, err)
 		}
+		out = append(out, a)
 		if n++; n > maxEntries {
 			return nil, core.Errorf(core.Invalid, "over %d answers", maxEntries)
 		}
 	}
+	if n != l.Answers {
+		return nil, core.Errorf(core.Invalid, "%d answers to %d questions", n, l.Answers)
+	}
 	return out, nil
 }
 
-func (l *Line) read(n int, tokens []int32, e *Entry) (Answer, error) {
-	a := Answer{Number: n, Tokens: tokens}
+func (l *Line) read(n int, c *claim, e *Entry) (a Answer, err error) {
+	a = Answer{Number: n, Head: l.Head, Tokens: c.Tokens}
+	if a.Told, err = c.told(); err != nil {
+		return a, err
+	}
+	switch {
+	case c.Error != "" && len(c.Tokens) > 0:
+		return a, core.Errorf(core.Invalid, "it has tokens, and is refused")
+	case len(c.Tokens) == 0:
+		return a, nil // an auditor can tell whether it was to be refused
+	}
 	if e == nil {
 		return a, core.Errorf(core.Invalid, "nobody accounts for it")
 	}
@@ -126,7 +165,7 @@ func (l *Line) read(n int, tokens []int32, e *Entry) (Answer, error) {
 		}
 		a.Stages = append(a.Stages, st)
 	}
-	return a, a.Stages.Check(l.Layers, tokens)
+	return a, a.Stages.Check(l.Layers, c.Tokens)
 }
 
 // Share is how much of a result a node has computed.
@@ -181,7 +220,7 @@ type Question struct {
 	Line      jsontext.Value    `json:"line"`   // of the input
 	Params    map[string]string `json:"params"` // of the task
 	Tokens    []int32           `json:"tokens"` // that were drawn
-	First     int               `json:"first"`  // layers First ≤ i < Last
+	First     int               `json:"first"`  // layers First ≤ i < Last; none of an answer that was refused
 	Last      int               `json:"last"`
 	Positions int               `json:"positions"` // to compute
 	Source    Source            `json:"source,omitzero"`
@@ -207,19 +246,26 @@ type Lot [32]byte
 // Ask makes a question of a result: which stage of which answer, and how far, the lot
 // decides. span is how many positions are computed at least; 0: all.
 func Ask(in engine.Input, answers []Answer, lot Lot, span int) (*Question, error) {
-	stages := 0
-	for _, a := range answers {
-		stages += len(a.Stages)
+	weight := func(a *Answer) int { return max(len(a.Stages), 1) } // a refusal as one
+	all := 0
+	for i := range answers {
+		all += weight(&answers[i])
 	}
-	if stages == 0 {
-		return nil, core.Errorf(core.Invalid, "there is nothing to audit: no answer has tokens")
+	if all == 0 {
+		return nil, core.Errorf(core.Invalid, "there is nothing to audit: there are no answers")
 	}
-	pick := int(binary.BigEndian.Uint64(lot[8:16]) % uint64(stages))
+	pick := int(binary.BigEndian.Uint64(lot[8:16]) % uint64(all))
 	q := &Question{Params: in.Params}
-	for ; pick >= len(answers[q.Answer].Stages); q.Answer++ {
-		pick -= len(answers[q.Answer].Stages)
+	for ; pick >= weight(&answers[q.Answer]); q.Answer++ {
+		pick -= weight(&answers[q.Answer])
 	}
 	a := &answers[q.Answer]
+	if q.Line = lineAt(in.Data, a.Number); q.Line == nil {
+		return nil, core.Errorf(core.Invalid, "answer %d is to no line of the input", a.Number+1)
+	}
+	if len(a.Stages) == 0 {
+		return q, nil
+	}
 	q.Stage = pick
 	s := a.Stages[pick]
 	q.First, q.Last, q.Tokens, q.Positions = s.First, s.Last, a.Tokens, s.Computed
@@ -231,17 +277,27 @@ func Ask(in engine.Input, answers []Answer, lot Lot, span int) (*Question, error
 			q.Positions = min(n*record.Every, s.Computed)
 		}
 	}
+	return q, nil
+}
+
+// lineAt is a line of an input, from 0; nil if there is none.
+func lineAt(input []byte, at int) jsontext.Value {
 	n := 0
-	for _, b := range jsonl.Lines(in.Data) {
-		if n == a.Number {
-			q.Line = bytes.Clone(b)
+	for _, b := range jsonl.Lines(input) {
+		if n == at {
+			return bytes.Clone(b)
 		}
 		n++
 	}
-	if q.Line == nil {
-		return nil, core.Errorf(core.Invalid, "answer %d is to no line of the input", a.Number+1)
+	return nil
+}
+
+// Lines is how many answers an input asks for.
+func Lines(input []byte) (n int) {
+	for range jsonl.Lines(input) {
+		n++
 	}
-	return q, nil
+	return n
 }
 
 // Finding is the auditor's answer.
@@ -253,6 +309,8 @@ type Finding struct {
 	In          []core.Digest `json:"in,omitempty"`
 	Out         []core.Digest `json:"out,omitempty"`
 	Logits      []core.Digest `json:"logits,omitempty"`
+	// Told is of the line that follows from the request and the tokens.
+	Told core.Digest `json:"told,omitzero"`
 }
 
 // Verdict is what came of an audit.
@@ -269,10 +327,19 @@ func Judge(q *Question, answers []Answer, said []byte) (Verdict, error) {
 	if err := json.Unmarshal(bytes.TrimSpace(said), &f, json.RejectUnknownMembers(true)); err != nil {
 		return Verdict{}, fmt.Errorf("not a finding: %w", err)
 	}
-	if q.Answer >= len(answers) || q.Stage >= len(answers[q.Answer].Stages) {
+	if q.Answer >= len(answers) || q.Stage >= max(len(answers[q.Answer].Stages), 1) {
 		return Verdict{}, fmt.Errorf("a question of stage %d of answer %d", q.Stage, q.Answer)
 	}
-	stages := answers[q.Answer].Stages
+	a := &answers[q.Answer]
+	switch {
+	case f.Told.IsZero() && f.Unavailable == "":
+		return Verdict{}, fmt.Errorf("a finding that does not say what the head should have told")
+	case !f.Told.IsZero() && f.Told != a.Told:
+		return Verdict{Blame: a.Head, Reason: fmt.Sprintf("audited: answer %d: what %s has written does not follow from the request and the tokens", a.Number+1, a.Head)}, nil
+	case len(a.Stages) == 0:
+		return Verdict{Pass: true, Reason: fmt.Sprintf("audited: answer %d was to be refused", a.Number+1)}, nil
+	}
+	stages := a.Stages
 	s := stages[q.Stage]
 	what := fmt.Sprintf("layers %d to %d of %s over %d of %d positions", s.First, s.Last-1, s.Node, q.Positions, s.Computed)
 	if f.Unavailable != "" {

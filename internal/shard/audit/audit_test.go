@@ -37,7 +37,7 @@ func newTroupe(t testing.TB, tokens int) *troupe {
 		}
 		p.keys[n] = key
 	}
-	p.line = Line{ID: charter.ID{1}, Model: core.DigestOf([]byte("m")), Layers: 6, Key: func(n core.NodeID) (identity.PublicKey, bool) {
+	p.line = Line{ID: charter.ID{1}, Model: core.DigestOf([]byte("m")), Head: "a", Layers: 6, Answers: 1, Key: func(n core.NodeID) (identity.PublicKey, bool) {
 		k := p.keys[n]
 		if k == nil {
 			return identity.PublicKey{}, false
@@ -150,6 +150,7 @@ func TestRead(t *testing.T) {
 		"another line":              func(p *troupe) { p.says[1].Line = charter.ID{9} },
 		"other terms":               func(p *troupe) { p.says[1].Start = other },
 		"no logits":                 func(p *troupe) { p.says[2].Logits = nil },
+		"an answer is missing":      func(p *troupe) { p.line.Answers = 2 },
 		"a stranger": func(p *troupe) {
 			p.says[1].Node = "nobody"
 			p.keys["nobody"] = p.keys["z"]
@@ -168,8 +169,11 @@ func TestRead(t *testing.T) {
 	if _, err := Read(p.result(), []byte("[]"), &p.line); err == nil {
 		t.Error("nobody accounts for it, and that is taken")
 	}
-	if answers, err := Read([]byte(`{"id":0,"error":"too long"}`+"\n"), []byte("[]"), &p.line); err != nil || len(answers) != 0 {
+	if answers, err := Read([]byte(`{"id":0,"error":"too long"}`+"\n"), []byte("[]"), &p.line); err != nil || len(answers) != 1 || answers[0].Stages != nil {
 		t.Errorf("a refusal: %v", err)
+	}
+	if _, err := Read([]byte(`{"id":0,"error":"too long","tokens":[1]}`+"\n"), []byte("[]"), &p.line); err == nil {
+		t.Error("a refusal with tokens")
 	}
 }
 
@@ -194,7 +198,11 @@ func (p *troupe) finding(q *Question) *Finding {
 	if q.Positions < s.Computed {
 		n = q.Positions / record.Every
 	}
-	return &Finding{Start: s.Start, In: s.In[:n], Out: s.Out[:min(n, len(s.Out))], Logits: s.Logits}
+	told, err := Told(p.result())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return &Finding{Start: s.Start, In: s.In[:n], Out: s.Out[:min(n, len(s.Out))], Logits: s.Logits, Told: told}
 }
 
 func judge(t testing.TB, q *Question, answers []Answer, f *Finding) Verdict {
@@ -255,10 +263,40 @@ func TestJudge(t *testing.T) {
 	if v := judge(t, q, answers, f); v.Pass || v.Blame != "c" {
 		t.Errorf("the same tokens of other logits: %+v", v)
 	}
+	f = p.finding(q)
+	f.Told = other
+	if v := judge(t, q, answers, f); v.Pass || v.Blame != "a" {
+		t.Errorf("the head has written something else: %+v", v)
+	}
 	for _, said := range []string{"", "{}", "[1]", `{"start":1}`, `{"more":1}`} {
 		if _, err := Judge(q, answers, []byte(said)); err == nil {
 			t.Errorf("%q is taken for a finding", said)
 		}
+	}
+}
+
+// Who refuses what could be answered, and so computes nothing, is found like any other.
+func TestRefusal(t *testing.T) {
+	t.Parallel()
+	p := newTroupe(t, 80)
+	line := []byte(`{"id":0,"error":"I would rather not"}` + "\n")
+	answers, err := Read(line, []byte("[]"), &p.line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := Ask(input, answers, Lot{}, 16)
+	if err != nil || q.Last != 0 || q.Line == nil {
+		t.Fatalf("%+v, %v", q, err)
+	}
+	told, err := Told(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := judge(t, q, answers, &Finding{Told: told}); !v.Pass {
+		t.Errorf("it was right: %+v", v)
+	}
+	if v := judge(t, q, answers, &Finding{Told: other}); v.Pass || v.Blame != "a" {
+		t.Errorf("it was wrong: %+v", v)
 	}
 }
 
@@ -292,7 +330,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"tokens":[1]}`), []byte(`[{"answer":0,"stages":[{"node":"a","statement":"AAAA"}]}]`))
 	f.Fuzz(func(t *testing.T, result, accounts []byte) {
 		answers, err := Read(result, accounts, &p.line)
-		if err == nil && len(answers) > 0 && answers[0].Stages[0].Node != "a" {
+		if err == nil && len(answers) > 0 && len(answers[0].Stages) > 0 && answers[0].Stages[0].Node != "a" {
 			t.Errorf("%+v", answers)
 		}
 	})
