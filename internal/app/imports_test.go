@@ -28,6 +28,9 @@ var pure = map[string][]string{
 	"internal/repro":           {"internal/core"},
 	"internal/shard/plan":      {"internal/core"},
 	"internal/planted":         {},
+	"internal/keystream":       {},
+	"internal/codec":           {"internal/core", "internal/keystream"},
+	"internal/privacy":         {"internal/core", "internal/keystream"},
 	"internal/rescore":         {"internal/core", "internal/engine", "internal/engine/completion", "internal/verify/logprobs"},
 }
 

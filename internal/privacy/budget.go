@@ -1,0 +1,263 @@
+package privacy
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"atoll/internal/core"
+)
+
+// Unit is whose presence in the data the privacy hides.
+type Unit string
+
+// Units. A record is a row; a customer is all rows of a person, however many, so
+// clipping is per person; a site is all that its owner has. Each protects those
+// before it, never the other way round.
+const (
+	Record   Unit = "record"
+	Customer Unit = "customer"
+	Site     Unit = "site"
+)
+
+// Limit is what a dataset's owner allows to be learnt from it, ever.
+type Limit struct {
+	Unit    Unit    `json:"unit"`
+	Epsilon float64 `json:"epsilon"`
+	Delta   float64 `json:"delta"`
+	// Order is the Rényi order that half of δ is for; see the package comment. 0 is the
+	// one that suits Gaussian noise on all of the data. DP-SGD with little noise suits a
+	// lower one. It is chosen with the limit, before anything is spent.
+	Order float64 `json:"order,omitempty"`
+}
+
+// Cost is a Curve for keeping: nanonats, rounded up, so that sums are exact in any
+// order and never too small.
+type Cost [len(Orders)]int64
+
+const nanonats = 1e9
+
+// unlimited stands for any cost that no budget can bear.
+const unlimited = math.MaxInt64
+
+// Cost rounds the curve up.
+func (c Curve) Cost() (k Cost) {
+	for i, loss := range c {
+		if n := math.Ceil(loss * nanonats); n < 1<<62 { // false for NaN, too
+			k[i] = int64(n)
+		} else {
+			k[i] = unlimited
+		}
+	}
+	return k
+}
+
+func (c Cost) plus(d Cost) Cost {
+	for i := range c {
+		if c[i] > unlimited-d[i] {
+			c[i] = unlimited
+		} else {
+			c[i] += d[i]
+		}
+	}
+	return c
+}
+
+func (c Cost) minus(d Cost) Cost {
+	for i := range c {
+		c[i] -= d[i]
+	}
+	return c
+}
+
+// form is that of Cost: it changes with Orders.
+const form = 1
+
+// Budget is the account of one dataset. Its owner's node stores it, together with the
+// Charges; a Budget and the Charge that changed it belong into one transaction.
+type Budget struct {
+	Form     int    `json:"form"`
+	Dataset  string `json:"dataset"`
+	Limit    Limit  `json:"limit"`
+	Reserved Cost   `json:"reserved"`
+	Spent    Cost   `json:"spent"`
+}
+
+// NewBudget opens an account.
+func NewBudget(dataset string, l Limit) (Budget, error) {
+	b := Budget{Form: form, Dataset: dataset, Limit: l}
+	return b, b.Check()
+}
+
+// Check refuses a budget, such as one read from a disk, that this program cannot keep.
+func (b Budget) Check() error {
+	if b.Form != form {
+		return core.Errorf(core.Invalid, "the privacy budget of %s is kept in form %d; this program knows form %d", b.Dataset, b.Form, form).
+			WithHint("use the version that wrote it, or a newer one")
+	}
+	switch b.Limit.Unit {
+	case Record, Customer, Site:
+	default:
+		return core.Errorf(core.Invalid, "%q is no unit of privacy: it is record, customer or site", b.Limit.Unit).At("unit")
+	}
+	if err := checkEpsilon(b.Limit.Epsilon); err != nil {
+		return err
+	}
+	if err := checkDelta(b.Limit.Delta); err != nil {
+		return err
+	}
+	if b.Limit.Order != 0 && !slices.Contains(Orders[:], b.Limit.Order) {
+		return core.Errorf(core.Invalid, "order %g is not kept", b.Limit.Order).At("order").WithHint(fmt.Sprintf("kept are %v", Orders))
+	}
+	for i := range b.Spent {
+		if b.Spent[i] < 0 || b.Reserved[i] < 0 {
+			return core.Errorf(core.Invalid, "the privacy budget of %s is damaged: order %g has a negative amount", b.Dataset, Orders[i])
+		}
+	}
+	return nil
+}
+
+// Phase of a charge.
+type Phase string
+
+// Phases: reserved before anything is computed; spent, for good, before the first
+// byte that depends on the data leaves; or released, if none ever will.
+const (
+	Reserved Phase = "reserved"
+	Spent    Phase = "spent"
+	Released Phase = "released"
+)
+
+// Charge is what one release costs: for a federation, one attempt at one round. The
+// ID is its caller's and says it once; a second attempt is another charge.
+type Charge struct {
+	ID         string `json:"id"`
+	Federation string `json:"federation"`
+	Round      int    `json:"round"`
+	Unit       Unit   `json:"unit"`
+	Cost       Cost   `json:"cost"`
+	Phase      Phase  `json:"phase"`
+}
+
+// Reserve sets a charge's cost aside. known is the charge stored under that ID, nil if
+// there is none. To reserve the same again changes nothing, and returns the charge as
+// it stands. Refused are, with core.Insufficient, what the budget does not allow, and
+// what is not like the stored charge.
+func (b Budget) Reserve(known *Charge, c Charge) (Budget, Charge, error) {
+	c.Phase = Reserved
+	if known != nil {
+		return b, *known, sameCharge(*known, c)
+	}
+	switch {
+	case c.ID == "" || c.Federation == "":
+		return b, c, core.Errorf(core.Invalid, "a charge to a privacy budget names itself and its federation")
+	case c.Unit != b.Limit.Unit:
+		return b, c, core.Errorf(core.Forbidden, "federation %s hides a %s; the owner of %s asks that a %s be hidden", c.Federation, c.Unit, b.Dataset, b.Limit.Unit).At("unit")
+	case c.Cost == Cost{}:
+		return b, c, core.Errorf(core.Invalid, "federation %s, round %d says that it costs no privacy", c.Federation, c.Round)
+	}
+	for i, k := range c.Cost {
+		if k < 0 {
+			return b, c, core.Errorf(core.Invalid, "charge %s is negative at order %g", c.ID, Orders[i])
+		}
+	}
+	after := b
+	after.Reserved = b.Reserved.plus(c.Cost)
+	if after.Epsilon() > b.Limit.Epsilon {
+		return b, c, core.Errorf(core.Insufficient, "federation %s, round %d would take dataset %s to ε = %.4g; its owner allows %g at δ = %g, and %.4g is used",
+			c.Federation, c.Round, b.Dataset, after.Epsilon(), b.Limit.Epsilon, b.Limit.Delta, b.Epsilon()).
+			WithHint("use more noise or fewer rounds, or ask the owner")
+	}
+	return after, c, nil
+}
+
+func sameCharge(known, c Charge) error {
+	phase := known.Phase
+	known.Phase = c.Phase
+	switch {
+	case known != c:
+		return core.Errorf(core.Mismatch, "charge %s was made for something else: federation %s, round %d", known.ID, known.Federation, known.Round)
+	case phase == Released:
+		return core.Errorf(core.Conflict, "charge %s was given back", known.ID).WithHint("a new attempt is a new charge")
+	}
+	return nil
+}
+
+// Spend makes a reserved charge final. It comes before the first byte leaves, and is
+// durable before: what happens to that byte then makes no difference. Spending twice
+// is spending once.
+func (b Budget) Spend(c Charge) (Budget, Charge, error) {
+	switch c.Phase {
+	case Spent:
+		return b, c, nil
+	case Reserved:
+		b.Reserved, b.Spent = b.Reserved.minus(c.Cost), b.Spent.plus(c.Cost)
+		c.Phase = Spent
+		return b, c, nil
+	}
+	return b, c, core.Errorf(core.Conflict, "charge %s was given back: nothing may leave for it", c.ID).WithHint("a new attempt is a new charge")
+}
+
+// Release gives a reserved charge back. Nothing that was spent ever is.
+func (b Budget) Release(c Charge) (Budget, Charge, error) {
+	switch c.Phase {
+	case Released:
+		return b, c, nil
+	case Reserved:
+		b.Reserved = b.Reserved.minus(c.Cost)
+		c.Phase = Released
+		return b, c, nil
+	}
+	return b, c, core.Errorf(core.Conflict, "charge %s is spent: what has left the node cannot be taken back", c.ID)
+}
+
+// Epsilon is what the owner has agreed to so far, reserved charges included, at the
+// Limit's δ: see the package comment for how δ is shared out.
+func (b Budget) Epsilon() float64 { return b.Limit.epsilon(b.Spent.plus(b.Reserved)) }
+
+// Room is how many more charges of a cost the budget has room for, at most most.
+func (b Budget) Room(c Cost, most int) int {
+	n, used := 0, b.Spent.plus(b.Reserved)
+	for n < most {
+		if used = used.plus(c); b.Limit.epsilon(used) > b.Limit.Epsilon {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// epsilon converts a total: half of δ is for the favourite order, the other half is
+// shared equally by all others.
+func (l Limit) epsilon(total Cost) float64 {
+	if total == (Cost{}) {
+		return 0
+	}
+	favourite, least := l.favourite(), math.Inf(1)
+	for i, loss := range total {
+		if loss == unlimited {
+			continue
+		}
+		delta := l.Delta / 2
+		if i != favourite {
+			delta /= float64(len(Orders) - 1)
+		}
+		least = min(least, epsilonAt(Orders[i], float64(loss)/nanonats, delta))
+	}
+	return least
+}
+
+// favourite is the index of Order, or of the order at which most Gaussian noise of one
+// size fits into the limit.
+func (l Limit) favourite() (best int) {
+	if i := slices.Index(Orders[:], l.Order); i >= 0 {
+		return i
+	}
+	most := math.Inf(-1)
+	for i, a := range Orders {
+		if n := lossAt(a, l.Epsilon, l.Delta/2) / a; n > most {
+			best, most = i, n
+		}
+	}
+	return best
+}
