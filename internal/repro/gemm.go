@@ -112,6 +112,45 @@ func (m *FloatMatrix) SetRow(r int, w []float32) error {
 	return nil
 }
 
+// Set stores all rows, one after another, in a matrix of binary32. It is for
+// weights that change between products, as in training: it does not look for NaN
+// and infinities, which go on to the products. It panics if the sizes do not fit.
+func (m *FloatMatrix) Set(w []float32) {
+	m.mustHold(w)
+	for first := 0; first < m.rows; first += panelRows {
+		rows := min(panelRows, m.rows-first)
+		panel := m.w.f32[first*m.cols:]
+		for k := 0; k < m.cols; k += tileColumns { // so many columns of a panel stay in the first cache
+			kn := min(tileColumns, m.cols-k)
+			for r := range rows {
+				row := w[(first+r)*m.cols+k:][:kn]
+				for i, v := range row {
+					panel[(k+i)*panelRows+r] = v
+				}
+			}
+		}
+	}
+}
+
+// SetColumns is Set for the transpose: w holds Cols columns of Rows elements, one
+// after another.
+func (m *FloatMatrix) SetColumns(w []float32) {
+	m.mustHold(w)
+	for first := 0; first < m.rows; first += panelRows {
+		rows := min(panelRows, m.rows-first)
+		panel := m.w.f32[first*m.cols:]
+		for k := range m.cols {
+			copy(panel[k*panelRows:][:rows], w[k*m.rows+first:])
+		}
+	}
+}
+
+func (m *FloatMatrix) mustHold(w []float32) {
+	if m.format != F32 || len(w) != m.rows*m.cols {
+		panic(fmt.Sprintf("repro: %d values for %d×%d weights in %v: want as many, in f32", len(w), m.rows, m.cols, m.format))
+	}
+}
+
 // Row writes the weights of row r to dst, which has Cols elements.
 func (m *FloatMatrix) Row(dst []float32, r int) {
 	at := m.index(r)

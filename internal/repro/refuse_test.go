@@ -171,6 +171,8 @@ func TestShapesAreChecked(t *testing.T) {
 		"product too short":       func() { m.Mul(make([]float32, 7), a, pool) },
 		"activations of 64":       func() { b, _ := repro.NewActivations(64, 1); m.Mul(nil, b, pool) },
 		"SwiGLU of 2 and 3":       func() { repro.SwiGLU(make([]float32, 2), make([]float32, 2), make([]float32, 3), pool) },
+		"a matrix from too few":   func() { f, _ := repro.NewFloatMatrix(4, 8, repro.F32); f.Set(make([]float32, 31)) },
+		"f16 from columns":        func() { f, _ := repro.NewFloatMatrix(1, 1, repro.F16); f.SetColumns(make([]float32, 1)) },
 		"float product too short": func() { f, _ := repro.NewFloatMatrix(4, 8, repro.F32); f.Mul(nil, make([]float32, 8), pool) },
 	} {
 		check(t, a.Set(make([]float32, 64), pool))

@@ -210,6 +210,33 @@ func FuzzQ8Shapes(f *testing.F) {
 	})
 }
 
+// A matrix that is set as a whole, from its rows or its columns, holds what it holds
+// when set row by row, also where the last panel is not full.
+func TestSetWholeMatrix(t *testing.T) {
+	t.Parallel()
+	for _, s := range [][2]int{{1, 1}, {31, 17}, {32, 16}, {33, 15}, {70, 40}} {
+		rows, cols := s[0], s[1]
+		w := normal(repro.NewRandom(1), rows*cols, 1)
+		turned := make([]float32, len(w))
+		for i, v := range w {
+			turned[i%cols*rows+i/cols] = v
+		}
+		byRows, err := repro.NewFloatMatrix(rows, cols, repro.F32)
+		check(t, err)
+		byColumns, err := repro.NewFloatMatrix(rows, cols, repro.F32)
+		check(t, err)
+		byRows.Set(w)
+		byColumns.SetColumns(turned)
+		row := make([]float32, cols)
+		for r := range rows {
+			for name, m := range map[string]*repro.FloatMatrix{"from rows": byRows, "from columns": byColumns} {
+				m.Row(row, r)
+				sameBits(t, name, row, w[r*cols:(r+1)*cols])
+			}
+		}
+	}
+}
+
 func floatCase(t testing.TB, seed uint64, rows, cols, n int, format repro.Format) {
 	r := repro.NewRandom(seed)
 	m, err := repro.NewFloatMatrix(rows, cols, format)
