@@ -127,9 +127,8 @@ func (f federation) compare(t testing.TB, show func(model.Report) float64) (alon
 }
 
 func auc(r model.Report) float64      { return float64(r.AUC) / 1e6 }
-func accuracy(r model.Report) float64 { return float64(r.Accuracy) / 1e6 }
 
-// numbers describes columns of numbers, after an id and before or after a label.
+// examples reads a CSV file.
 func examples(t testing.TB, schema string, f table.Features, csv []byte) *learn.Examples {
 	t.Helper()
 	res, err := table.ParseResource([]byte(schema))
