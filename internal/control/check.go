@@ -19,8 +19,8 @@ func (b *batch) arm(t *task, p *part, l *lifecycle.Lease) {
 	}
 	l.Secret = b.c.newNonce()
 	if tried := p.Drawn(); tried != nil {
-		l.Checks = tried.ID
-		l.Partial = !tried.Piece.IsZero() && (t.Terms.Tested() || !contested(p))
+		l.Checks, l.Audit = tried.ID, tried.Line != ""
+		l.Partial = !tried.Piece.IsZero() && (p.Tested(&t.Terms) || !contested(p))
 		t.Committed -= tried.Reserve
 		tried.Reserve = 0
 	} else {

@@ -127,9 +127,12 @@ func (c *Control) tendNext(l *line, now int64) {
 // second, or hardly fewer of which each comes round far sooner. The line is taken as its
 // nodes are measured now.
 func (c *Control) better(p *linePlan, l *line) bool {
-	now, err := c.planOf(l.of, l.state.Stages)
-	if err != nil {
-		return true // one of its nodes is not known any more
+	now := l.plan // of the node that does it alone
+	if !l.alone {
+		var err error
+		if now, err = c.planOf(l.of, l.state.Stages); err != nil {
+			return true // one of its nodes is not known any more
+		}
 	}
 	return p.Rate >= betterRate*now.Rate || p.Rate >= 0.95*now.Rate && now.Token.Seconds() >= betterRate*p.Token.Seconds()
 }
@@ -199,13 +202,18 @@ func (c *Control) hearLine(l *line, now int64) string {
 	switch {
 	case i >= 0 && head.said.Lines[i].Trouble != "":
 		return head.said.Lines[i].Trouble
+	case i >= 0 && head.said.Lines[i].Ready && !l.charter.Covers(head.said.Lines[i].Stages):
+		return "its head tells of other layers than it was to"
 	case i >= 0:
 		l.state, l.heard = head.said.Lines[i], true
 	case l.heard:
 		return "its head has forgotten it"
 	}
 	for _, id := range l.held() {
-		if n := c.nodes[id]; n != nil && n.offer.Suspect && n.doc.Owner != l.of.Owner {
+		switch n := c.nodes[id]; {
+		case n == nil || n.doc.Revoked:
+			return string(id) + " is not welcome any more"
+		case n.offer.Suspect && n.doc.Owner != l.of.Owner:
 			return string(id) + " has computed something else than it should"
 		}
 	}
@@ -256,7 +264,7 @@ func (c *Control) found(l *line, p *linePlan, now int64) {
 func (c *Control) adoptLine(l *line, now int64) {
 	for _, o := range c.offers {
 		for _, s := range c.nodes[o.Node].said.Lines {
-			if s.Service != l.of.Name || s.Model != c.models[l.of.Model].Digest || !s.Ready || !o.Up {
+			if s.Service != l.of.Name || s.Model != c.models[l.of.Model].Digest || !s.Ready || !o.Up || !c.heardAll(s.Stages) {
 				continue
 			}
 			p, err := c.planOf(l.of, s.Stages)
@@ -277,6 +285,19 @@ func (c *Control) adoptLine(l *line, now int64) {
 			return
 		}
 	}
+}
+
+// heardAll reports whether all who hold stages have spoken: else what they ask for is not
+// known.
+func (c *Control) heardAll(stages []charter.Held) bool {
+	for _, h := range stages {
+		for _, id := range h.Nodes() {
+			if n := c.nodes[id]; n == nil || !n.offer.Up {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // holds reports whether a node has a stage now, or a part of one.

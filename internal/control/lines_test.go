@@ -250,6 +250,22 @@ func TestLineOutlivesTheHub(t *testing.T) {
 	}
 }
 
+// A node that is not welcome any more has no part in a line, whatever its head says.
+func TestRevokedNodesLeaveTheLine(t *testing.T) {
+	t.Parallel()
+	p := newTroupe(t, "a", "b", "c")
+	p.serving("2")
+	last := p.line().Stages[1].Node
+	if _, err := p.hub.Revoke(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	p.silent[last] = true
+	p.live(5 * time.Second)
+	if l := p.line(); l.State != "ready" || slices.Contains(holders(l), string(last)) {
+		t.Errorf("%+v, and %s was revoked", l, last)
+	}
+}
+
 // Who cannot hold layers is passed over, with the reason.
 func TestLineNeedsNodes(t *testing.T) {
 	t.Parallel()

@@ -27,7 +27,7 @@ func (c *Control) derivePieces(x *checked) {
 		e := &x.execution.Leases[i]
 		c.mu.Lock()
 		r := c.leases[e.Lease]
-		if r == nil || r.node.doc.ID != x.node || r.task.Terms.Span == 0 && !r.task.Terms.Tested() || e.Outcome != receipt.OK {
+		if r == nil || r.node.doc.ID != x.node || r.task.Terms.Span == 0 && !r.part.Tested(&r.task.Terms) || e.Outcome != receipt.OK {
 			c.mu.Unlock()
 			continue
 		}
@@ -36,7 +36,7 @@ func (c *Control) derivePieces(x *checked) {
 		if l.Receipt = x.digest; !drawn(t, &l) {
 			continue
 		}
-		if t.Terms.Staged && t.Terms.Tested() {
+		if l.Line != "" {
 			asking, test := c.askAuditor(t, p, &l, x)
 			x.piece(e.Lease, asking)
 			x.testedAtOnce(e.Lease, test)

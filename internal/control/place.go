@@ -171,7 +171,7 @@ func (c *Control) usedBy(t *task, p *lifecycle.Part) []market.Used {
 	tried := p.Drawn()
 	for i := range p.Leases {
 		l := &p.Leases[i]
-		if t.Terms.Staged && l.Checks != 0 && (tried == nil || l.Checks != tried.ID) {
+		if l.Audit && (tried == nil || l.Checks != tried.ID) {
 			continue // it has audited another result
 		}
 		used = append(used, market.Used{
@@ -180,7 +180,7 @@ func (c *Control) usedBy(t *task, p *lifecycle.Part) []market.Used {
 			Counted: l.Counted() && !planted.Spread,
 		})
 		for _, s := range l.Shares { // nobody checks what they had a part in
-			used = append(used, market.Used{Node: s.Node, Owner: s.Owner, Counted: l.Counted() && t.Terms.Tested()})
+			used = append(used, market.Used{Node: s.Node, Owner: s.Owner, Counted: l.Counted() && t.Terms.Sampled()})
 		}
 	}
 	return used
@@ -192,11 +192,14 @@ func (t *task) byLine(p *part) bool {
 	return t.service != "" && (!t.Terms.Sampled() || p.Drawn() == nil)
 }
 
-// outlived reports whether a lease was for a line that is no more: that its head has
-// refused it says nothing of the next.
+// lineAgainMs is when a head is asked again for what it has refused: nobody else could be.
+const lineAgainMs = 5_000
+
+// outlived reports whether a lease was for a line that is no more, or was refused a while
+// ago: that its head has refused it then says nothing of the next.
 func (c *Control) outlived(t *task, l *lifecycle.Lease) bool {
 	now := c.lines[t.service]
-	return l.Line != "" && (now == nil || now.charter == nil || now.charter.Line.String() != l.Line)
+	return l.Line != "" && (now == nil || now.charter == nil || now.charter.Line.String() != l.Line || c.now().UnixMilli()-l.OfferedMs >= lineAgainMs)
 }
 
 // maxNotChosen bounds the reasons kept with a task.
@@ -221,6 +224,9 @@ func (b *batch) grant(t *task, p *part, o *market.Offer) {
 	l := lifecycle.Lease{
 		ID: core.LeaseID(c.ids.Next()), Attempt: len(p.Leases) + 1, Node: o.Node, Owner: o.Owner, Arch: o.Arch,
 		State: lifecycle.Offered, Price: o.Price, Line: o.Line, Nonce: c.newNonce(), OfferedMs: b.now,
+	}
+	if l.Line != "" {
+		l.Crew = c.crew(l.Line)
 	}
 	b.arm(t, p, &l)
 	p.Leases = append(p.Leases, l)

@@ -63,6 +63,9 @@ func (c *Control) planOf(s *api.Service, stages []charter.Held) (*linePlan, erro
 	if err != nil {
 		return nil, err
 	}
+	if n := len(stages); n == 0 || stages[n-1].Last != shape.Layers {
+		return nil, core.Errorf(core.Invalid, "stages that are not all of the %d layers", shape.Layers)
+	}
 	p := &linePlan{Plan: &plan.Plan{}}
 	_, p.barred = c.lineNodes(s)
 	for _, h := range stages {

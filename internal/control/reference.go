@@ -29,7 +29,7 @@ type work struct {
 
 // workOf is the task's own work, or that of a reference.
 func (t *task) workOf(l *lifecycle.Lease) work {
-	if t.Terms.Staged && t.Terms.Tested() && l.Checks != 0 {
+	if l.Audit {
 		params := map[string]string{"mode": audit.Mode}
 		return work{t.Engine, t.ModelDigest, t.ModelSize, params, paramsDigest(params)}
 	}
@@ -119,7 +119,7 @@ func (c *Control) test(x *checked) {
 		e := &x.execution.Leases[i]
 		c.mu.Lock()
 		r := c.leases[e.Lease]
-		if r == nil || r.node.doc.ID != x.node || !r.task.Terms.Tested() || r.lease().Checks == 0 || e.Outcome != receipt.OK {
+		if r == nil || r.node.doc.ID != x.node || !r.part.Tested(&r.task.Terms) || r.lease().Checks == 0 || e.Outcome != receipt.OK {
 			c.mu.Unlock()
 			continue
 		}
@@ -157,7 +157,7 @@ func (c *Control) tested(t *task, p *part, tried *lifecycle.Lease, e *receipt.Ex
 	if err != nil {
 		return v, err
 	}
-	if t.Terms.Staged {
+	if tried.Line != "" {
 		return c.audited(t, p, tried, claimed, asking, said)
 	}
 	verdict, err := rescore.Judge(engine.Input{Data: input, Params: t.params}, claimed, asking, said)
@@ -177,7 +177,7 @@ func (r *leaseRef) noteTest(x *checked) {
 		return
 	}
 	v.verdict.Reason = core.Clip(v.verdict.Reason, maxVerdictReason/2)
-	if r.task.Terms.Staged { // several may be asked, who may differ
+	if l.Audit { // several may be asked, who may differ
 		l.Test = &v.verdict
 		return
 	}

@@ -48,7 +48,7 @@ func (c *Control) wire(r *leaseRef, l *lifecycle.Lease, now int64) bus.Lease {
 		ExecutionMs: t.Terms.ExecutionMs, LatencyMs: t.Terms.LatencyMs, PenaltyPerMille: t.Terms.PenaltyPerMille, ExpiresMs: min(now+t.Terms.QueueMs, t.DueMs()), Residency: t.Residency, Traceparent: t.Traceparent,
 		Selector: t.req.Selector.String(), Progress: t.preview != nil,
 	}
-	m.Audit = l.Checks != 0 && t.Terms.Staged && t.Terms.Tested()
+	m.Audit = l.Audit
 	if l.Line != "" {
 		if err := m.Line.UnmarshalText([]byte(l.Line)); err != nil {
 			c.log.Error("line of a lease", "lease", l.ID, "error", err)

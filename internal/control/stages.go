@@ -99,12 +99,12 @@ func (b *batch) noteAccounts(r *leaseRef, l *lifecycle.Lease, a *accounted) {
 		l.Failure = a.broken
 		return
 	}
-	for _, s := range b.c.shares(l.Line, audit.Shares(a.answers)) {
+	for _, s := range shares(l, audit.Shares(a.answers)) {
 		n := b.c.nodes[s.Node]
 		if n == nil { // its key was there a moment ago
 			continue
 		}
-		work := s.Work * max(int64(n.offer.Price), 1)
+		work := s.Work * max(int64(l.Asked(s.Node)), 1)
 		if s.Node == l.Node {
 			l.Work = work
 			continue
@@ -117,10 +117,9 @@ func (b *batch) noteAccounts(r *leaseRef, l *lifecycle.Lease, a *accounted) {
 	b.charge(r.task.Account, int64(len(a.said)))
 }
 
-// shares divides what teams have computed among those whom the line's charter names: a
-// leader's word alone gives nobody a share. Of a line that the hub knows no more the leader
-// has all.
-func (c *Control) shares(line string, all []audit.Share) (out []audit.Share) {
+// shares divides what teams have computed among those who were in them when the lease was
+// made: a leader's word alone gives nobody a share.
+func shares(l *lifecycle.Lease, all []audit.Share) (out []audit.Share) {
 	add := func(id core.NodeID, work int64) {
 		if i := slices.IndexFunc(out, func(s audit.Share) bool { return s.Node == id }); i >= 0 {
 			out[i].Work += work
@@ -128,13 +127,10 @@ func (c *Control) shares(line string, all []audit.Share) (out []audit.Share) {
 			out = append(out, audit.Share{Node: id, Work: work})
 		}
 	}
-	ch := c.charterOf(line)
 	for _, s := range all {
-		var team []charter.Mate
-		if ch != nil && s.Team {
-			if i := slices.IndexFunc(ch.Stages, func(st charter.Stage) bool { return st.Node.Node == s.Node }); i >= 0 {
-				team = ch.Stages[i].Team
-			}
+		var team []lifecycle.Hand
+		if s.Team {
+			team = l.Team(s.Node)
 		}
 		if len(team) == 0 {
 			add(s.Node, s.Work)
@@ -145,8 +141,32 @@ func (c *Control) shares(line string, all []audit.Share) (out []audit.Share) {
 			speeds = append(speeds, m.Speed)
 		}
 		for i, work := range audit.Divide(s.Work, speeds) {
-			add(team[i].Node.Node, work)
+			add(team[i].Node, work)
 		}
+	}
+	return out
+}
+
+// crew are the nodes that may have a part in what a line computes.
+func (c *Control) crew(line string) (out []lifecycle.Hand) {
+	ch := c.charterOf(line)
+	if ch == nil {
+		return nil
+	}
+	for _, a := range ch.Nodes() {
+		n := c.nodes[a.Node]
+		if n == nil || !n.offer.Up { // nobody knows what it asks
+			continue
+		}
+		h := lifecycle.Hand{Node: a.Node, Price: n.offer.Price}
+		for _, s := range ch.Stages {
+			for _, m := range s.Team {
+				if m.Node.Node == a.Node {
+					h.Lead, h.Speed = s.Node.Node, m.Speed
+				}
+			}
+		}
+		out = append(out, h)
 	}
 	return out
 }

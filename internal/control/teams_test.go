@@ -8,6 +8,9 @@ import (
 
 	"atoll/api"
 	"atoll/internal/bus"
+	"atoll/internal/core"
+	"atoll/internal/lifecycle"
+	"atoll/internal/market"
 	"atoll/internal/request"
 	"atoll/internal/shard/audit"
 	"atoll/internal/shard/charter"
@@ -100,7 +103,11 @@ func TestTeamsAreUnpaidWithoutTheHubsWord(t *testing.T) {
 	stages := []charter.Stage{{Last: 4}, {First: 4, Last: 8, Team: mates}}
 	stages[0].Node.Node, stages[1].Node.Node = "a", "b"
 	id, old := charter.ID{1}, charter.ID{2}
-	c := &Control{lines: map[string]*line{"big": {charter: &charter.Charter{Line: id, Stages: stages}}}, fading: []*line{{charter: &charter.Charter{Line: old, Stages: stages}}}}
+	nodes := map[core.NodeID]*node{}
+	for id, price := range map[core.NodeID]core.Money{"a": 5, "b": 6, "c": 7} {
+		nodes[id] = &node{offer: &market.Offer{Up: true, Price: price}}
+	}
+	c := &Control{nodes: nodes, lines: map[string]*line{"big": {charter: &charter.Charter{Line: id, Stages: stages}}}, fading: []*line{{charter: &charter.Charter{Line: old, Stages: stages}}}}
 	for name, tt := range map[string]struct {
 		line charter.ID
 		said []audit.Share
@@ -112,8 +119,16 @@ func TestTeamsAreUnpaidWithoutTheHubsWord(t *testing.T) {
 		"a team that is none":    {id, []audit.Share{{Node: "a", Team: true, Work: 7}}, []audit.Share{{Node: "a", Work: 7}}},
 		"a line that nobody has": {charter.ID{3}, []audit.Share{{Node: "b", Team: true, Work: 400}}, []audit.Share{{Node: "b", Work: 400}}},
 	} {
-		if got := c.shares(tt.line.String(), tt.said); !slices.Equal(got, tt.want) {
+		l := &lifecycle.Lease{Price: 9, Crew: c.crew(tt.line.String())}
+		if got := shares(l, tt.said); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
 		}
+	}
+	l := &lifecycle.Lease{Price: 9, Crew: c.crew(id.String())}
+	for _, n := range nodes {
+		n.offer.Price = 1000 // when the lease is made already
+	}
+	if l.Asked("a") != 5 || l.Asked("c") != 7 || l.Asked("z") != 9 {
+		t.Errorf("%+v", l.Crew)
 	}
 }

@@ -45,6 +45,7 @@ type Lease struct {
 	Price      core.Money     `json:"price"`
 	Nonce      string         `json:"nonce"`
 	Line       string         `json:"line,omitempty"` // that computes it, of which the node is the head
+	Crew       []Hand         `json:"crew,omitempty"` // who may have a part in that
 	OfferedMs  int64          `json:"offered"`
 	StartedMs  int64          `json:"started,omitzero"`
 	ReportedMs int64          `json:"reported,omitzero"`
@@ -53,6 +54,7 @@ type Lease struct {
 	Secret  string       `json:"secret,omitempty"`  // decides, when it is revealed, whether it is drawn
 	Drawn   bool         `json:"drawn,omitzero"`    // its result is to be run again
 	Checks  core.LeaseID `json:"checks,omitzero"`   // the drawn lease that this one was made to check
+	Audit   bool         `json:"audit,omitzero"`    // by computing one stage of the line that did it
 	Reserve core.Money   `json:"reserved,omitzero"` // kept of the budget for its check
 	// Piece is the input of a check that repeats only a piece of this drawn lease's
 	// work: derived from its claim, and stored with the part's results. Zero: the
@@ -79,6 +81,35 @@ type Lease struct {
 	Pay         core.Money      `json:"pay,omitzero"`
 	Transfer    core.TransferID `json:"xfer,omitzero"`    // the payment it grants
 	VerdictLeaf int64           `json:"verdict,omitzero"` // log index of the verdict, plus 1
+}
+
+// Hand is a node that may compute a part of a result, as it was known when the lease was
+// made: what it asks for since changes nothing, and a restart of the hub neither.
+type Hand struct {
+	Node  core.NodeID `json:"node"`
+	Price core.Money  `json:"price"`           // that it asks for a whole result
+	Lead  core.NodeID `json:"lead,omitempty"`  // of its team, which it may be itself; empty: it has none
+	Speed int         `json:"speed,omitempty"` // in its team
+}
+
+// Asked is what a node asks for a whole result; the line's own price if it was not known.
+func (l *Lease) Asked(node core.NodeID) core.Money {
+	for _, h := range l.Crew {
+		if h.Node == node {
+			return h.Price
+		}
+	}
+	return l.Price
+}
+
+// Team are those whom a node leads, itself first; none if it leads nobody.
+func (l *Lease) Team(lead core.NodeID) (out []Hand) {
+	for _, h := range l.Crew {
+		if h.Lead == lead {
+			out = append(out, h)
+		}
+	}
+	return out
 }
 
 // Share is a node's part in a result that a line has computed.

@@ -53,6 +53,23 @@ func (p *Part) Drawn() *Lease {
 	return nil
 }
 
+// Staged reports whether the part's result is, or was, for a line to compute.
+func (p *Part) Staged() bool {
+	for i := len(p.Leases) - 1; i >= 0; i-- {
+		if l := &p.Leases[i]; l.Checks == 0 {
+			return l.Line != ""
+		}
+	}
+	return false
+}
+
+// Tested reports whether a result that is drawn is not computed again as a whole, but
+// tested by whoever checks it: by a reference, or, if a line has computed it, by an audit
+// of one stage.
+func (p *Part) Tested(t *Terms) bool {
+	return t.Method == Logprobs || t.Method == Reexecute && p.Staged()
+}
+
 // InputOf returns the digest and size of what a lease of the part runs: the part's
 // input, or a piece derived from the claim that the lease checks.
 func (p *Part) InputOf(l *Lease) (core.Digest, int64) {

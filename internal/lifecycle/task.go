@@ -71,15 +71,11 @@ func (t *Terms) Payable() int {
 // MostPaid bounds the paid leases of a part over all its attempts: who tests a result is
 // paid for finding it wrong, too, and then the part is tried again.
 func (t *Terms) MostPaid() int {
-	if t.Tested() {
+	if t.Method == Logprobs || t.Staged {
 		return t.Payable() * t.MaxAttempts
 	}
 	return t.Payable()
 }
-
-// Tested reports whether results that are drawn are not computed again as a whole, but
-// tested by whoever checks them: by a reference, or by an audit of one stage.
-func (t *Terms) Tested() bool { return t.Method == Logprobs || t.Staged && t.Method == Reexecute }
 
 // Sampled reports whether a lot decides which results are looked at again.
 func (t *Terms) Sampled() bool { return t.Method == Reexecute || t.Method == Logprobs }

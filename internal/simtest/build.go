@@ -13,6 +13,7 @@ import (
 	"atoll/internal/httpapi/atoll"
 	"atoll/internal/identity"
 	"atoll/internal/node/agent"
+	"atoll/internal/node/measure"
 	"atoll/internal/node/outbox"
 	"atoll/internal/receipt"
 )
@@ -36,6 +37,12 @@ func (w *World) build(ctx context.Context) error {
 	}
 	if _, err := h.c.RegisterModel(ctx, operator, atoll.ModelUpload{Name: "model", Engine: engineName, Digest: f.model}); err != nil {
 		return err
+	}
+	if w.plan.line != "" {
+		spec := api.ServiceSpec{Model: "model", Pipeline: w.plan.line}
+		if _, err := h.c.PutService(ctx, operator, lineService, spec); err != nil {
+			return err
+		}
 	}
 	if err := w.buildNodes(ctx, f); err != nil {
 		return err
@@ -78,6 +85,7 @@ func (w *World) buildNodes(ctx context.Context, f *Lab) error {
 		if i%w.plan.owners < w.plan.liars {
 			n.faults = agent.Faults{Lie: 0.3 + 0.7*w.rng.Float64(), ShareLie: w.plan.conspire, Seed: uint64(i + 1)}
 		}
+		n.offer.PeerAt, n.offer.Bench = []string{string(n.id) + ":1"}, map[string]int64{measure.ModelBytes: w.rng.Int64N(4 << 30)}
 		n.link.name = string(n.id)
 		var err error
 		if n.receipts, err = receipt.NewSigner(n.key.Signer()); err != nil {
@@ -109,6 +117,9 @@ func (w *World) buildClients(ctx context.Context) error {
 	for i := range w.plan.tasks {
 		c := w.clients[i%len(w.clients)]
 		j := w.newJob(c, i)
+		if w.plan.line != "" && w.chance(0.6) {
+			j = w.newLineJob(c, i)
+		}
 		c.jobs = append(c.jobs, j)
 		at := w.between(0, w.plan.chaos*3/4)
 		w.after(at, j.submit)

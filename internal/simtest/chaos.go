@@ -18,8 +18,9 @@ type plan struct {
 	calls     link    // between clients and the hub
 	links     link    // between nodes and the hub
 	cuts      int
-	jumps     int // of clocks
-	orders    int // of the operator: drain, revoke, join again
+	jumps     int    // of clocks
+	orders    int    // of the operator: drain, revoke, join again
+	line      string // the pipeline of a service that several nodes hold; empty: none
 }
 
 // patience is how long a healed network may take until all is quiet: longer
@@ -57,6 +58,9 @@ func (w *World) makePlan() plan {
 	if w.chance(0.7) {
 		p.liars = w.rng.IntN(p.owners/3 + 1)
 	}
+	if w.chance(0.4) {
+		p.line = []string{"2", "3", "3", "auto"}[w.rng.IntN(4)]
+	}
 	return p
 }
 
@@ -64,7 +68,7 @@ func (w *World) makePlan() plan {
 // happen.
 func (w *World) startChaos() {
 	p := &w.plan
-	w.say("plan: %d nodes of %d owners, %d lie (together: %t), %d tasks, hub crash %.3f, node crash %.3f, loss %.2f", p.nodes, p.owners, p.liars, p.conspire, p.tasks, p.crash, p.nodeCrash, p.links.loss)
+	w.say("plan: %d nodes of %d owners, %d lie (together: %t), %d tasks, a line of %q, hub crash %.3f, node crash %.3f, loss %.2f", p.nodes, p.owners, p.liars, p.conspire, p.tasks, p.line, p.crash, p.nodeCrash, p.links.loss)
 	some := func(n int, fn func()) {
 		for range n {
 			w.after(w.between(0, p.chaos), fn)

@@ -32,6 +32,7 @@ type job struct {
 	body   core.Digest
 	parts  []string // their inputs
 	probe  bool     // nothing stands in its way: it must succeed
+	line   bool     // several nodes are to compute it together
 
 	// What the client was told.
 	task    core.TaskID // acknowledged
@@ -223,6 +224,32 @@ func (w *World) newJob(c *client, i int) *job {
 	return j
 }
 
+// newLineJob draws a task for the nodes that hold a model together.
+func (w *World) newLineJob(c *client, i int) *job {
+	j := &job{client: c, key: fmt.Sprintf("key-%d", i), line: true}
+	var text strings.Builder
+	for n := range 1 + w.rng.IntN(3) {
+		fmt.Fprintf(&text, "%s\"%d.%d\"}\n", lineTask, i, n)
+	}
+	j.parts = []string{text.String()}
+	spec := api.TaskSpec{
+		Model: "model@1", Input: []api.DataPointer{{URI: "data:;base64," + base64.StdEncoding.EncodeToString([]byte(text.String()))}},
+		Placement: &api.Placement{Line: lineService},
+		Timeout: &api.Timeout{
+			Queue: api.Duration(w.between(10*time.Second, 40*time.Second)), Execution: api.Duration(w.between(3*time.Second, 15*time.Second)),
+			Total: api.Duration(w.between(40*time.Second, 120*time.Second)),
+		},
+		Retry:      &api.Retry{MaxAttempts: 1 + w.rng.IntN(5)},
+		Disconnect: &api.Disconnect{LostAfter: api.Duration(w.between(time.Second, 4*time.Second))},
+		Budget:     &api.Budget{MaxCost: core.Money(5+w.rng.Int64N(20)) * core.Credit},
+	}
+	if w.chance(0.8) {
+		spec.Verification = &api.Verification{Method: "reexecute", Rate: 1}
+	}
+	j.take(spec)
+	return j
+}
+
 // take fixes what the client will send.
 func (j *job) take(spec api.TaskSpec) {
 	if err := spec.Validate(); err != nil {
@@ -247,6 +274,17 @@ func (w *World) probe() {
 		Timeout: &api.Timeout{Queue: api.Duration(4 * time.Minute), Total: api.Duration(8 * time.Minute)},
 		Retry:   &api.Retry{MaxAttempts: 10},
 	})
+	c.jobs = append(c.jobs, j)
+	w.after(3*time.Second, j.submit)
+	if w.plan.line == "" || w.plan.liars > 0 { // who lies can spoil what a line does again and again
+		return
+	}
+	j = w.newLineJob(c, -1)
+	j.key, j.probe = "line probe", true
+	spec := *j.spec
+	spec.Budget, spec.Retry = &api.Budget{MaxCost: 5 * core.Credit}, &api.Retry{MaxAttempts: 10}
+	spec.Timeout = &api.Timeout{Queue: api.Duration(4 * time.Minute), Execution: api.Duration(time.Minute), Total: api.Duration(8 * time.Minute)}
+	j.take(spec)
 	c.jobs = append(c.jobs, j)
 	w.after(3*time.Second, j.submit)
 }

@@ -14,6 +14,11 @@
 //	   │             └──────────┴───────link───────────┘
 //	   └─▶ its own log of what was acknowledged ──▶ judge ◀── rows of SQL, the log
 //
+// In some runs several nodes hold one model. Planning, charters, statements, audits and
+// pay are the real ones there too; what the stages compute is a chain of hashes, so that
+// whoever computes anything else spoils all that comes after. Liars among them compute,
+// sign or write something else, or refuse to answer.
+//
 // A run has two phases. In the first everything above happens. Then the network
 // heals, time passes until all is quiet, and the judge looks: first at what each
 // client was promised, then at the rows, read by SQL of its own.
@@ -26,7 +31,8 @@
 // # Files
 //
 // world (clock and trace), lab (what runs share), net (links), build, hub, node,
-// signer, client: who takes part. chaos: what is done to them. watch: what is
-// judged while it happens. judge, judgemoney, judgelog, over the rows of rows:
+// signer, client: who takes part. line, linework, lineaudit: how nodes hold a model
+// together, compute with it and check one another. chaos: what is done to them. watch: what is
+// judged while it happens. judge, judgeline, judgemoney, judgelog, over the rows of rows:
 // what is judged afterwards.
 package simtest

@@ -84,10 +84,12 @@ func (h *hub) start() {
 	}
 	c, err := control.New(ctx, control.Config{
 		HubID: hubID, Path: h.path(), Key: h.key, Log: log, Blobs: h.blobs, Send: h, Admit: h,
-		Grant:  identity.JoinGrant{HubID: hubID, HubKeyPEM: h.key.Public().PEM()},
-		Models: func(string, string) (control.ModelFacts, error) { return control.ModelFacts{Reproducible: true}, nil },
+		Grant: identity.JoinGrant{HubID: hubID, HubKeyPEM: h.key.Public().PEM()},
+		Models: func(string, string) (control.ModelFacts, error) {
+			return control.ModelFacts{Reproducible: true, Shape: lineShape}, nil
+		},
 		Tracer: noop.NewTracerProvider().Tracer(""), Metrics: control.NewMetrics(prometheus.NewRegistry()),
-		Now: h.clock, Rand: h.w.rng.Uint32, Inline: true, NoSync: true, Crash: h.crash,
+		Now: h.clock, Rand: h.w.rng.Uint32, Secrets: h.w.secrets, Inline: true, NoSync: true, Crash: h.crash,
 	})
 	if err != nil {
 		h.w.violation("hub does not start over its own database, life %d: %v", h.life, err)

@@ -82,7 +82,7 @@ func (w *World) judgeJob(b *books, j *job, id core.TaskID, stored bool) {
 		if p.Index != i || p.Input != core.DigestOf([]byte(j.parts[i])) {
 			w.violation("%s: part %d has another input than its client sent", j.name(), i)
 		}
-		w.judgePart(j, t, p)
+		w.judgePart(b, j, t, p)
 	}
 	if t.State == lifecycle.Succeeded {
 		w.result.Succeeded++
@@ -114,7 +114,7 @@ func (w *World) judgeResult(b *books, j *job, t *taskRows) {
 }
 
 // judgePart looks at the leases of one part.
-func (w *World) judgePart(j *job, t *taskRows, p *lifecycle.Part) {
+func (w *World) judgePart(b *books, j *job, t *taskRows, p *lifecycle.Part) {
 	residency, err := policy.Parse(j.spec.Residency)
 	if err != nil {
 		w.violation("%s: residency: %v", j.name(), err)
@@ -136,7 +136,7 @@ func (w *World) judgePart(j *job, t *taskRows, p *lifecycle.Part) {
 		}
 		if l.State == lifecycle.Passed || (l.State == lifecycle.Rejected && t.Terms.Compared() && !lone(t, p, l)) {
 			// All of a part's verdicts fall at once, so all of these counted at once.
-			if other, twice := owners[l.Owner]; twice && t.Terms.Compared() {
+			if other, twice := owners[l.Owner]; twice && t.Terms.Compared() && !j.line {
 				w.violation("%s and %s are replicas of one part of %s, and both of %s", other, l.ID, t.ID, l.Owner)
 			}
 			owners[l.Owner] = l.ID
@@ -144,7 +144,7 @@ func (w *World) judgePart(j *job, t *taskRows, p *lifecycle.Part) {
 				liars[n.owner] = true
 			}
 		}
-		if l.State == lifecycle.Passed {
+		if l.State == lifecycle.Passed && !l.Audit { // an audit has a result of its own
 			if passed++; l.Result != p.Result || p.State != lifecycle.PartSucceeded {
 				w.violation("%s has passed with %s, its part is %s with %s", l.ID, l.Result.Short(), p.State, p.Result.Short())
 			}
@@ -152,6 +152,10 @@ func (w *World) judgePart(j *job, t *taskRows, p *lifecycle.Part) {
 	}
 	if passed > t.Terms.Payable() {
 		w.violation("%s part %d: %d leases have passed, at most %d may", t.ID, p.Index, passed, t.Terms.Payable())
+	}
+	if j.line {
+		w.judgeLine(j, t, p, b)
+		return
 	}
 	w.judgeTruth(j, t, p, len(liars))
 }

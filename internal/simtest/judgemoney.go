@@ -1,6 +1,8 @@
 package simtest
 
 import (
+	"slices"
+
 	"atoll/internal/core"
 	"atoll/internal/ledger"
 	"atoll/internal/lifecycle"
@@ -17,7 +19,7 @@ func (w *World) judgeMoney(b *books) {
 		}
 	}
 	book := ledger.NewBook()
-	holds, paid := map[core.TaskID]int{}, map[core.LeaseID]int{}
+	holds, paid := map[core.TaskID]int{}, map[core.TransferID]int{}
 	for _, x := range b.transfers {
 		if err := book.Apply(x); err != nil {
 			w.violation("the ledger cannot be replayed: %s: %v", x.ID, err)
@@ -29,18 +31,22 @@ func (w *World) judgeMoney(b *books) {
 			}
 		case ledger.Post:
 			w.result.Paid++
-			l := leases[x.Lease]
-			if paid[x.Lease]++; paid[x.Lease] > 1 {
-				w.violation("%s was paid %d times", x.Lease, paid[x.Lease])
+			if paid[x.ID]++; paid[x.ID] > 1 {
+				w.violation("%s was paid %d times: %s", x.Lease, paid[x.ID], x.ID)
 			}
-			if l == nil || l.State != lifecycle.Passed || l.Pay != x.Amount || l.Owner != x.Credit || l.Transfer != x.ID {
+			if l := leases[x.Lease]; l == nil || l.State != lifecycle.Passed || !granted(l, &x) {
 				w.violation("%s pays %s to %s for %s, which has not earned it so", x.ID, x.Amount, x.Credit, x.Lease)
 			}
 		}
 	}
 	for id, l := range leases {
-		if l.State == lifecycle.Passed && l.Pay > 0 && paid[id] != 1 {
-			w.violation("%s has passed and was not paid", id)
+		if l.State != lifecycle.Passed {
+			continue
+		}
+		for _, p := range l.Payments() {
+			if p.Amount > 0 && paid[p.Transfer] != 1 {
+				w.violation("%s has passed, and %s was not paid for it", id, p.Node)
+			}
 		}
 	}
 	sum := core.Money(0)
@@ -62,4 +68,11 @@ func (w *World) judgeMoney(b *books) {
 			w.violation("%s: of %s held, %s were paid and %s given back; the task says %s, %s, and %s pending", t.ID, e.Amount, e.Posted, e.Voided, t.Paid, t.Refunded, t.Pending)
 		}
 	}
+}
+
+// granted reports whether a lease's verdict has granted just this payment.
+func granted(l *lifecycle.Lease, x *ledger.Transfer) bool {
+	return slices.ContainsFunc(l.Payments(), func(p lifecycle.Payment) bool {
+		return p.Transfer == x.ID && p.Amount == x.Amount && p.Owner == x.Credit
+	})
 }

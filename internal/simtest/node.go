@@ -14,6 +14,8 @@ import (
 	"atoll/internal/identity"
 	"atoll/internal/node/agent"
 	"atoll/internal/node/outbox"
+	"atoll/internal/peer"
+	"atoll/internal/peer/probe"
 	"atoll/internal/receipt"
 )
 
@@ -36,9 +38,10 @@ type node struct {
 	disk     *outbox.Memory
 	revoked  bool
 
-	core *agent.Core // nil while it is down
-	life int         // counts its boots
-	wake int         // the newest timer; older ones are void
+	core  *agent.Core // nil while it is down
+	lines *lines
+	life  int // counts its boots
+	wake  int // the newest timer; older ones are void
 }
 
 func (n *node) clock() time.Time { return n.w.now.Add(n.skew) }
@@ -57,7 +60,7 @@ func (n *node) start() {
 		n.w.violation("%s does not start over its own outbox: %v", n.id, err)
 		return
 	}
-	n.core = c
+	n.core, n.lines = c, newLines(n)
 	n.w.say("%s boots, life %d, %d reports on disk", n.id, n.life, c.Unacknowledged())
 	n.does(func() agent.Effects { return c.Connected(n.clock()) })
 }
@@ -122,6 +125,12 @@ func (n *node) effects(fx agent.Effects) {
 	}
 	for _, s := range fx.Start {
 		n.run(s)
+	}
+	for _, c := range fx.Charters {
+		n.lines.hear(c)
+	}
+	if len(fx.Probe) > 0 {
+		n.probe(fx.Probe)
 	}
 	if len(fx.Upload) > 0 {
 		n.w.violation("%s wants to upload a result that fits into a message", n.id)
@@ -195,13 +204,59 @@ func (n *node) run(s agent.Start) {
 			if n.dies("at the end of a run") {
 				return
 			}
-			out := compute(lease.Data)
-			out.Started, out.Finished = started, started.Add(took)
-			if n.w.chance(0.01) {
-				out = agent.Outcome{Fault: "out of memory", Started: started, Finished: started.Add(took)}
+			out, ok := n.outcome(lease)
+			if !ok { // of a line whose places are not all taken
+				n.w.after(mendEvery, n.same(func(*agent.Core) { n.finish(lease, started, lineTries) }))
+				return
 			}
-			n.does(func() agent.Effects { return c.Done(n.clock(), lease.ID, out) })
+			n.done(lease, out, started)
 		}))
+	}))
+}
+
+// lineTries is how often a head looks again whether its line is whole.
+const lineTries = 30
+
+// finish tries again what a line could not do before.
+func (n *node) finish(lease *bus.Lease, started time.Time, tries int) {
+	out, ok := n.outcome(lease)
+	switch {
+	case ok:
+	case tries > 0:
+		n.w.after(mendEvery, n.same(func(*agent.Core) { n.finish(lease, started, tries-1) }))
+		return
+	default:
+		out = agent.Outcome{Fault: "its line is not whole"}
+	}
+	n.done(lease, out, started)
+}
+
+// outcome is what comes of a lease now; false: nothing yet.
+func (n *node) outcome(lease *bus.Lease) (agent.Outcome, bool) {
+	switch {
+	case n.w.chance(0.01):
+		return agent.Outcome{Fault: "out of memory"}, true
+	case lease.Audit:
+		return n.runAudit(lease.Data), true
+	case !lease.Line.IsZero():
+		return n.runLine(lease.ID, lease.Line, lease.Data)
+	}
+	return compute(lease.Data), true
+}
+
+func (n *node) done(lease *bus.Lease, out agent.Outcome, started time.Time) {
+	out.Started, out.Finished = started, n.clock()
+	n.does(func() agent.Effects { return n.core.Done(n.clock(), lease.ID, out) })
+}
+
+// probe measures the ways to other nodes, which are all alike.
+func (n *node) probe(to []peer.Address) {
+	n.w.after(n.w.between(10*time.Millisecond, time.Second), n.same(func(c *agent.Core) {
+		var ways []probe.Way
+		for _, a := range to {
+			ways = append(ways, probe.Way{Node: a.Node, RTTMicros: 1000, Bandwidth: 1 << 30})
+		}
+		n.does(func() agent.Effects { return c.Ways(n.clock(), ways) })
 	}))
 }
 
@@ -216,6 +271,9 @@ func compute(input []byte) agent.Outcome {
 
 // truth is the right result.
 func truth(input []byte) []byte {
+	if strings.HasPrefix(string(input), lineTask) {
+		return lineTruth(input)
+	}
 	return fmt.Appendf(nil, "%s is %d bytes\n", core.DigestOf(input).Short(), len(input))
 }
 
@@ -237,6 +295,26 @@ func (n *node) receive(kind string, data []byte) {
 			}
 			return fx
 		})
+	case bus.KindLine:
+		n.does(func() agent.Effects {
+			fx, err := c.Line(n.clock(), data)
+			if err != nil {
+				n.w.violation("%s does not believe its own hub's charter: %v", n.id, err)
+			}
+			return fx
+		})
+	case bus.KindKeep:
+		var m bus.Keep
+		if err := json.Unmarshal(data, &m); err != nil {
+			n.w.violation("a keep is not JSON: %v", err)
+		}
+		n.does(func() agent.Effects { return c.Keep(n.clock(), m) })
+	case bus.KindProbe:
+		var m bus.Probe
+		if err := json.Unmarshal(data, &m); err != nil {
+			n.w.violation("a probe is not JSON: %v", err)
+		}
+		n.does(func() agent.Effects { return c.Probe(n.clock(), m) })
 	case bus.KindAck:
 		var m bus.Ack
 		if err := json.Unmarshal(data, &m); err != nil {

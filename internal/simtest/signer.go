@@ -26,6 +26,9 @@ func (s nodeSigner) Sign(account core.AccountID, done []agent.Finished) (json.Ra
 			Engine: l.Engine, Nonce: l.Nonce, Commit: l.Commit, Outcome: receipt.OK, StartedMs: d.Started.UnixMilli(), FinishedMs: d.Finished.UnixMilli(),
 			PriceMicro: int64(l.Price), RegionDeclared: s.n.offer.Country, Residency: l.Residency,
 		}
+		if len(d.Accounts) > 0 {
+			e.Accounts = core.DigestOf(d.Accounts)
+		}
 		if d.Failure != "" {
 			e.Outcome, e.Error = receipt.Failed, d.Failure
 		}

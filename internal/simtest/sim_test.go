@@ -70,7 +70,7 @@ func TestSeeds(t *testing.T) {
 	if testing.Short() {
 		*seeds = min(*seeds, 40)
 	}
-	var next, events, tasks, succeeded, paid, crashes, reboots atomic.Int64
+	var next, events, tasks, succeeded, paid, together, caught, crashes, reboots atomic.Int64
 	var stop atomic.Bool
 	begin := time.Now()
 	var wg sync.WaitGroup
@@ -96,6 +96,8 @@ func TestSeeds(t *testing.T) {
 				tasks.Add(int64(r.Tasks))
 				succeeded.Add(int64(r.Succeeded))
 				paid.Add(int64(r.Paid))
+				together.Add(int64(r.Together))
+				caught.Add(int64(r.Caught))
 				crashes.Add(int64(r.Crashes))
 				reboots.Add(int64(r.Reboots))
 			}
@@ -104,10 +106,10 @@ func TestSeeds(t *testing.T) {
 	wg.Wait()
 	took := time.Since(begin)
 	played := min(next.Load(), int64(*seeds))
-	t.Logf("%d seeds in %s (%.1f a second): %d events, %d tasks acknowledged, %d succeeded, %d leases paid, %d hub crashes, %d node crashes",
-		played, took.Round(time.Millisecond), float64(played)/took.Seconds(), events.Load(), tasks.Load(), succeeded.Load(), paid.Load(), crashes.Load(), reboots.Load())
+	t.Logf("%d seeds in %s (%.1f a second): %d events, %d tasks acknowledged, %d succeeded, %d leases paid, %d results of several nodes of which %d were caught, %d hub crashes, %d node crashes",
+		played, took.Round(time.Millisecond), float64(played)/took.Seconds(), events.Load(), tasks.Load(), succeeded.Load(), paid.Load(), together.Load(), caught.Load(), crashes.Load(), reboots.Load())
 	// A simulation in which nothing happens finds nothing.
-	if played == int64(*seeds) && played >= 40 && (succeeded.Load() < 3*played || paid.Load() < 5*played || crashes.Load() < played || reboots.Load() < played) {
+	if played == int64(*seeds) && played >= 40 && (succeeded.Load() < 3*played || paid.Load() < 5*played || together.Load() < played/2 || caught.Load() < played/60 || crashes.Load() < played || reboots.Load() < played) {
 		t.Errorf("too little has happened in these runs to tell anything")
 	}
 }

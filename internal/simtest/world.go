@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"time"
+
+	"atoll/internal/core"
 )
 
 // Config of one run.
@@ -31,6 +34,8 @@ type Result struct {
 	Tasks      int      // acknowledged
 	Succeeded  int
 	Paid       int // leases
+	Together   int // results that several nodes have computed
+	Caught     int // of those, found wrong by an audit
 	Crashes    int // of the hub
 	Reboots    int // of nodes
 	Simulated  time.Duration
@@ -47,7 +52,8 @@ type World struct {
 	lab     *Lab
 	dir     string // of the hub's files
 	rng     *rand.Rand
-	now     time.Time // the true time; hub and nodes have clocks of their own
+	secrets *rand.ChaCha8 // the hub's
+	now     time.Time     // the true time; hub and nodes have clocks of their own
 	events  eventHeap
 	seq     int
 	trace   trace
@@ -58,7 +64,9 @@ type World struct {
 	byID    map[string]*node
 	clients []*client
 	result  Result
-	failed  map[string]bool // violations already noted
+	// performed is what lines have done for leases.
+	performed map[core.LeaseID]*performed
+	failed    map[string]bool // violations already noted
 }
 
 type event struct {
@@ -175,6 +183,7 @@ func (l *Lab) Run(ctx context.Context, cfg Config) (res Result, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	w := &World{
 		lab: l, dir: dir, rng: rand.New(rand.NewPCG(cfg.Seed, 0x61746f6c6c)), now: epoch,
+		secrets: rand.NewChaCha8([32]byte(binary.BigEndian.AppendUint64(make([]byte, 24), cfg.Seed))), performed: map[core.LeaseID]*performed{},
 		byID: map[string]*node{}, failed: map[string]bool{}, result: Result{Seed: cfg.Seed},
 	}
 	w.trace = trace{sum: sha256.New(), verbose: cfg.Verbose}

@@ -73,7 +73,7 @@ type Verdict struct {
 // Judge looks at a part that has not ended, and changes nothing. last says that
 // no further lease can be had, so that what is there must do.
 func Judge(t *lifecycle.Terms, p *lifecycle.Part, last bool) Judgement {
-	if t.Tested() {
+	if p.Tested(t) {
 		return judgeTested(t, p, last)
 	}
 	e := gather(t, p)

@@ -10,17 +10,18 @@ import (
 
 // tested is a part's evidence where a reference tests results.
 type tested struct {
-	terms *lifecycle.Terms
-	part  *lifecycle.Part
-	work  *lifecycle.Lease   // whose result the part may have
-	tests []*lifecycle.Lease // that have tested it
-	live  bool               // a lease may still deliver
-	lone  []Verdict          // of failures that count for nothing
-	test  *lifecycle.Test    // what it came to; nil: it was not tested yet
+	terms  *lifecycle.Terms
+	part   *lifecycle.Part
+	staged bool               // a line has computed the result
+	work   *lifecycle.Lease   // whose result the part may have
+	tests  []*lifecycle.Lease // that have tested it
+	live   bool               // a lease may still deliver
+	lone   []Verdict          // of failures that count for nothing
+	test   *lifecycle.Test    // what it came to; nil: it was not tested yet
 }
 
 func gatherTested(t *lifecycle.Terms, p *lifecycle.Part) *tested {
-	e := &tested{terms: t, part: p}
+	e := &tested{terms: t, part: p, staged: p.Staged()}
 	for i := range p.Leases {
 		l := &p.Leases[i]
 		switch {
@@ -46,12 +47,11 @@ func judgeTested(t *lifecycle.Terms, p *lifecycle.Part, last bool) Judgement {
 		left = 0
 	}
 	e.test = e.outcome()
-	if e.test != nil && !e.test.Pass && !e.open(left) {
-		return e.failed(left)
-	}
 	switch {
 	case e.live:
 		return Judgement{Waiting{}, e.lone}
+	case e.test != nil && !e.test.Pass && !e.open(left):
+		return e.failed(left)
 	case e.open(left):
 		return Judgement{Lacking{1}, e.lone}
 	case e.work == nil && left > 0:
@@ -88,13 +88,10 @@ func (e *tested) failed(left int) Judgement {
 // two auditors of different owners agree on who is wrong; then, or while there is but
 // one who accuses, the outcome is the accusation.
 func (e *tested) outcome() *lifecycle.Test {
-	if e.work == nil || !e.terms.Staged {
-		if e.work == nil {
-			return nil
-		}
-		return e.work.Test
+	if e.work == nil {
+		return nil
 	}
-	if e.work.Test != nil { // settled without an audit
+	if e.work.Test != nil || !e.staged { // settled without an audit
 		return e.work.Test
 	}
 	var accused *lifecycle.Test
@@ -127,12 +124,12 @@ func (e *tested) accusers() (n int) {
 
 // open reports whether one auditor accuses a stage and another can still be asked.
 func (e *tested) open(left int) bool {
-	return e.terms.Staged && e.test != nil && !e.test.Pass && e.accusers() == 1 && left > 0
+	return e.staged && e.test != nil && !e.test.Pass && e.accusers() == 1 && left > 0
 }
 
 // tester says who tells what a test came to; audits say so themselves.
 func (e *tested) tester(reference string) string {
-	if e.terms.Staged {
+	if e.staged {
 		return ""
 	}
 	return reference

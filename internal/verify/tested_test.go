@@ -115,9 +115,9 @@ func TestAuditorsMustAgree(t *testing.T) {
 					l.State, l.Failure = lifecycle.Reported, "it failed"
 				}
 				if l.Drawn = strings.Contains(what, "d"); what[0] == 'W' {
-					work = l.ID
+					work, l.Line = l.ID, "line"
 				} else {
-					l.Checks = work
+					l.Checks, l.Audit = work, true
 				}
 				if strings.ContainsAny(what, "+-") {
 					l.Test = &lifecycle.Test{Pass: strings.Contains(what, "+"), Reason: "audited"}

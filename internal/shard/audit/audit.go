@@ -145,6 +145,8 @@ func (l *Line) read(n int, c *claim, e *Entry) (a Answer, err error) {
 	switch {
 	case c.Error != "" && len(c.Tokens) > 0:
 		return a, core.Errorf(core.Invalid, "it has tokens, and is refused")
+	case len(c.Tokens) == 0 && e != nil:
+		return a, core.Errorf(core.Invalid, "it is accounted for, and has no tokens")
 	case len(c.Tokens) == 0:
 		return a, nil // an auditor can tell whether it was to be refused
 	}

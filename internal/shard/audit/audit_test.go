@@ -139,6 +139,7 @@ func TestRead(t *testing.T) {
 	for name, change := range map[string]func(*troupe){
 		"a token changed":           func(p *troupe) { p.tokens[40]++ },
 		"a token more":              func(p *troupe) { p.tokens = append(p.tokens, 1) },
+		"no tokens":                 func(p *troupe) { p.tokens = nil },
 		"a token less":              func(p *troupe) { p.tokens = p.tokens[1:] },
 		"a stage is missing":        func(p *troupe) { p.says = slices.Delete(p.says, 1, 2) },
 		"layers are missing":        func(p *troupe) { p.says[2].First = 5 },

@@ -317,15 +317,28 @@ func (s *State) Same(o *State) bool {
 	return s.Line == o.Line && s.Ready == o.Ready && s.Trouble == o.Trouble && s.Replaced == o.Replaced && slices.EqualFunc(s.Stages, o.Stages, Held.same)
 }
 
+// Covers reports whether stages that are held are those of the charter, whoever holds them.
+func (c *Charter) Covers(held []Held) bool {
+	return slices.EqualFunc(c.Stages, held, func(s Stage, h Held) bool { return s.First == h.First && s.Last == h.Last })
+}
+
 // Check refuses what no honest head says of a line.
 func (s *State) Check() error {
 	if s.Line.IsZero() || max(len(s.Service), len(s.Trouble)) > 1000 || len(s.Stages) > MaxStages {
 		return fmt.Errorf("a line's state that is too long, or of no line")
 	}
+	if s.Ready && len(s.Stages) < 2 {
+		return fmt.Errorf("a line that answers with %d stages", len(s.Stages))
+	}
 	if min(int64(s.Replaced), s.Tokens, s.Rate, int64(s.Answering)) < 0 {
 		return fmt.Errorf("a line's state with negative numbers")
 	}
+	next := 0
 	for _, h := range s.Stages {
+		if s.Ready && h.First != next {
+			return fmt.Errorf("a line that answers with layers %d on, after those up to %d", h.First, next)
+		}
+		next = h.Last
 		if len(h.Node) > maxWord || h.First < 0 || h.Last <= h.First {
 			return fmt.Errorf("a line's state with layers %d to %d", h.First, h.Last)
 		}

@@ -141,7 +141,11 @@ func TestStateCheck(t *testing.T) {
 	if err := good.Check(); err != nil {
 		t.Error(err)
 	}
-	for i, s := range []State{{}, {Line: ID{1}, Tokens: -1}, {Line: ID{1}, Stages: []Held{{Node: "a", First: 2, Last: 2}}}, {Line: ID{1}, Stages: []Held{{Node: "a", Last: 2, Team: []Member{{"a", 1}, {"b", 0}}}}}, {Line: ID{1}, Stages: []Held{{Node: "a", Last: 2, Team: make([]Member, MaxTeam+1)}}}, {Line: ID{1}, Stages: make([]Held, MaxStages+1)}} {
+	ready := State{Line: ID{1}, Ready: true, Stages: []Held{{Node: "a", Last: 2}, {Node: "b", First: 2, Last: 3}}}
+	if err := ready.Check(); err != nil {
+		t.Error(err)
+	}
+	for i, s := range []State{{}, {Line: ID{1}, Tokens: -1}, {Line: ID{1}, Ready: true}, {Line: ID{1}, Ready: true, Stages: []Held{{Node: "a", Last: 2}}}, {Line: ID{1}, Ready: true, Stages: []Held{{Node: "a", Last: 2}, {Node: "b", First: 3, Last: 4}}}, {Line: ID{1}, Stages: []Held{{Node: "a", First: 2, Last: 2}}}, {Line: ID{1}, Stages: []Held{{Node: "a", Last: 2, Team: []Member{{"a", 1}, {"b", 0}}}}}, {Line: ID{1}, Stages: []Held{{Node: "a", Last: 2, Team: make([]Member, MaxTeam+1)}}}, {Line: ID{1}, Stages: make([]Held, MaxStages+1)}} {
 		if s.Check() == nil {
 			t.Errorf("%d: taken", i)
 		}
