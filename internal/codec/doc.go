@@ -17,8 +17,8 @@
 //
 // All steps but clipping, clamping and rounding are linear, and these three are
 // done by the client alone: so the sum can be decoded without anybody seeing a
-// summand. [Grid] does all of this. For sums that nothing hides, [TopK] and [Int8]
-// are smaller.
+// summand. [Grid] does all of this. For sums that nothing hides, [Compress] is
+// smaller.
 //
 // # Rotation
 //

@@ -29,7 +29,7 @@ func (g *Grid) Words(clients int, variance, wrap float64) (Words, error) {
 	}
 	for w := Modulus(MinBits); w <= 32; w++ {
 		room := float64(int64(1)<<(w-1)-1) - float64(clients)*float64(g.Level())
-		if room < 0 || room == 0 && variance > 0 {
+		if room < 0 {
 			continue
 		}
 		if p := math.Min(1, 2*float64(g.kept)*skellamTail(room, variance)); p <= wrap {

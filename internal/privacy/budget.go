@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -12,8 +13,9 @@ import (
 type Unit string
 
 // Units. A record is a row; a customer is all rows of a person, however many, so
-// clipping is per person; a site is all that its owner has. Each protects those
-// before it, never the other way round.
+// clipping is per person; a site is all that its owner has. A guarantee for one is none
+// for another: taking a record away from a site changes the site's update, which is
+// more than replacing it by zeros.
 const (
 	Record   Unit = "record"
 	Customer Unit = "customer"
@@ -50,6 +52,29 @@ func (c Curve) Cost() (k Cost) {
 		}
 	}
 	return k
+}
+
+// UnmarshalJSON refuses lists of another length, which would be cut or filled with
+// zeros, and negative amounts.
+func (c *Cost) UnmarshalJSON(data []byte) error {
+	var list []int64
+	if err := json.Unmarshal(data, &list); err != nil {
+		return err
+	}
+	if len(list) != len(c) {
+		return core.Errorf(core.Invalid, "a privacy cost has %d amounts, not %d", len(c), len(list))
+	}
+	copy(c[:], list)
+	return c.check()
+}
+
+func (c Cost) check() error {
+	for i, n := range c {
+		if n < 0 {
+			return core.Errorf(core.Invalid, "a privacy cost is negative at order %g", Orders[i])
+		}
+	}
+	return nil
 }
 
 func (c Cost) plus(d Cost) Cost {
@@ -109,12 +134,10 @@ func (b Budget) Check() error {
 	if b.Limit.Order != 0 && !slices.Contains(Orders[:], b.Limit.Order) {
 		return core.Errorf(core.Invalid, "order %g is not kept", b.Limit.Order).At("order").WithHint(fmt.Sprintf("kept are %v", Orders))
 	}
-	for i := range b.Spent {
-		if b.Spent[i] < 0 || b.Reserved[i] < 0 {
-			return core.Errorf(core.Invalid, "the privacy budget of %s is damaged: order %g has a negative amount", b.Dataset, Orders[i])
-		}
+	if err := b.Reserved.check(); err != nil {
+		return err
 	}
-	return nil
+	return b.Spent.check()
 }
 
 // Phase of a charge.
@@ -156,10 +179,8 @@ func (b Budget) Reserve(known *Charge, c Charge) (Budget, Charge, error) {
 	case c.Cost == Cost{}:
 		return b, c, core.Errorf(core.Invalid, "federation %s, round %d says that it costs no privacy", c.Federation, c.Round)
 	}
-	for i, k := range c.Cost {
-		if k < 0 {
-			return b, c, core.Errorf(core.Invalid, "charge %s is negative at order %g", c.ID, Orders[i])
-		}
+	if err := c.Cost.check(); err != nil {
+		return b, c, err
 	}
 	after := b
 	after.Reserved = b.Reserved.plus(c.Cost)
@@ -227,24 +248,28 @@ func (b Budget) Room(c Cost, most int) int {
 	return n
 }
 
-// epsilon converts a total: half of δ is for the favourite order, the other half is
-// shared equally by all others.
+// epsilon converts a total, each order with its part of δ.
 func (l Limit) epsilon(total Cost) float64 {
 	if total == (Cost{}) {
 		return 0
 	}
-	favourite, least := l.favourite(), math.Inf(1)
-	for i, loss := range total {
-		if loss == unlimited {
-			continue
+	least := math.Inf(1)
+	for i, delta := range l.shares() {
+		if total[i] < unlimited {
+			least = min(least, epsilonAt(Orders[i], float64(total[i])/nanonats, delta))
 		}
-		delta := l.Delta / 2
-		if i != favourite {
-			delta /= float64(len(Orders) - 1)
-		}
-		least = min(least, epsilonAt(Orders[i], float64(loss)/nanonats, delta))
 	}
 	return least
+}
+
+// shares are the parts of δ: half for the favourite order, the other half shared
+// equally by all others.
+func (l Limit) shares() (list [len(Orders)]float64) {
+	for i := range list {
+		list[i] = l.Delta / 2 / float64(len(Orders)-1)
+	}
+	list[l.favourite()] = l.Delta / 2
+	return list
 }
 
 // favourite is the index of Order, or of the order at which most Gaussian noise of one

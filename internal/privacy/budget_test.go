@@ -229,6 +229,74 @@ func TestDamagedBudgets(t *testing.T) {
 	}
 }
 
+// Keeping a cost never makes it smaller, whatever the sum.
+func TestCostsAreRoundedUp(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		c, err := Gaussian(math.Exp(rapid.Float64Range(-3, 9).Draw(t, "ln noise")), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, n := range c.Cost() {
+			if off := float64(n) - c[i]*nanonats; off < 0 || off > 1 {
+				t.Errorf("order %g: %g is kept as %d", Orders[i], c[i], n)
+			}
+		}
+	})
+}
+
+// The parts of δ add up to it, wherever the larger half is.
+func TestSharesOfDelta(t *testing.T) {
+	t.Parallel()
+	for _, l := range []Limit{limit, {Epsilon: 0.1, Delta: 1e-9}, {Epsilon: 8, Delta: 1e-3, Order: 2}} {
+		sum := 0.0
+		for i, d := range l.shares() {
+			sum += d
+			if (d == l.Delta/2) != (i == l.favourite()) {
+				t.Errorf("%+v: order %g has %g", l, Orders[i], d)
+			}
+		}
+		if math.Abs(sum/l.Delta-1) > 1e-12 {
+			t.Errorf("%+v: the parts add up to %g", l, sum)
+		}
+		if l.Order != 0 && Orders[l.favourite()] != l.Order {
+			t.Errorf("%+v: the favourite is %g", l, Orders[l.favourite()])
+		}
+	}
+}
+
+// Infinite loss fits into no budget, however large.
+func TestNoNoiseFitsNoBudget(t *testing.T) {
+	t.Parallel()
+	b := budget(t, Limit{Unit: Record, Epsilon: 1e300, Delta: 1e-5})
+	c := charge(t, "a", 1)
+	c.Cost = infinite().Cost()
+	if _, _, err := b.Reserve(nil, c); core.KindOf(err) != core.Insufficient {
+		t.Error(err)
+	}
+}
+
+// A stored cost that is cut or too long is refused, and not taken for a smaller one.
+func TestDamagedCosts(t *testing.T) {
+	t.Parallel()
+	data, err := json.Marshal(charge(t, "a", 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string][2]string{
+		"cut": {`"cost":[6250000,`, `"cost":[`}, "longer": {`"cost":[`, `"cost":[0,`}, "negative": {`"cost":[`, `"cost":[-`},
+	} {
+		bad := strings.Replace(string(data), change[0], change[1], 1)
+		if bad == string(data) {
+			t.Fatalf("%s: nothing to change in %s", name, data)
+		}
+		var c Charge
+		if err := json.Unmarshal([]byte(bad), &c); core.KindOf(err) != core.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Room says how many rounds can be reserved: all of them, and not one more.
 func TestRoom(t *testing.T) {
 	t.Parallel()

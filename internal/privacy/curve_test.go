@@ -120,6 +120,20 @@ func TestSkellamBoundsTheTruth(t *testing.T) {
 	}
 }
 
+// By hand, once with either of the two terms.
+func TestSkellamByHand(t *testing.T) {
+	t.Parallel()
+	c, err := Skellam(3, 2, 10, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for order, want := range map[float64]float64{2: 0.4 + 0.075, 64: 12.8 + 0.45} {
+		if got := at(c, order); math.Abs(got-want) > 1e-12 {
+			t.Errorf("order %g: %g, want %g", order, got, want)
+		}
+	}
+}
+
 // With noise that is large against the grid Skellam costs what Gaussian noise does.
 func TestSkellamNearsGaussian(t *testing.T) {
 	t.Parallel()

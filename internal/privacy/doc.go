@@ -47,12 +47,14 @@
 //
 // so that the honest part of the noise has variance V in the worst case ([Cohort]).
 // If all n stay and are honest the sum has n/(t − c) times that: the price of not
-// knowing. Skellam noise adds up to Skellam noise, so more is never worse.
+// knowing. Skellam noise adds up to Skellam noise, so more is never worse. Where the hub
+// sees the sums of groups, each group is a cohort of its own, and its sum needs all of
+// V; a unit is in one group and pays for one.
 //
 // # Budget
 //
 // A [Budget] belongs to a dataset and counts all federations together. It adds up
-// curves and not ε: two charges of ε = 3 come to about 4.3.
+// curves and not ε: two charges of ε = 3 come to about 4.4.
 // Federations are chosen after seeing what earlier ones gave, and then the order may
 // not be picked at the end, as it is above: a budget that stops when the
 // best order is used up has no proof, and for richer rules there are

@@ -44,9 +44,12 @@ func deviance(x float64) float64 {
 		return (1+x)*math.Log1p(x) - x
 	}
 	sum, power := 0.0, x
-	for n := 2.; n < 18; n++ { // 0.05^16 is below the last bit of 0.05^2
+	for n := 2.; ; n++ {
 		power *= x
-		sum += power / (n * (n - 1))
+		term := power / (n * (n - 1))
+		if sum += term; math.Abs(term) <= 0x1p-54*sum {
+			break
+		}
 		power = -power
 	}
 	return sum
@@ -58,15 +61,21 @@ func (p poisson) ratio(k int64, precision uint) *big.Float {
 	if k < from {
 		from, to = k, from
 	}
-	factorials, power := number(1, precision), number(1, precision)
-	for j := from + 1; j <= to; j++ {
-		factorials.Mul(factorials, new(big.Float).SetInt64(j))
-		power.Mul(power, new(big.Float).SetFloat64(p.mean))
+	factors, j := number(1, precision), new(big.Float)
+	for i := from + 1; i <= to; i++ {
+		factors.Mul(factors, j.SetInt64(i))
+	}
+	means, power := number(1, precision), number(p.mean, precision)
+	for n := to - from; n > 0; n /= 2 {
+		if n%2 == 1 {
+			means.Mul(means, power)
+		}
+		power.Mul(power, power)
 	}
 	if k < p.mode() {
-		return factorials.Quo(factorials, power)
+		return factors.Quo(factors, means)
 	}
-	return power.Quo(power, factorials)
+	return means.Quo(means, factors)
 }
 
 // discreteGaussian has probabilities in proportion to exp(−k²/2·variance) (Canonne,

@@ -7,8 +7,11 @@ import (
 	"atoll/internal/keystream"
 )
 
-// MaxVariance is the most that a Noise may have.
-const MaxVariance = 1 << 44
+// Limits of a Noise's variance: words of 64 random bits suffice for cells of that width.
+const (
+	MinVariance = 0x1p-20
+	MaxVariance = 1 << 50
+)
 
 // Noise draws integers, symmetric around 0, with exactly the distribution that its
 // constructor names. It may be used by several goroutines, each with its own stream.
@@ -19,28 +22,28 @@ type Noise struct {
 
 // NewSkellam is noise for sums under masks: the difference of two Poisson variables
 // of half the variance each. The sum of many clients' Skellam noise is Skellam again,
-// with the variances added up. A variance is over 0 and at most MaxVariance.
+// with the variances added up. A variance is from MinVariance to MaxVariance.
 func NewSkellam(variance float64) (*Noise, error) {
 	if err := checkVariance(variance); err != nil {
 		return nil, err
 	}
-	return &Noise{steps: newStaircase(poisson{mean: variance / 2}), difference: true}, nil
+	return &Noise{steps: newStaircase(poisson{mean: variance / 2}, tableReach), difference: true}, nil
 }
 
 // NewDiscreteGaussian is noise for one place that is trusted with the sum. (Sums of
 // discrete Gaussians are no discrete Gaussians, so it is not for shares.) The
-// variance parameter σ² is at least 1/4; the distribution's own variance is a little
-// less than that.
+// variance parameter σ², from MinVariance to MaxVariance, is a little more than the
+// distribution's own variance.
 func NewDiscreteGaussian(variance float64) (*Noise, error) {
 	if err := checkVariance(variance); err != nil {
 		return nil, err
 	}
-	return &Noise{steps: newStaircase(discreteGaussian{variance: variance})}, nil
+	return &Noise{steps: newStaircase(discreteGaussian{variance: variance}, tableReach)}, nil
 }
 
 func checkVariance(variance float64) error {
-	if !(variance >= 0x1p-20 && variance <= MaxVariance) {
-		return core.Errorf(core.Invalid, "noise has a variance from 2^-20 to 2^44 steps of the grid, not %g", variance).At("variance").
+	if !(variance >= MinVariance && variance <= MaxVariance) {
+		return core.Errorf(core.Invalid, "noise has a variance from 2^-20 to 2^50, in steps of the grid, not %g", variance).At("variance").
 			WithHint("use more or fewer bits for a value")
 	}
 	return nil
@@ -75,22 +78,23 @@ type Central struct {
 }
 
 // NewCentral makes noise for sums over vectors of dim values, each clipped to an L2
-// norm of clip, with the noise multiplier that Gaussian was asked with. The grid is
-// fine enough that what rounding adds to the sensitivity, √dim steps, is less than a
-// hundredth; the noise covers it.
+// norm of clip, with the noise multiplier that Gaussian was asked with. Rounding to
+// the grid adds at most a step for each value to what one vector changes, √dim steps in
+// all, and errors of adding up are given half as much. The grid is so fine that this is
+// a hundredth of the clip; the noise covers it.
 func NewCentral(dim int, clip, noise float64) (*Central, error) {
 	if dim < 1 || !(clip > 0) || math.IsInf(clip, 1) || !(noise > 0) {
 		return nil, core.Errorf(core.Invalid, "noise for %d values with a clip of %g and a multiplier of %g: all must be over 0 and finite", dim, clip, noise)
 	}
 	root := math.Sqrt(float64(dim))
 	const fine = 128
-	deviation := noise * root * (fine + 1)
+	deviation := noise * root * (fine + 1.5)
 	n, err := NewDiscreteGaussian(deviation * deviation)
 	return &Central{step: clip / (fine * root), noise: n}, err
 }
 
-// AddTo adds noise to a sum, in place. The sum must have been added up in float64 or
-// finer: errors of summing are part of its sensitivity, and far below a step there.
+// AddTo adds noise to a sum, in place. The sum must have been added up in float64, or
+// its errors would be more than half a step.
 func (c *Central) AddTo(sum []float64, secret *keystream.Stream) error {
 	for i, v := range sum {
 		steps := math.RoundToEven(v / c.step)
@@ -100,4 +104,18 @@ func (c *Central) AddTo(sum []float64, secret *keystream.Stream) error {
 		sum[i] = c.step * (steps + float64(c.noise.Draw(secret)))
 	}
 	return nil
+}
+
+// Sample draws the records of a batch: each of n with probability rate, independently,
+// which is the sampling that a rate below 1 speaks of. Indices ascend. Who is in the
+// batch must stay as secret as the stream.
+func Sample(n int, rate float64, secret *keystream.Stream) []int {
+	below := uint64(rate * (1 << 53))
+	list := make([]int, 0, int(rate*float64(n))+1)
+	for i := range n {
+		if secret.Uint64()>>11 < below {
+			list = append(list, i)
+		}
+	}
+	return list
 }

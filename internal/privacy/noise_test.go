@@ -22,8 +22,8 @@ func stream(t testing.TB, n byte) *keystream.Stream {
 }
 
 var laws = []law{
-	poisson{0.003}, poisson{0.5}, poisson{1}, poisson{3.7}, poisson{20}, poisson{255.9}, poisson{256}, poisson{1e4 + 0.25}, poisson{1 << 30}, poisson{1 << 43},
-	discreteGaussian{1e-3}, discreteGaussian{0.25}, discreteGaussian{1}, discreteGaussian{30}, discreteGaussian{1e6}, discreteGaussian{1 << 44},
+	poisson{0.003}, poisson{0.5}, poisson{1}, poisson{3.7}, poisson{20}, poisson{255.9}, poisson{256}, poisson{1e4 + 0.25}, poisson{1 << 30}, poisson{1 << 49},
+	discreteGaussian{1e-3}, discreteGaussian{0.25}, discreteGaussian{1}, discreteGaussian{30}, discreteGaussian{1e6}, discreteGaussian{1 << 50},
 }
 
 // points are integers from the mode out to where ratios are e^−60.
@@ -54,6 +54,18 @@ func TestRatios(t *testing.T) {
 	}
 }
 
+// The same far out with a large mean, in both directions.
+func TestRatioOfLargeMean(t *testing.T) {
+	t.Parallel()
+	p := poisson{1<<40 + 0.5}
+	for _, k := range []int64{p.mode() - 3<<20, p.mode() + 3<<20} {
+		exact, _ := p.ratio(k, 200).Float64()
+		if off := math.Abs(math.Exp(p.logRatio(k))/exact - 1); !(off < slack/10) {
+			t.Errorf("at %d: ratio %g, off by %g", k, exact, off)
+		}
+	}
+}
+
 func TestExp(t *testing.T) {
 	t.Parallel()
 	// e^−1 and e^−10 to 60 digits
@@ -78,7 +90,7 @@ func TestExp(t *testing.T) {
 func TestStaircase(t *testing.T) {
 	t.Parallel()
 	for _, l := range laws {
-		d := newStaircase(l)
+		d := newStaircase(l, tableReach)
 		if len(d.columns) > 1024 || d.columnBits+areaBits+d.shift > 64 {
 			t.Fatalf("%T%v: %d columns, cells of 2^%d: one word does not suffice", l, l, len(d.columns), d.shift)
 		}
@@ -127,8 +139,12 @@ func TestStaircase(t *testing.T) {
 func TestDistributions(t *testing.T) {
 	t.Parallel()
 	const draws = 200_000
-	for _, l := range laws {
-		d, s := newStaircase(l), stream(t, 3)
+	for i, l := range append(laws, poisson{0.5}, poisson{2.5}, discreteGaussian{0.25}, discreteGaussian{2}) {
+		reach := float64(tableReach)
+		if i >= len(laws) {
+			reach = 0 // so that much is drawn from the tails
+		}
+		d, s := newStaircase(l, reach), stream(t, 3)
 		counts := map[int64]int{}
 		mean, square := 0.0, 0.0
 		for range draws {
@@ -210,17 +226,29 @@ func fit(l law, counts map[int64]int, draws int) float64 {
 	return distuv.ChiSquared{K: degrees}.Survival(square)
 }
 
-// Where floating point cannot tell, big numbers do: forced on every draw, they give
-// the same values.
+// Where floating point cannot tell, big numbers do: forced on every draw, in the table
+// and in the tails, they give the same values, however close V is.
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	for _, l := range []law{poisson{3.7}, poisson{1000}, discreteGaussian{30}} {
-		d, s := newStaircase(l), stream(t, 4)
-		for range 2000 {
-			v, i := s.Uint64(), int(s.Below(uint64(len(d.cells))))
-			c := d.cells[i]
-			if fast, slow := d.keeps(s, v, c.first, c.height, 0), d.decide(s, v, c.first, c.height, 0); fast != slow {
-				t.Fatalf("%T%v at %d, V = %#x: %v in floating point, %v with big numbers", l, l, c.first, v, fast, slow)
+		d, s := newStaircase(l, 0), stream(t, 4)
+		for n := range 2000 {
+			c, halvings := d.cells[s.Below(uint64(len(d.cells)))], 0
+			k := c.first + int64(s.Below(1<<d.shift))
+			if c.tail != 0 {
+				halvings = n % 3
+				k = c.first + c.tail*int64(halvings)<<d.shift
+			}
+			x := math.Ldexp(math.Exp(l.logRatio(k))*d.scale/float64(c.height), halvings)
+			if x < 0x1p-30 { // 64 bits may not decide
+				continue
+			}
+			v := s.Uint64()
+			if n%2 == 0 { // a part in 10^9 to either side
+				v = uint64(math.Ldexp(min(x*(1+1e-9*float64(n%4-1)), 0.9999), 64))
+			}
+			if fast, slow := d.keeps(s, v, k, c.height, halvings), d.decide(s, v, k, c.height, halvings); fast != slow {
+				t.Fatalf("%T%v at %d, V = %#x: %v in floating point, %v with big numbers", l, l, k, v, fast, slow)
 			}
 		}
 	}
@@ -230,7 +258,7 @@ func TestDecide(t *testing.T) {
 func TestDecideNeedsMoreBits(t *testing.T) {
 	t.Parallel()
 	l := discreteGaussian{30}
-	d := newStaircase(l)
+	d := newStaircase(l, tableReach)
 	c := d.cells[len(d.cells)/2+5]
 	x := new(big.Float).Quo(new(big.Float).Mul(l.ratio(c.first, 300), big.NewFloat(d.scale)), new(big.Float).SetUint64(c.height))
 	units, _ := new(big.Float).SetMantExp(x, 64).Int(nil)
@@ -297,9 +325,40 @@ func TestCentral(t *testing.T) {
 	}
 }
 
+// Each record is in a batch as often as the rate says, whoever else is.
+func TestSample(t *testing.T) {
+	t.Parallel()
+	const rounds, rate = 20_000, 0.3
+	s := stream(t, 6)
+	var single [5]int
+	pairs := 0
+	for range rounds {
+		var in [5]bool
+		for _, i := range Sample(5, rate, s) {
+			in[i] = true
+			single[i]++
+		}
+		if in[0] && in[4] {
+			pairs++
+		}
+	}
+	near := func(name string, n int, p float64) {
+		if z := math.Abs(float64(n)-rounds*p) / math.Sqrt(rounds*p*(1-p)); z > 4.5 {
+			t.Errorf("%s: %d of %d, %.1f standard deviations off", name, n, rounds, z)
+		}
+	}
+	for i, n := range single {
+		near(string(rune('0'+i)), n, rate)
+	}
+	near("0 and 4", pairs, rate*rate)
+	if n := len(Sample(100, 1, s)); n != 100 {
+		t.Errorf("a rate of 1 leaves %d of 100", n)
+	}
+}
+
 func TestNoiseRefusals(t *testing.T) {
 	t.Parallel()
-	for _, v := range []float64{0, -1, math.NaN(), math.Inf(1), 1e14} {
+	for _, v := range []float64{0, -1, math.NaN(), math.Inf(1), 1e16} {
 		if _, err := NewSkellam(v); core.KindOf(err) != core.Invalid {
 			t.Errorf("%g: %v", v, err)
 		}

@@ -14,7 +14,8 @@ type law interface {
 	mode() int64
 	lowest() int64 // value with a probability over 0; math.MinInt64 if there is none
 	deviation() float64
-	// logRatio is ln(p(k)/p(mode)), off by less than slack wherever it is over −60.
+	// logRatio is ln(p(k)/p(mode)), off by less than slack wherever it is over −60, and
+	// −∞ where there is nothing.
 	logRatio(k int64) float64
 	// ratio is p(k)/p(mode), off by a part in 2^(precision−32).
 	ratio(k int64, precision uint) *big.Float
@@ -65,21 +66,23 @@ type column struct {
 
 const (
 	areaBits   = 32 // all heights add up to 2^areaBits, tails twice
-	tableReach = 12 // standard deviations
+	tableReach = 12 // standard deviations: the tails are practically never drawn
 )
 
-func newStaircase(l law) *staircase {
+// newStaircase has a table of that many standard deviations to each side, or more if
+// the tails would not fall fast enough.
+func newStaircase(l law, reach float64) *staircase {
 	d := &staircase{law: l, shift: max(0, math.Ilogb(l.deviation()/8))}
-	d.lay()
+	d.lay(reach)
 	d.raise()
 	d.alias()
 	return d
 }
 
 // lay divides the integers into cells.
-func (d *staircase) lay() {
-	width, reach := int64(1)<<d.shift, int64(math.Ceil(tableReach*d.deviation()))
-	low := d.mode() - reach
+func (d *staircase) lay(reach float64) {
+	width, far := int64(1)<<d.shift, int64(math.Ceil(reach*d.deviation()))
+	low := d.mode() - far
 	if d.lowest() >= low {
 		low = d.lowest()
 	} else {
@@ -87,7 +90,7 @@ func (d *staircase) lay() {
 		}
 		d.cells = append(d.cells, cell{first: low - 1, tail: -1})
 	}
-	for ; low < d.mode()+reach || d.logRatio(low+width)-d.logRatio(low) > -0.7; low += width {
+	for ; low <= d.mode() || low < d.mode()+far || d.logRatio(low+width)-d.logRatio(low) > -0.7; low += width {
 		d.cells = append(d.cells, cell{first: low})
 	}
 	d.cells = append(d.cells, cell{first: low, tail: 1})
@@ -189,7 +192,7 @@ func (d *staircase) draw(s *keystream.Stream) int64 {
 			halvings = leadingZeros(s)
 			k = c.first + c.tail*(offset+int64(halvings)<<d.shift)
 		}
-		if k >= d.lowest() && d.keeps(s, v, k, c.height, halvings) {
+		if d.keeps(s, v, k, c.height, halvings) {
 			return k
 		}
 	}

@@ -1,0 +1,67 @@
+package codec_test
+
+import (
+	"testing"
+
+	"atoll/internal/codec"
+	"atoll/internal/keystream"
+	"atoll/internal/privacy"
+)
+
+// Sums under noise wrap around no more often than Words says; with one bit less they
+// would all the time.
+func TestWrapAround(t *testing.T) {
+	t.Parallel()
+	const clients, variance, allowed, rounds = 3, 700.0, 0.05, 3000
+	g := grid(t, codec.Shape{Dim: 50, Clip: 1, Bits: 4})
+	w, err := g.Words(clients, variance, allowed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	noise, err := privacy.NewSkellam(variance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := clients * g.Level() // what clients can add up to, at worst
+	secret := stream(t, 2)
+	wraps := func(m codec.Modulus) (n int) {
+		for range rounds {
+			for range g.Len() {
+				sum := int64(most) + noise.Draw(secret)
+				if int64(m.Centre(uint32(sum)&(1<<m-1))) != sum {
+					n++
+					break
+				}
+			}
+		}
+		return n
+	}
+	if n := wraps(w.Modulus); float64(n) > w.Wrap*rounds*1.5 {
+		t.Errorf("%d of %d sums wrapped around, with a chance of %g", n, rounds, w.Wrap)
+	}
+	if n := wraps(w.Modulus - 1); n < rounds/10 {
+		t.Errorf("with one bit less %d of %d wrap around: the words are too wide", n, rounds)
+	}
+}
+
+// Whatever the words, a decoded sum is finite, or there is an error.
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 4}, uint8(2), uint8(8))
+	f.Fuzz(func(t *testing.T, data []byte, keep, bits uint8) {
+		g, err := codec.NewGrid(codec.Shape{Dim: 5, Clip: 1, Bits: 8, Keep: int(keep) % 6})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := make([]uint32, len(data)/4)
+		for i := range sum {
+			sum[i] = uint32(data[4*i]) | uint32(data[4*i+1])<<8 | uint32(data[4*i+2])<<16 | uint32(data[4*i+3])<<24
+		}
+		x, err := g.Decode(sum, codec.Modulus(bits), keystream.Seed{})
+		if err != nil {
+			return
+		}
+		if _, err := codec.Norm(x); err != nil || len(x) != 5 {
+			t.Errorf("%v: %v, %v", sum, x, err)
+		}
+	})
+}
