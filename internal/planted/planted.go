@@ -21,4 +21,10 @@
 //	plant_accuse   one auditor's word is enough to blame a stage
 //	plant_charter  a node goes on with a line that is over
 //	plant_suspect  a node that was found wrong gets unchecked work, and layers
+//
+// And of sums under masks:
+//
+//	plant_secondvector  a member that has crashed masks another vector with the same masks
+//	plant_shortseed     masks come from 32 bits
+//	plant_bothshares    a member opens for survivors that it has not signed
 package planted

@@ -1,0 +1,6 @@
+//go:build plant_bothshares
+
+package planted
+
+// BothShares is planted.
+const BothShares = true

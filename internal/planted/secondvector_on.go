@@ -1,0 +1,6 @@
+//go:build plant_secondvector
+
+package planted
+
+// SecondVector is planted.
+const SecondVector = true

@@ -1,0 +1,6 @@
+//go:build plant_shortseed
+
+package planted
+
+// ShortSeed is planted.
+const ShortSeed = true

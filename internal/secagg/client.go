@@ -1,0 +1,335 @@
+package secagg
+
+import (
+	"bytes"
+	"crypto/ecdh"
+	"encoding/binary"
+	"io"
+	"slices"
+
+	"atoll/internal/core"
+	"atoll/internal/planted"
+)
+
+// Client is a member's side of one round. Its methods are called in the order of the
+// package comment; each may be called again, also by another Client over the same
+// Journal after a crash, and then says the same as before, or refuses. It is not safe for
+// concurrent use.
+//
+// Errors of kind core.Conflict mean that the hub contradicts itself: there is no use in
+// going on with this round.
+type Client struct {
+	p       *Params
+	self    int
+	sign    func([]byte) ([]byte, error)
+	j       Journal
+	context core.Digest
+	root    []byte // all that the round needs is derived from it
+	box     *ecdh.PrivateKey
+	mask    *ecdh.PrivateKey
+	ownMask secret
+	maskKey secret // that mask is derived from
+
+	keys   []Keys // of those who take part, by number of the entry
+	known  map[int]*Keys
+	graph  *graph
+	inbox  map[int]shares // by who has sent them
+	shared []int          // neighbours who have
+}
+
+// shares are what a member has of another.
+type shares struct{ own, mask secret }
+
+// NewClient begins a round, or goes on with it. sign signs with the key that
+// Params.Members has of the name; random is asked for 32 bytes where the journal has none.
+func NewClient(p *Params, name string, sign func([]byte) ([]byte, error), random io.Reader, j Journal) (*Client, error) {
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	self := slices.IndexFunc(p.Members, func(m Member) bool { return m.Name == name })
+	if self < 0 {
+		return nil, core.Errorf(core.Forbidden, "%s is no member of this round", name)
+	}
+	fresh := make([]byte, 32)
+	if _, err := io.ReadFull(random, fresh); err != nil {
+		return nil, err
+	}
+	root, err := j.Once("root", fresh)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{p: p, self: self, sign: sign, j: j, context: p.Context(), root: root}
+	c.box = privateKey(derive(root, c.context, "box key"))
+	c.ownMask, c.maskKey = element(root, c.context, "own mask"), element(root, c.context, "mask secret")
+	c.mask = maskKey(c.maskKey, c.context)
+	return c, nil
+}
+
+// Advertise is a member's first word.
+func (c *Client) Advertise() (k Keys, err error) {
+	k = Keys{From: c.self, Box: c.box.PublicKey().Bytes(), Mask: c.mask.PublicKey().Bytes(), Own: digestOwn(c.ownMask)}
+	if c.p.Degree > 0 {
+		k.Commit = commitment(c.part())
+	}
+	k.Sig, err = c.sign(k.statement(c.context))
+	return k, err
+}
+
+func (c *Client) part() [32]byte { return derive(c.root, c.context, "part") }
+
+// join takes the keys of those who take part.
+func (c *Client) join(all []Keys) error {
+	if len(all) < c.p.Threshold {
+		return core.Errorf(core.Invalid, "%d members take part: %d must", len(all), c.p.Threshold)
+	}
+	known := map[int]*Keys{}
+	for i := range all {
+		k := &all[i]
+		if k.From < 0 || k.From >= len(c.p.Members) || i > 0 && all[i-1].From >= k.From {
+			return core.Errorf(core.Invalid, "keys of member %d: want each member once, in order", k.From)
+		}
+		known[k.From] = k
+	}
+	if known[c.self] == nil {
+		return core.Errorf(core.Invalid, "the round goes on without this member")
+	}
+	digest := digestKeys(all)
+	if err := same(c.j, "keys", digest[:], "the hub has shown other keys before"); err != nil {
+		return err
+	}
+	c.keys, c.known = all, known
+	return nil
+}
+
+// Reveal shows the member's part of the lot, once it knows that nobody can choose theirs
+// any more. It is only for rounds with a Degree.
+func (c *Client) Reveal(all []Keys) (p Part, err error) {
+	if c.p.Degree == 0 {
+		return p, core.Errorf(core.Invalid, "a round in which everybody is everybody's neighbour has no lot")
+	}
+	if err := c.join(all); err != nil {
+		return p, err
+	}
+	p = Part{From: c.self, Part: c.part()}
+	p.Sig, err = c.sign(p.statement(c.context, digestKeys(all)))
+	return p, err
+}
+
+// Share seals for each neighbour its shares of this member's secrets. parts are needed
+// with a Degree, from all who take part.
+func (c *Client) Share(all []Keys, parts []Part) ([]Sealed, error) {
+	if err := c.join(all); err != nil {
+		return nil, err
+	}
+	if err := c.draw(parts); err != nil {
+		return nil, err
+	}
+	own, err := newSplit(c.ownMask, c.p.Shares, c.root, c.context, "own")
+	if err != nil {
+		return nil, err
+	}
+	mask, err := newSplit(c.maskKey, c.p.Shares, c.root, c.context, "mask")
+	if err != nil {
+		return nil, err
+	}
+	var out []Sealed
+	for _, j := range c.neighbours() {
+		k := c.known[j]
+		if err := c.p.Members[j].Key.Verify(k.statement(c.context), k.Sig); err != nil {
+			return nil, core.Errorf(core.Forbidden, "the keys of %s are not signed by it: %w", c.p.Members[j].Name, err)
+		}
+		seal, err := box(c.box, k.Box, c.context, c.self, j)
+		if err != nil {
+			return nil, core.Errorf(core.Invalid, "%s: %w", c.p.Members[j].Name, err)
+		}
+		a, b := own.at(j), mask.at(j)
+		nonce := make([]byte, seal.NonceSize())
+		out = append(out, Sealed{From: c.self, To: j, Box: seal.Seal(nil, nonce, append(a[:], b[:]...), nil)})
+	}
+	if len(out) < c.p.Shares {
+		return nil, core.Errorf(core.Unavailable, "%d neighbours take part: %d must", len(out), c.p.Shares)
+	}
+	return out, nil
+}
+
+// draw orders the ring.
+func (c *Client) draw(parts []Part) error {
+	if c.p.Degree == 0 {
+		c.graph = newGraph(len(c.p.Members), 0, core.Digest{})
+		return nil
+	}
+	if len(parts) != len(c.keys) {
+		return core.Errorf(core.Invalid, "%d parts of the lot of %d members: who does not show theirs has the round begin anew", len(parts), len(c.keys))
+	}
+	for i := range parts {
+		if p, k := &parts[i], &c.keys[i]; p.From != k.From || commitment(p.Part) != k.Commit {
+			return core.Errorf(core.Invalid, "part %d of the lot is not what member %d has committed itself to", i, k.From)
+		}
+	}
+	seed := lot(c.context, parts)
+	if err := same(c.j, "lot", seed[:], "the hub has shown another lot before"); err != nil {
+		return err
+	}
+	c.graph = newGraph(len(c.keys), degreeOf(c.p, len(c.keys)), seed)
+	return nil
+}
+
+// neighbours are the member's, of those who take part.
+func (c *Client) neighbours() (out []int) { return neighbours(c.graph, c.keys, c.self) }
+
+// neighbours translates a graph over those who take part into members.
+func neighbours(g *graph, keys []Keys, member int) (out []int) {
+	if g.degree == 0 {
+		for i := range keys {
+			if keys[i].From != member {
+				out = append(out, keys[i].From)
+			}
+		}
+		return out
+	}
+	at, _ := slices.BinarySearchFunc(keys, member, func(k Keys, m int) int { return k.From - m })
+	for _, i := range g.neighbours(at) {
+		out = append(out, keys[i].From)
+	}
+	return out
+}
+
+// Mask takes what neighbours have sealed for this member, and hides words, which are not
+// changed. Share has been called before. Once a vector was masked, it is that one, whatever
+// the words: MaskedBefore tells without them.
+func (c *Client) Mask(inbox []Sealed, words []uint32) ([]byte, error) {
+	switch {
+	case c.graph == nil:
+		return nil, core.Errorf(core.Invalid, "shares have come before the keys")
+	case len(words) != c.p.Dim:
+		return nil, core.Errorf(core.Invalid, "a vector of %d words: want %d", len(words), c.p.Dim)
+	}
+	if err := c.open(inbox); err != nil {
+		return nil, err
+	}
+	terms := []term{{key: ownKey(c.ownMask, c.context)}}
+	for _, j := range c.shared {
+		key, err := pairKey(c.mask, c.known[j].Mask, c.context)
+		if err != nil {
+			return nil, core.Errorf(core.Invalid, "%s: %w", c.p.Members[j].Name, err)
+		}
+		terms = append(terms, term{key: key, negate: c.self > j})
+	}
+	sum := slices.Clone(words)
+	apply(sum, terms)
+	vector := pack(sum, c.p.Bits)
+	if planted.SecondVector {
+		return vector, nil
+	}
+	return c.j.Once("vector", vector)
+}
+
+// MaskedBefore returns the vector that was masked, maybe in an earlier life; nil: none was.
+func (c *Client) MaskedBefore() ([]byte, error) { return c.j.Kept("vector") }
+
+// open reads what neighbours have sealed.
+func (c *Client) open(inbox []Sealed) error {
+	near := c.neighbours()
+	got, from := map[int]shares{}, []int(nil)
+	var names []byte
+	for _, s := range inbox {
+		if _, ok := slices.BinarySearch(near, s.From); !ok || s.To != c.self || len(from) > 0 && from[len(from)-1] >= s.From {
+			return core.Errorf(core.Invalid, "shares from member %d to %d: want those of neighbours for this one, in order", s.From, s.To)
+		}
+		open, err := box(c.box, c.known[s.From].Box, c.context, s.From, c.self)
+		if err != nil {
+			return err
+		}
+		b, err := open.Open(nil, make([]byte, open.NonceSize()), s.Box, nil)
+		if err != nil || len(b) != 2*secretSize {
+			return core.Errorf(core.Invalid, "what %s has sealed cannot be opened", c.p.Members[s.From].Name)
+		}
+		got[s.From] = shares{secret(b[:secretSize]), secret(b[secretSize:])}
+		from = append(from, s.From)
+		names = binary.LittleEndian.AppendUint64(names, uint64(s.From))
+	}
+	if len(from) < c.p.Shares {
+		return core.Errorf(core.Unavailable, "%d neighbours have shared their secrets: %d must", len(from), c.p.Shares)
+	}
+	if err := same(c.j, "shared", names, "the hub has shown the shares of others before"); err != nil {
+		return err
+	}
+	c.inbox, c.shared = got, from
+	return nil
+}
+
+// Agree signs who has sent a vector. Another set is refused from then on.
+func (c *Client) Agree(survivors []int) (a Agreement, err error) {
+	if err := c.checkSurvivors(survivors); err != nil {
+		return a, err
+	}
+	digest := digestSet(survivors)
+	if err := same(c.j, "survivors", digest[:], "the hub has named other survivors before"); err != nil {
+		return a, err
+	}
+	a = Agreement{From: c.self}
+	a.Sig, err = c.sign(a.statement(c.context, digest))
+	return a, err
+}
+
+func (c *Client) checkSurvivors(survivors []int) error {
+	if err := checkSet(survivors, len(c.p.Members), "survivors"); err != nil {
+		return err
+	}
+	if len(survivors) < c.p.Threshold {
+		return core.Errorf(core.Invalid, "%d members have sent a vector: %d must", len(survivors), c.p.Threshold)
+	}
+	if _, ok := slices.BinarySearch(survivors, c.self); !ok {
+		return core.Errorf(core.Invalid, "the survivors are without this member")
+	}
+	if c.inbox == nil {
+		return core.Errorf(core.Invalid, "survivors are named before shares have come")
+	}
+	return nil
+}
+
+// Open gives this member's shares away, if enough members have signed the survivors that
+// it has signed. agreements are in the order of members.
+func (c *Client) Open(survivors []int, agreements []Agreement) (*Opening, error) {
+	if err := c.checkSurvivors(survivors); err != nil {
+		return nil, err
+	}
+	digest := digestSet(survivors)
+	kept, err := c.j.Kept("survivors")
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(kept, digest[:]) && !planted.BothShares {
+		return nil, core.Errorf(core.Conflict, "this member has signed other survivors, or none")
+	}
+	if err := c.checkAgreements(survivors, agreements, digest); err != nil {
+		return nil, err
+	}
+	o := &Opening{From: c.self, Own: map[int]secret{}, Masks: map[int]secret{}}
+	for _, j := range c.shared {
+		if _, survived := slices.BinarySearch(survivors, j); survived {
+			o.Own[j] = c.inbox[j].own
+		} else {
+			o.Masks[j] = c.inbox[j].mask
+		}
+	}
+	return o, nil
+}
+
+func (c *Client) checkAgreements(survivors []int, agreements []Agreement, digest core.Digest) error {
+	valid, last := 0, -1
+	for i := range agreements {
+		a := &agreements[i]
+		if _, ok := slices.BinarySearch(survivors, a.From); !ok || a.From <= last {
+			return core.Errorf(core.Invalid, "a signature of member %d: want those of survivors, in order", a.From)
+		}
+		last = a.From
+		if err := c.p.Members[a.From].Key.Verify(a.statement(c.context, digest), a.Sig); err != nil {
+			return core.Errorf(core.Forbidden, "%s has not signed these survivors: %w", c.p.Members[a.From].Name, err)
+		}
+		if valid++; valid == c.p.Threshold { // more tell nothing
+			return nil
+		}
+	}
+	return core.Errorf(core.Invalid, "%d members have signed the survivors: %d must", valid, c.p.Threshold)
+}
