@@ -6,6 +6,7 @@ import (
 
 	"atoll/internal/codec"
 	"atoll/internal/keystream"
+	"atoll/internal/learn/model"
 	"atoll/internal/privacy"
 )
 
@@ -63,6 +64,24 @@ func Example() {
 	// Output:
 	// 1000 values, 17 bits each, ε = 8.000 after 20 rounds
 	// 2125 B a client (0.53 of float32, 1.70 of unmasked)
+}
+
+// A site trains by DP-SGD: noise for a wanted ε, and what it costs.
+func ExampleCentral() {
+	const sample, steps = 0.01, 2000
+	noise, err := privacy.Target{Epsilon: 3, Delta: 1e-6, Rounds: steps, Rate: sample}.Noise()
+	check(err)
+	secret, err := keystream.Secret(rand.Reader)
+	check(err)
+	chance, err := privacy.NewCentral(500, 1, noise, secret)
+	check(err)
+	var _ model.Chance = chance // for model.Private{Steps: steps, Sample: sample, Clip: 1, Noise: noise, Chance: chance}
+
+	cost, err := privacy.Gaussian(noise, sample)
+	check(err)
+	epsilon, _ := cost.Times(steps).Epsilon(1e-6)
+	fmt.Printf("noise of %.3f clips, ε = %.3f after %d steps\n", noise, epsilon, steps)
+	// Output: noise of 1.040 clips, ε = 3.000 after 2000 steps
 }
 
 func check(err error) {

@@ -297,62 +297,44 @@ func TestSkellamAddsUp(t *testing.T) {
 
 func TestCentral(t *testing.T) {
 	t.Parallel()
-	c, err := NewCentral(10_000, 2, 1.5)
+	const dim = 10_000
+	c, err := NewCentral(dim, 2, 1.5, stream(t, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := make([]float64, 10_000)
+	sum := make([]float32, dim)
 	for i := range sum {
 		sum[i] = 7
 	}
-	if err := c.AddTo(sum, stream(t, 1)); err != nil {
-		t.Fatal(err)
-	}
+	sum[5], sum[6], sum[7] = float32(math.NaN()), float32(math.Inf(1)), 1e30
+	c.Noise(sum, 3)
 	square := 0.0
 	for i, v := range sum {
-		square += (v - 7) * (v - 7) / 10_000
-		if steps := v / c.step; math.Abs(steps-math.Round(steps)) > 1e-6 {
+		if i >= 5 && i <= 7 {
+			if v == v {
+				t.Errorf("value %d became %g", i, v)
+			}
+			continue
+		}
+		off := float64(v) - 7
+		square += off * off / dim
+		steps := float64(v) / c.step // float32 has 24 bits
+		if off := math.Abs(steps - math.Round(steps)); off > 1e-7*math.Abs(steps) {
 			t.Fatalf("value %d is not on the grid: %g steps", i, steps)
 		}
 	}
-	if deviation := math.Sqrt(square); math.Abs(deviation-3) > 0.1 {
-		t.Errorf("standard deviation %g, want 3", deviation)
+	if deviation := math.Sqrt(square); deviation < 2.95 || deviation > 3.1 {
+		t.Errorf("standard deviation %g, want 3 and a hundredth", deviation)
 	}
-	for _, bad := range []float64{math.NaN(), math.Inf(1), 1e300} {
-		if err := c.AddTo([]float64{bad}, stream(t, 1)); core.KindOf(err) != core.Invalid {
-			t.Errorf("%g: %v", bad, err)
-		}
-	}
-}
-
-// Each record is in a batch as often as the rate says, whoever else is.
-func TestSample(t *testing.T) {
-	t.Parallel()
-	const rounds, rate = 20_000, 0.3
-	s := stream(t, 6)
-	var single [5]int
-	pairs := 0
-	for range rounds {
-		var in [5]bool
-		for _, i := range Sample(5, rate, s) {
-			in[i] = true
-			single[i]++
-		}
-		if in[0] && in[4] {
-			pairs++
-		}
-	}
-	near := func(name string, n int, p float64) {
-		if z := math.Abs(float64(n)-rounds*p) / math.Sqrt(rounds*p*(1-p)); z > 4.5 {
-			t.Errorf("%s: %d of %d, %.1f standard deviations off", name, n, rounds, z)
-		}
-	}
-	for i, n := range single {
-		near(string(rune('0'+i)), n, rate)
-	}
-	near("0 and 4", pairs, rate*rate)
-	if n := len(Sample(100, 1, s)); n != 100 {
-		t.Errorf("a rate of 1 leaves %d of 100", n)
+	for _, bad := range []func(){func() { c.Noise(sum[1:], 3) }, func() { c.Noise(sum, 1) }} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("noise for something else was given")
+				}
+			}()
+			bad()
+		}()
 	}
 }
 
@@ -366,7 +348,7 @@ func TestNoiseRefusals(t *testing.T) {
 			t.Errorf("%g: %v", v, err)
 		}
 	}
-	if _, err := NewCentral(0, 1, 1); core.KindOf(err) != core.Invalid {
+	if _, err := NewCentral(0, 1, 1, stream(t, 1)); core.KindOf(err) != core.Invalid {
 		t.Error(err)
 	}
 }
