@@ -19,8 +19,9 @@
 // Titles, descriptions and examples are read past. An integer lies within ±(2^53 − 1),
 // for it is to become a number: declare longer ones, such as account numbers, as
 // strings. NaN and infinities are refused. CSV is UTF-8 (a byte order mark is
-// skipped), lines end with LF, CRLF or CR. Parquet columns must be flat; they are
-// converted to the field's type where that loses nothing.
+// skipped), lines end with LF, CRLF or CR. Datetimes
+// are kept to the second. Parquet columns must be flat, and of a type that is the
+// field's; an empty string is a string there, and nothing is what is null.
 //
 // Every error about a row says which file, row and column, what was wrong and what was
 // wanted.

@@ -105,10 +105,7 @@ func (e *encoder) input(in *encodedInput, v Value) error {
 	case AsBoolean:
 		*x = append(*x, float32(v.Number))
 	case AsNumber:
-		n := v.Number - in.Mean
-		if in.Deviation > 0 {
-			n /= in.Deviation
-		}
+		n := in.standard(v.Number)
 		if math.Abs(n) > math.MaxFloat32 {
 			return errors.New("the number is too large; give its mean and deviation")
 		}

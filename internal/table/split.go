@@ -88,14 +88,8 @@ const MaxSites = 1 << 12
 
 // Assign returns the site of each row, from 0. It keeps a few bytes for each row.
 func (p Partition) Assign(s *Schema, rows iter.Seq2[Row, error]) ([]int32, error) {
-	_, ok := s.index[p.Column]
-	switch {
-	case p.Sites < 1 || p.Sites > MaxSites:
-		return nil, fmt.Errorf("%w: %d sites, want 1 to %d", ErrSplit, p.Sites, MaxSites)
-	case p.Column != "" && !ok:
+	if _, ok := s.index[p.Column]; p.Column != "" && !ok {
 		return nil, fmt.Errorf("%w: column %q, by which rows are to be divided, does not exist", ErrSplit, p.Column)
-	case p.Alpha != 0 && (p.Column == "" || !(p.Alpha >= 1e-3 && p.Alpha <= 1e6)):
-		return nil, fmt.Errorf("%w: alpha %g: want 0.001 to 1000000, and a column such as the label", ErrSplit, p.Alpha)
 	}
 	var values []int32 // of each row, numbered as they come
 	numbers := make(map[string]int32)
@@ -114,11 +108,21 @@ func (p Partition) Assign(s *Schema, rows iter.Seq2[Row, error]) ([]int32, error
 		}
 		values = append(values, n)
 	}
-	return p.assign(values, len(numbers))
+	return p.AssignValues(values)
 }
 
-// assign is Assign over the values of rows, numbered from 0 to kinds − 1, such as labels.
-func (p Partition) assign(values []int32, kinds int) ([]int32, error) {
+// AssignValues is Assign over what the rows have in Column, numbered from 0, such as
+// their labels.
+func (p Partition) AssignValues(values []int32) ([]int32, error) {
+	switch {
+	case p.Sites < 1 || p.Sites > MaxSites:
+		return nil, fmt.Errorf("%w: %d sites, want 1 to %d", ErrSplit, p.Sites, MaxSites)
+	case p.Alpha != 0 && (p.Column == "" || !(p.Alpha >= 1e-3 && p.Alpha <= 1e6)):
+		return nil, fmt.Errorf("%w: alpha %g: want 0.001 to 1000000, and a column such as the label", ErrSplit, p.Alpha)
+	case len(values) == 0 || slices.Min(values) < 0:
+		return nil, fmt.Errorf("%w: there are no rows, or some have a value below 0", ErrSplit)
+	}
+	kinds := int(slices.Max(values)) + 1
 	r := repro.NewRandom(p.Seed)
 	sites := make([]int32, len(values))
 	switch {

@@ -27,7 +27,7 @@
 // expected. A row's gradient is never written down: its length follows from the
 // lengths of each layer's inputs and slopes (Goodfellow, "Efficient per-example
 // gradient computations", 2015), and the slopes are scaled. The unit may instead be
-// a person with many rows, whose gradients are added up and clipped together.
+// a customer with many rows, whose gradients are added up and clipped together.
 //
 // # Parameters
 //

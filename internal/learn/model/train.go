@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 
 	"atoll/internal/core"
 	"atoll/internal/learn"
@@ -140,7 +142,7 @@ func (t *training) epochs(ctx context.Context) error {
 			}
 			batch := order[at:min(at+t.Batch, len(order))]
 			t.net.load(t.params)
-			loss, err := t.gradient(t.grad, batch, nil)
+			loss, err := t.gradient(batch)
 			if err != nil {
 				return err
 			}
@@ -152,27 +154,38 @@ func (t *training) epochs(ctx context.Context) error {
 	return nil
 }
 
-// gradient sets grad to the gradient of the loss, summed over rows, and returns the
-// sum. If clip is given it is called on each chunk before its gradient is added.
-func (t *training) gradient(grad []float32, rows []int, clip func(n int)) (float64, error) {
+// gradient sets t.grad to the gradient of the loss, summed over rows, and returns the
+// sum of losses.
+func (t *training) gradient(rows []int) (float64, error) {
 	var total float64
-	for at := 0; at < len(rows); at += t.room {
-		chunk := rows[at:min(at+t.room, len(rows))]
-		for i, r := range chunk {
-			t.labels[i] = t.rows.Labels[r]
-		}
-		loss, err := slopes(t.net.forward(chunk), t.labels[:len(chunk)])
+	fresh := true
+	for chunk := range t.chunks(rows) {
+		loss, err := t.slopes(chunk)
 		if err != nil {
-			return 0, fmt.Errorf("%w: after %d steps: %w", ErrDiverged, t.steps, err)
+			return 0, err
 		}
 		total += loss
-		t.net.propagate()
-		if clip != nil {
-			clip(len(chunk))
-		}
-		t.net.accumulate(grad, at == 0)
+		t.net.accumulate(t.grad, fresh)
+		fresh = false
 	}
 	return total, nil
+}
+
+// chunks cuts rows into what goes through the network at once.
+func (t *training) chunks(rows []int) iter.Seq[[]int] { return slices.Chunk(rows, t.room) }
+
+// slopes takes a chunk through the network and back, up to its gradient, and returns
+// the sum of losses.
+func (t *training) slopes(chunk []int) (float64, error) {
+	for i, r := range chunk {
+		t.labels[i] = t.rows.Labels[r]
+	}
+	loss, err := slopes(t.net.forward(chunk), t.labels[:len(chunk)])
+	if err != nil {
+		return 0, fmt.Errorf("%w: after %d steps: %w", ErrDiverged, t.steps, err)
+	}
+	t.net.propagate()
+	return loss, nil
 }
 
 // step moves the parameters down the gradient, which is a sum over so many rows.
