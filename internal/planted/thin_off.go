@@ -1,0 +1,6 @@
+//go:build !plant_thin
+
+package planted
+
+// Thin is off.
+const Thin = false
