@@ -18,7 +18,7 @@ import (
 )
 
 // chance makes noise of a stream that can be had again, for tests alone.
-func chance(t *testing.T, s Spec, clip, noise float64) Chance {
+func chance(t testing.TB, s Spec, clip, noise float64) Chance {
 	t.Helper()
 	c, err := privacy.NewCentral(s.Size(), clip, noise, keystream.Public(keystream.Seed{1}, "test"))
 	if err != nil {
