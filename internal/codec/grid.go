@@ -79,7 +79,8 @@ func (g *Grid) Len() int { return g.kept }
 func (g *Grid) Step() float64 { return 1 / g.scale }
 
 // L2 bounds the norm of the integers that a client sends before noise: by so much
-// the sum changes when one client's update is replaced by zeros.
+// the sum changes when one client's update is replaced by zeros. Of a part of an update,
+// such as one record's, it says nothing: rounding joins them.
 func (g *Grid) L2() float64 { return g.l2 }
 
 // L1 is the same in the L1 norm.

@@ -23,7 +23,8 @@ const (
 	Site     Unit = "site"
 )
 
-// Limit is what a dataset's owner allows to be learnt from it, ever.
+// Limit is what a dataset's owner allows to be learnt from it, ever. Who raises it makes
+// a new promise, by which all that was spent counts.
 type Limit struct {
 	Unit    Unit    `json:"unit"`
 	Epsilon float64 `json:"epsilon"`

@@ -67,7 +67,7 @@ func (c Curve) Delta(epsilon float64) (delta, order float64) {
 }
 
 // epsilonAt converts a divergence at one order (Canonne, Kamath, Steinke 2020,
-// Prop. 12; Balle et al. 2020, Theorem 21).
+// Prop. 12; Balle et al. 2020, arXiv 2001.05990).
 func epsilonAt(order, loss, delta float64) float64 {
 	return max(0, loss+math.Log1p(-1/order)-(math.Log(delta)+math.Log(order))/(order-1))
 }

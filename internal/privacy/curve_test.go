@@ -205,6 +205,7 @@ func TestRefusals(t *testing.T) {
 		"ε < 0":     func(t *Target) { t.Epsilon = -1 },
 		"ε NaN":     func(t *Target) { t.Epsilon = math.NaN() },
 		"ε ∞":       func(t *Target) { t.Epsilon = math.Inf(1) },
+		"ε tiny":    func(t *Target) { t.Epsilon = 1e-3 },
 		"δ 0":       func(t *Target) { t.Delta = 0 },
 		"δ 1":       func(t *Target) { t.Delta = 1 },
 		"no rounds": func(t *Target) { t.Rounds = 0 },

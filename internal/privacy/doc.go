@@ -5,20 +5,25 @@
 // A release is (ε, δ)-differentially private if adding or removing one unit of the data
 // changes the probability of any outcome by a factor of at most e^ε, but for a
 // probability of δ (Dwork et al. 2006). A [Unit] is a record, a customer or a site; a
-// guarantee for one says nothing of larger ones. "Removing" is replacing by zeros: who
-// takes part is public, what they have is not.
+// guarantee for one says nothing of the others. "Removing" is replacing by zeros: who
+// takes part is public, what they have is not. Noise under masks hides a client, all of
+// it: the norms of codec.Grid are those of a whole update. Records and customers of a
+// site are hidden by noise at the site, on sums of what was clipped for each
+// ([Central]); a customer of two sites is two units.
 //
 // # Accounting
 //
-// Loss is kept as Rényi divergence at fixed [Orders] (Mironov 2017): a [Curve]. Of what
-// is done one after the other to the same data the curves add up. ε comes from the
-// curve at the end (Canonne, Kamath, Steinke 2020, Prop. 12):
+// Loss is kept as Rényi divergence at fixed [Orders] (Mironov 2017, arXiv 1702.07476):
+// a [Curve]. Of what is done one after the other to the same data the curves add up. ε
+// comes from the curve at the end (Canonne, Kamath, Steinke 2020, arXiv 2004.00010,
+// Prop. 12):
 //
 //	ε = min over α of  D(α) + ln(1 − 1/α) − (ln δ + ln α)/(α − 1)
 //
 // [Gaussian] is exact at each order without sampling, and at whole orders with it
-// (Mironov, Talwar, Zhang 2019); [Skellam] is the bound of Agarwal, Kairouz and Liu
-// 2021, for noise of variance V on vectors of integers:
+// (Mironov, Talwar, Zhang 2019, arXiv 1908.10530); [Skellam] is the bound of Agarwal,
+// Kairouz and Liu (2021, arXiv 2110.04995), for noise of variance V on vectors of
+// integers:
 //
 //	D(α) ≤ α·L2²/(2V) + min( ((2α−1)·L2² + 6·L1)/(4V²), 3·L1/(2V) )
 //
@@ -65,11 +70,11 @@
 // as it is above: we know of no proof for a budget that stops when the best order is
 // used up, and of a counterexample for one that knows all of each mechanism (arXiv
 // 2602.15815). For one order that was fixed beforehand, adding up is sound, whatever is
-// chosen in between, also in rounds that overlap (Feldman and Zrnic 2021; Haney et al.
-// 2023). So δ is shared out over the orders when the budget is opened, one half to the
-// order that suits Gaussian noise best, the rest equally to the others; each order is a
-// budget of its own with its part of δ. What goes on while any of them lasts is within
-// ε at the sum of these parts:
+// chosen in between, also in rounds that overlap (Feldman and Zrnic 2021, arXiv
+// 2008.11193; Haney et al. 2023, arXiv 2309.05901). So δ is shared out over the orders
+// when the budget is opened, one half to the order that suits Gaussian noise best, the
+// rest equally to the others; each order is a budget of its own with its part of δ.
+// What goes on while any of them lasts is within ε at the sum of these parts:
 //
 //	E[(1 − e^(ε−L))₊] at the end ≤ Σ over orders E[(1 − e^(ε−L))₊] where that order stopped ≤ δ
 //

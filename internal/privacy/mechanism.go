@@ -30,7 +30,7 @@ func Gaussian(noise, rate float64) (Curve, error) {
 
 // Skellam is the curve of one sum of integer vectors to which symmetric Skellam
 // noise of that variance is added in each coordinate, if one unit changes the sum by
-// at most l1 and l2 in the L1 and L2 norm (Agarwal, Kairouz, Liu 2021, Theorem 3.5).
+// at most l1 and l2 in the L1 and L2 norm (Agarwal, Kairouz, Liu 2021).
 // For rate see Gaussian.
 func Skellam(l1, l2, variance, rate float64) (Curve, error) {
 	switch {
@@ -60,9 +60,9 @@ func checkRate(rate float64) error {
 //
 //	exp K(α) ≤ Σ_k binomial(α, k)·(1−q)^(α−k)·q^k·exp((k−1)·bound(k))
 //
-// (Mironov, Talwar, Zhang 2019, section 3.3, where it is exact for Gaussian noise;
-// their Theorem 5 needs of the noise only that it is symmetric, to say that the other
-// direction is no worse). K is convex, K(1) = 0, so between whole orders it lies below
+// (Mironov, Talwar, Zhang 2019, where it is exact for Gaussian noise; that the other
+// direction is no worse they prove of any pair of distributions that a reflection
+// swaps, as it does with symmetric noise and its shift). K is convex, K(1) = 0, so between whole orders it lies below
 // the straight line.
 func sampled(rate float64, bound func(order float64) float64) Curve {
 	known := map[int]float64{1: 0}

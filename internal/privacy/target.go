@@ -66,7 +66,7 @@ func (t Target) least(curve func(noise float64) (Curve, error)) (float64, error)
 		}
 	}
 	if high == math.Log(mostNoise) {
-		return 0, core.Errorf(core.Invalid, "no noise gives ε = %g at δ = %g in %d rounds", t.Epsilon, t.Delta, t.Rounds).
+		return 0, core.Errorf(core.Invalid, "ε = %g at δ = %g in %d rounds is less than can be shown of any noise", t.Epsilon, t.Delta, t.Rounds).
 			At("epsilon").WithHint("allow a larger ε or δ, or fewer rounds")
 	}
 	return math.Exp(high), nil
