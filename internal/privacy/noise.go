@@ -42,7 +42,7 @@ func NewDiscreteGaussian(variance float64) (*Noise, error) {
 func checkVariance(variance float64) error {
 	if !(variance >= MinVariance && variance <= MaxVariance) {
 		return core.Errorf(core.Invalid, "noise has a variance from 2^-20 to 2^50, in steps of the grid, not %g", variance).At("variance").
-			WithHint("use more or fewer bits for a value")
+			WithHint("use a coarser or a finer grid, such as by fewer or more bits for a value")
 	}
 	return nil
 }
