@@ -30,8 +30,9 @@ const fineness = 128
 // NewCentral makes noise for sums over vectors of dim values, each clipped to an L2
 // norm of clip, with the noise multiplier that Gaussian is asked with. Rounding to the
 // grid adds at most a step for each value to what one vector changes, √dim steps in
-// all, and errors of adding up are given half as much, which sums of a thousand vectors
-// in float32 keep by and large. The grid is so fine that this is a hundredth of the
+// all, and errors of adding up are given half as much: 1/256 of the clip in the L2 norm.
+// The trainers of learn/model cannot exceed that with a thousand vectors, and hardly
+// would with a million. The grid is so fine that all of this is a hundredth of the
 // clip; the noise covers it.
 func NewCentral(dim int, clip, noise float64, secret *keystream.Stream) (*Central, error) {
 	if dim < 1 || !(clip > 0) || math.IsInf(clip, 1) || !(noise > 0) {
