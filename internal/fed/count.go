@@ -1,0 +1,46 @@
+package fed
+
+import (
+	"math/bits"
+)
+
+// Numbers that are summed exactly: 32 bits each, a byte to a word, so that each word has
+// head room for the sum.
+const (
+	counts     = 4 // rows, held out, right, loss
+	countBits  = 8
+	countWords = 32 / countBits
+)
+
+// Counts are what a sum tells of the sites besides the update.
+type Counts struct {
+	Rows  int64 `json:"rows"`  // that a site counts for, see Weights
+	Held  int64 `json:"held"`  // rows held out
+	Right int64 `json:"right"` // of these answered rightly
+	Loss  int64 `json:"loss"`  // of these, in thousandths of a nat, added up
+}
+
+func (c *Counts) append(words []uint32) []uint32 {
+	for _, n := range []int64{c.Rows, c.Held, c.Right, c.Loss} {
+		n = min(max(n, 0), 1<<32-1)
+		for range countWords {
+			words = append(words, uint32(n&(1<<countBits-1)))
+			n >>= countBits
+		}
+	}
+	return words
+}
+
+// countsOf reads the sums of words, modulo 2^m.
+func countsOf(words []uint32) Counts {
+	number := func(i int) (n int64) {
+		for j := countWords - 1; j >= 0; j-- {
+			n = n<<countBits + int64(words[i*countWords+j])
+		}
+		return n
+	}
+	return Counts{Rows: number(0), Held: number(1), Right: number(2), Loss: number(3)}
+}
+
+// bitsFor is how many bits the sum of so many numbers needs more than one of them.
+func bitsFor(n int) int { return bits.Len(uint(n - 1)) }

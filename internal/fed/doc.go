@@ -1,0 +1,24 @@
+// Package fed trains one model over the rows of several owners, who keep them. A Spec
+// says what is learnt, from what and on what terms. Each owner's Site trains on its own
+// rows and sends what came of it as a vector under masks (internal/secagg); a Machine, on
+// the hub, adds these up without seeing one, makes a step of the sum, and begins the next
+// round. docs/federation.md is for who writes a Spec.
+//
+//	Machine ── Order ──▶ Site: policy ─ train ─ clip, round, noise ─ mask
+//	Machine ◀─ Reply ─── Site
+//	   └─ sum ─▶ decode ─▶ optimizer ─▶ the next round's parameters
+//
+// A Machine is pure: it decides by what it is told, and by the time that it is told, and
+// returns what to send. All of it follows from its State when the round began and from
+// the replies since, in their order: who keeps both can make it anew after a crash, and
+// goes on without asking for anything twice. A Site is a function of its orders, its rows
+// and its journals: whatever comes twice gets the same answer.
+//
+// # What a vector has
+//
+// The update, clipped, rotated and rounded to integers (internal/codec), is followed by
+// whole numbers in bytes, one to a word, which sum up exactly: the rows trained on, and of
+// the rows held out how many there are, how many were answered rightly, and their loss. So
+// the hub learns how good the model is, and not at which site. Where a Spec asks for
+// privacy they are all 0 but for the rows of a site's weight, which is then 1 for all.
+package fed

@@ -1,0 +1,270 @@
+// Package simulate runs a federation on one machine: the rows of one file are divided
+// among sites, each with a key of its own, and these and the hub say to one another just
+// what they would over a network. It shows what a Spec comes to before anybody is asked
+// for anything.
+package simulate
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"atoll/internal/core"
+	"atoll/internal/fed"
+	"atoll/internal/identity"
+	"atoll/internal/learn"
+	"atoll/internal/learn/model"
+	"atoll/internal/privacy"
+	"atoll/internal/repro"
+	"atoll/internal/secagg"
+	"atoll/internal/table"
+)
+
+// Config of a simulation.
+type Config struct {
+	Spec *fed.Spec
+	// Rows reads the file from its beginning, again each time.
+	Rows func(*table.Resource) iter.Seq2[table.Row, error]
+	// Partition says who has which rows.
+	Partition table.Partition
+	Pool      *repro.Pool
+	// Drop, if not nil, is asked before a site answers an order; true: it does not.
+	Drop func(site int, o *fed.Order) bool
+	// Seen, if not nil, is told of each reply that the hub gets, and of each round.
+	Seen  func(*fed.Reply)
+	Round func(fed.Round)
+}
+
+// Result is what came of a simulation.
+type Result struct {
+	Plan    *fed.Plan
+	Members []secagg.Member
+	State   fed.State
+	Took    time.Duration
+	// Reports are of the federation's model at each site, of one that the site has trained
+	// alone, and of one trained on all rows, on all rows held out.
+	Federated, Pooled model.Report
+	Alone             []model.Report
+}
+
+// site is one of the simulation's.
+type site struct {
+	*fed.Site
+	rows *fed.Rows
+}
+
+// Run simulates a federation.
+func Run(ctx context.Context, c Config) (*Result, error) {
+	plan, err := fed.NewPlan(c.Spec, c.Partition.Sites)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	r := &Result{Plan: plan}
+	rows, err := divide(&c, plan)
+	if err != nil {
+		return nil, err
+	}
+	sites, err := r.build(&c, rows)
+	if err != nil {
+		return nil, err
+	}
+	m, err := fed.NewMachine(plan, r.Members, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := drive(ctx, &c, m, sites); err != nil {
+		return nil, err
+	}
+	r.State, r.Took = m.State(), time.Since(began)
+	return r, r.compare(ctx, &c, rows)
+}
+
+// divide gives each site its rows.
+func divide(c *Config, plan *fed.Plan) ([]*fed.Rows, error) {
+	schema := plan.Resource.Schema
+	of, err := c.Partition.Assign(schema, c.Rows(plan.Resource))
+	if err != nil {
+		return nil, err
+	}
+	held, err := c.Spec.Holdout.Rule(schema)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*fed.Rows, c.Partition.Sites)
+	for i := range out {
+		pick := func(want bool) (*learn.Examples, error) {
+			at := -1
+			return c.Spec.Features.Examples(schema, c.Rows(plan.Resource), func(row table.Row) bool {
+				at++
+				return int(of[at]) == i && held(row) == want
+			})
+		}
+		out[i] = new(fed.Rows)
+		if out[i].Train, err = pick(false); err != nil {
+			return nil, fmt.Errorf("site %d: %w", i+1, err)
+		}
+		if out[i].Held, err = pick(true); err != nil {
+			return nil, fmt.Errorf("site %d, rows held out: %w", i+1, err)
+		}
+	}
+	return out, nil
+}
+
+// build makes the sites.
+func (r *Result) build(c *Config, rows []*fed.Rows) (out []*site, err error) {
+	var keys []*identity.Key
+	for i := range rows {
+		key, err := identity.Generate()
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+		r.Members = append(r.Members, secagg.Member{Name: fmt.Sprintf("site-%0*d", len(fmt.Sprint(len(rows))), i+1), Key: key.Public()})
+	}
+	for i := range rows {
+		journals := map[core.Digest]secagg.Journal{}
+		s, err := fed.NewSite(fed.SiteConfig{
+			Plan: r.Plan, Members: r.Members, Name: r.Members[i].Name, Sign: keys[i].Sign, Rows: rows[i], Pool: c.Pool,
+			Journal: func(id core.Digest) (secagg.Journal, error) {
+				if journals[id] == nil {
+					journals[id] = new(secagg.MemoryJournal)
+				}
+				return journals[id], nil
+			},
+			Spend: func(privacy.Charge) error { return nil }, // nobody keeps a budget here
+		})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, &site{s, rows[i]})
+	}
+	return out, nil
+}
+
+// drive carries orders and replies until the run is over. Time stands still but for sites
+// that do not answer: nothing is waited for.
+func drive(ctx context.Context, c *Config, m *fed.Machine, sites []*site) error {
+	now := time.Now()
+	orders, err := m.Begin(now)
+	if err != nil {
+		return err
+	}
+	told := 0
+	for !m.Over() {
+		replies, err := answers(ctx, c, sites, orders)
+		if err != nil {
+			return err
+		}
+		orders = nil
+		for _, r := range replies {
+			if c.Seen != nil {
+				c.Seen(r)
+			}
+			more, err := m.Receive(r, time.Now())
+			if err != nil && core.KindOf(err) != core.Conflict { // a late opening, say
+				return err
+			}
+			orders = append(orders, more...)
+		}
+		if len(orders) == 0 && !m.Over() {
+			_, _, deadline := m.Waiting()
+			if orders, err = m.Tick(deadline); err != nil {
+				return err
+			}
+		}
+		for s := m.State(); told < len(s.Rounds); told++ {
+			if c.Round != nil {
+				c.Round(s.Rounds[told])
+			}
+		}
+	}
+	if why := m.State().Stopped; why != "" {
+		return core.Errorf(core.Unavailable, "the federation has stopped: %s", why)
+	}
+	return nil
+}
+
+// answers has sites answer orders, several at a time.
+func answers(ctx context.Context, c *Config, sites []*site, orders []fed.Send) ([]*fed.Reply, error) {
+	out := make([]*fed.Reply, len(orders))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i, o := range orders {
+		if c.Drop != nil && c.Drop(o.Site, o.Order) {
+			continue
+		}
+		g.Go(func() error {
+			out[i] = sites[o.Site].Handle(ctx, o.Order)
+			return ctx.Err()
+		})
+	}
+	err := g.Wait()
+	var replies []*fed.Reply
+	for _, r := range out {
+		if r != nil {
+			replies = append(replies, r)
+		}
+	}
+	return replies, err
+}
+
+// compare measures what sites would have come to alone, and with all rows in one place:
+// with the same training, as many rounds of it.
+func (r *Result) compare(ctx context.Context, c *Config, rows []*fed.Rows) error {
+	all := &fed.Rows{Train: new(learn.Examples), Held: new(learn.Examples)}
+	for i, x := range rows {
+		if i == 0 {
+			all.Train.Width, all.Held.Width = x.Train.Width, x.Held.Width
+		}
+		if err := all.Train.Append(x.Train); err != nil {
+			return err
+		}
+		if err := all.Held.Append(x.Held); err != nil {
+			return err
+		}
+	}
+	if all.Held.Len() == 0 {
+		return nil
+	}
+	var err error
+	spec := r.Plan.Model
+	if r.Federated, err = model.Evaluate(ctx, spec, r.State.Params, all.Held, c.Pool); err != nil {
+		return err
+	}
+	if r.Pooled, err = r.train(ctx, c, all.Train, all.Held, "pooled"); err != nil {
+		return err
+	}
+	for i, x := range rows {
+		rep, err := r.train(ctx, c, x.Train, all.Held, r.Members[i].Name)
+		if err != nil {
+			return err
+		}
+		r.Alone = append(r.Alone, rep)
+	}
+	return nil
+}
+
+// train trains on rows in one place, without privacy.
+func (r *Result) train(ctx context.Context, c *Config, rows, held *learn.Examples, who string) (rep model.Report, err error) {
+	params := r.Plan.Model.Start(c.Spec.Model.Seed)
+	cfg := c.Spec.Train
+	if cfg.Epochs == 0 { // of private training: a pass takes about so many rows
+		cfg.Epochs, cfg.Batch = 1, 32
+	}
+	cfg.Private = nil
+	for round := 1; round <= c.Spec.Rounds; round++ {
+		cfg.Seed = model.SeedOf("alone", round, who)
+		u, err := model.Train(ctx, r.Plan.Model, params, rows, cfg, c.Pool)
+		if err != nil {
+			return rep, fmt.Errorf("%s: %w", who, err)
+		}
+		for i, v := range u.Delta {
+			params[i] += v
+		}
+	}
+	return model.Evaluate(ctx, r.Plan.Model, params, held, c.Pool)
+}
