@@ -148,7 +148,8 @@ func (m *Machine) ask(o Order, now time.Time) (out []Send) {
 // orderFor is the step's order as one site is told.
 func (m *Machine) orderFor(site int) *Order {
 	o := m.order
-	if o.Step == StepVector {
+	switch o.Step {
+	case StepVector, StepSign, StepOpening:
 		o.Inbox = m.server.Inbox(site)
 	}
 	return &o
@@ -270,7 +271,7 @@ func (m *Machine) Tick(now time.Time) ([]Send, error) {
 
 // advance closes the step once nobody is waited for.
 func (m *Machine) advance(now time.Time) ([]Send, error) {
-	if len(m.missing()) > 0 && !(m.step == StepOpening && m.server.Openable()) {
+	if len(m.missing()) > 0 && (m.step != StepOpening || !m.server.Openable()) {
 		return nil, nil
 	}
 	next, err := m.close()

@@ -42,7 +42,8 @@ type Site struct {
 	run    core.Digest
 	client *secagg.Client // of the attempt
 	at     core.Digest
-	shared bool
+	shared bool // the client has what came before its vector, be it anew
+	inbox  bool
 }
 
 // NewSite takes part in a run.
@@ -88,6 +89,12 @@ func (s *Site) handle(ctx context.Context, o *Order, r *Reply) (err error) {
 		}
 		s.shared = true
 	}
+	if (o.Step == StepSign || o.Step == StepOpening) && !s.inbox {
+		if err := s.client.Receive(o.Inbox); err != nil {
+			return err
+		}
+		s.inbox = true
+	}
 	switch o.Step {
 	case StepKeys:
 		k, err := s.client.Advertise()
@@ -128,7 +135,7 @@ func (s *Site) attempt(o *Order) error {
 	if err != nil {
 		return err
 	}
-	s.client, s.at, s.shared = c, id, false
+	s.client, s.at, s.shared, s.inbox = c, id, false, false
 	return nil
 }
 
@@ -200,7 +207,11 @@ func (s *Site) work(ctx context.Context, o *Order) (update []float32, c Counts, 
 	cfg.Seed = model.SeedOf(s.run.String(), o.Round, s.c.Name)
 	if cfg.Private != nil {
 		private := *cfg.Private
-		if private.Chance, err = newChance(); err != nil {
+		secret, err := keystream.Secret(rand.Reader)
+		if err == nil {
+			private.Chance, err = privacy.NewCentral(p.Model.Size(), private.Clip, private.Noise, secret)
+		}
+		if err != nil {
 			return nil, c, err
 		}
 		cfg.Private = &private

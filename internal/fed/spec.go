@@ -2,6 +2,7 @@ package fed
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"time"
 
@@ -101,8 +102,11 @@ func Parse(data []byte) (*Spec, error) {
 		return nil, core.Errorf(core.Invalid, "a federation of %d bytes, at most %d", len(data), MaxSpec)
 	}
 	s := new(Spec)
-	if err := fastjson.Unmarshal(data, s, fastjson.RejectUnknownMembers(true)); err != nil {
-		return nil, core.Errorf(core.Invalid, "federation: %w", err).WithHint("it says what is learnt, never which rows: those stay where they are")
+	if err := api.Decode(data, s); err != nil {
+		if e, ok := errors.AsType[*core.Error](err); ok {
+			e.Hint = "docs/federation.md has the fields; a federation says what is learnt, and never asks for rows"
+		}
+		return nil, err
 	}
 	s.fill()
 	_, err := NewPlan(s, secagg.MinMembers)
@@ -206,7 +210,13 @@ func NewPlan(s *Spec, sites int) (p *Plan, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.train.Check(); err != nil {
+	checked := p.train
+	if checked.Private != nil { // whose randomness comes with each round
+		private := *checked.Private
+		private.Chance = (*privacy.Central)(nil)
+		checked.Private = &private
+	}
+	if err := checked.Check(); err != nil {
 		return invalid("train", err)
 	}
 	p.Words, err = p.Grid.Words(sites, noise, wrap)
@@ -252,7 +262,7 @@ func (p *Plan) private() (variance float64, err error) {
 		return 0, err
 	}
 	p.train.Epochs, p.train.Batch = 0, 0
-	p.train.Private = &model.Private{Steps: v.Steps, Sample: v.Sample, Clip: v.Clip, Noise: multiplier, Persons: v.Unit == privacy.Customer}
+	p.train.Private = &model.Private{Steps: v.Steps, Sample: v.Sample, Clip: v.Clip, Noise: multiplier, Customers: v.Unit == privacy.Customer}
 	step, err := privacy.Gaussian(multiplier, v.Sample)
 	p.PerRound = step.Times(v.Steps)
 	return 0, err

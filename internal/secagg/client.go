@@ -198,13 +198,10 @@ func neighbours(g *graph, keys []Keys, member int) (out []int) {
 // changed. Share has been called before. Once a vector was masked, it is that one, whatever
 // the words: MaskedBefore tells without them.
 func (c *Client) Mask(inbox []Sealed, words []uint32) ([]byte, error) {
-	switch {
-	case c.graph == nil:
-		return nil, core.Errorf(core.Invalid, "shares have come before the keys")
-	case len(words) != c.p.Dim:
+	if len(words) != c.p.Dim {
 		return nil, core.Errorf(core.Invalid, "a vector of %d words: want %d", len(words), c.p.Dim)
 	}
-	if err := c.open(inbox); err != nil {
+	if err := c.Receive(inbox); err != nil {
 		return nil, err
 	}
 	terms := []term{{key: ownKey(c.ownMask, c.context)}}
@@ -227,8 +224,12 @@ func (c *Client) Mask(inbox []Sealed, words []uint32) ([]byte, error) {
 // MaskedBefore returns the vector that was masked, maybe in an earlier life; nil: none was.
 func (c *Client) MaskedBefore() ([]byte, error) { return c.j.Kept("vector") }
 
-// open reads what neighbours have sealed.
-func (c *Client) open(inbox []Sealed) error {
+// Receive takes what neighbours have sealed for this member. Mask does it by itself; after
+// a crash it is to be done again before Agree or Open.
+func (c *Client) Receive(inbox []Sealed) error {
+	if c.graph == nil {
+		return core.Errorf(core.Invalid, "shares have come before the keys")
+	}
 	near := c.neighbours()
 	got, from := map[int]shares{}, []int(nil)
 	var names []byte
