@@ -72,7 +72,7 @@ func (f *Features) Standardised(m Moments) (*Features, error) {
 		n, sum, square := m[at], m[at+1], m[at+2]
 		at += 3
 		mean := sum / n
-		variance := square/n - mean*mean
+		variance := square/n - float64(mean*mean)
 		if !(n >= 1) || math.IsInf(sum, 0) || math.IsInf(square, 0) || !(variance > -1e-6*(1+square/n)) {
 			return nil, fmt.Errorf("%w: column %q: a count of %g, a sum of %g and a sum of squares of %g are those of no rows", ErrFeatures, in.Column, n, sum, square)
 		}
@@ -80,7 +80,7 @@ func (f *Features) Standardised(m Moments) (*Features, error) {
 		if unit == 0 {
 			unit = 1
 		}
-		in.Mean, in.Deviation = in.Mean+mean*unit, 1
+		in.Mean, in.Deviation = in.Mean+float64(mean*unit), 1
 		if deviation := math.Sqrt(max(variance, 0)); deviation > 1e-9 {
 			in.Deviation = deviation * unit
 		}
