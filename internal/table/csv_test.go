@@ -48,8 +48,8 @@ func spell(s *table.Schema, rows iter.Seq2[table.Row, error]) (string, error) {
 
 func TestCSV(t *testing.T) {
 	t.Parallel()
-	const want = "1: 7|Ada, née B.|1.7|true|2020-02-29|2021-01-01T10:00:00Z\n2: 8|Bo||false||"
-	body := "7,\"Ada, née B.\",1.70,true,2020-02-29,2021-01-01T12:00:00+02:00\n8,Bo,?,0,,\n"
+	const want = "1: 7|Ada, née B.|1.7|true|2020-02-29|2021-01-01T10:00:00Z\n2: 8|Bo||false||2021-01-01T12:00:00Z"
+	body := "7,\"Ada, née B.\",1.70,true,2020-02-29,2021-01-01T12:00:00+02:00\n8,Bo,?,0,,2021-01-01T12:00:00.999\n"
 	for name, file := range map[string]string{
 		"LF":                     peopleHeader + body,
 		"CRLF":                   strings.ReplaceAll(peopleHeader+body, "\n", "\r\n"),
@@ -63,6 +63,22 @@ func TestCSV(t *testing.T) {
 		if got, err := spell(r.Schema, r.ReadCSV("f", strings.NewReader(file))); err != nil || got != want {
 			t.Errorf("%s: %v\n%s", name, err, got)
 		}
+	}
+}
+
+// The limit is on a row, not on a file.
+func TestLongFile(t *testing.T) {
+	t.Parallel()
+	r := resource(t, `{"fields": [{"name": "a", "type": "integer"}]}`)
+	n := 0
+	for row, err := range r.ReadCSV("f", strings.NewReader("a\n"+strings.Repeat("1234567\n", table.MaxRecord/3))) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = row.Number
+	}
+	if n != table.MaxRecord/3 {
+		t.Errorf("%d rows", n)
 	}
 }
 
@@ -181,6 +197,26 @@ func TestDigest(t *testing.T) {
 	if got := base.Digest().Short(); got != "4cf43eaa8ecb" {
 		t.Errorf("the digest of the example is now %s", got)
 	}
+}
+
+// FuzzParseResource: a description is refused, or names a schema that stays the same.
+func FuzzParseResource(f *testing.F) {
+	for _, d := range append(spellings, people, visits, loans, transactions) {
+		f.Add([]byte(d))
+	}
+	f.Fuzz(func(t *testing.T, description []byte) {
+		r, err := table.ParseResource(description)
+		if err != nil {
+			if !errors.Is(err, table.ErrSchema) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again, err := table.ParseResource(description)
+		if err != nil || r.Schema.Digest() != again.Schema.Digest() || len(r.Schema.Differences(again.Schema)) > 0 {
+			t.Fatalf("another digest the second time: %v", err)
+		}
+	})
 }
 
 func FuzzCSV(f *testing.F) {

@@ -235,12 +235,14 @@ func (f *Field) parseConstraints(b []byte) error {
 	}
 	c := &f.Constraints
 	c.Required, c.Unique, c.MinLength, c.MaxLength = d.Required, d.Unique, d.MinLength, d.MaxLength
+	f.enum = make(map[Value]bool, len(d.Enum))
 	for _, raw := range d.Enum {
 		v, err := f.constant(raw)
 		if err != nil {
 			return fmt.Errorf("enum: %w", err)
 		}
 		c.Enum = append(c.Enum, v)
+		f.enum[v] = true
 	}
 	for _, l := range []struct {
 		raw json.RawMessage

@@ -20,7 +20,7 @@
 // for it is to become a number: declare longer ones, such as account numbers, as
 // strings. NaN and infinities are refused. CSV is UTF-8 (a byte order mark is
 // skipped), lines end with LF, CRLF or CR. Datetimes
-// are kept to the second. Parquet columns must be flat, and of a type that is the
+// are kept to the second, and are in UTC where they name no zone. Parquet columns must be flat, and of a type that is the
 // field's; an empty string is a string there, and nothing is what is null.
 //
 // Every error about a row says which file, row and column, what was wrong and what was

@@ -250,7 +250,8 @@ func (in *Input) check(field *Field) error {
 
 // distinct refuses values that are named twice, or are none of the field's.
 func distinct(f *Field, values []string) error {
-	for i, v := range values {
+	seen := make(map[string]bool, len(values))
+	for _, v := range values {
 		raw, err := json.Marshal(v)
 		if err != nil {
 			return err
@@ -259,9 +260,10 @@ func distinct(f *Field, values []string) error {
 		if err != nil || f.Spell(read) != v {
 			return fmt.Errorf("%q is no %s, or not spelled as one", v, f.Type)
 		}
-		if slices.Contains(values[:i], v) {
+		if seen[v] {
 			return fmt.Errorf("%q is named twice", v)
 		}
+		seen[v] = true
 	}
 	return nil
 }

@@ -102,6 +102,7 @@ func TestWrongParquet(t *testing.T) {
 	}{
 		{"integer", nil, "not a Parquet file"},
 		{"string", good[:len(good)-9], "not a Parquet file"},
+		{"string", append(good[:len(good)-8:len(good)-8], "\xff\xff\xff\xffPAR1"...), "its last bytes want a footer of 4294967295 bytes"},
 		{"integer", parquetFile(t, []extra{{1, 2}}), `column "m" is not in the schema`},
 		{"integer", parquetFile(t, []list{{[]int64{1}}}), `column "n" is a list`},
 		{"number", parquetFile(t, []decimal{{1}}), "is no number"},

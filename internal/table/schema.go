@@ -53,6 +53,7 @@ type Field struct {
 	Constraints Constraints
 
 	missing, yes, no []string
+	enum             map[Value]bool
 	layout           string // of dates, as package time has it
 	decimal, group   string
 }

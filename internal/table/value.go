@@ -64,6 +64,9 @@ func (f *Field) read(cell string) (Value, error) {
 		return Value{}, fmt.Errorf("want one of %q or %q; others can be named in trueValues and falseValues", f.yes, f.no)
 	case Date, DateTime:
 		t, err := time.Parse(f.layout, cell)
+		if err != nil && f.layout == time.RFC3339 { // the standard lets the zone be left out
+			t, err = time.Parse("2006-01-02T15:04:05", cell)
+		}
 		if err != nil {
 			return Value{}, fmt.Errorf("want a %s like %s; other forms can be named in format", f.Type, example.Format(f.layout))
 		}
@@ -150,7 +153,7 @@ func (f *Field) check(v Value) error {
 		limit(c.ExclusiveMin, above, "more than"), limit(c.ExclusiveMax, below, "less than")); err != nil {
 		return err
 	}
-	if len(c.Enum) > 0 && !slices.Contains(c.Enum, v) {
+	if len(c.Enum) > 0 && !f.enum[v] {
 		return fmt.Errorf("want one of the %d values of the field's enum", len(c.Enum))
 	}
 	n := utf8.RuneCountInString(v.Text)

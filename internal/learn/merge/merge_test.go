@@ -87,8 +87,8 @@ func TestOptimizers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				var stored merge.State
-				if err := json.Unmarshal(b, &stored); err != nil {
+				var stored, untouched merge.State
+				if err := errors.Join(json.Unmarshal(b, &stored), json.Unmarshal(b, &untouched)); err != nil {
 					t.Fatal(err)
 				}
 				next, s, err := o.Step(params, mean, state)
@@ -98,6 +98,9 @@ func TestOptimizers(t *testing.T) {
 				again, _, err := o.Step(params, mean, stored)
 				if err != nil || !slices.Equal(again, next) || !slices.Equal(before, params) || !slices.Equal(was, mean) || s.Rounds != round+1 {
 					t.Fatalf("round %d: %v and %v from equal arguments, which are now %v, %v; %v", round, next, again, params, mean, err)
+				}
+				if state.Rounds != untouched.Rounds || !slices.Equal(state.First, untouched.First) || !slices.Equal(state.Second, untouched.Second) {
+					t.Fatalf("round %d: the state before it is now %+v, was %+v", round, state, untouched)
 				}
 				reference(o, x, wide(mean), m, v)
 				for i := range x {

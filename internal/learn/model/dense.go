@@ -137,9 +137,7 @@ func (d *dense) scale(by []float32) {
 func (d *dense) accumulate(grad []float32, fresh bool) {
 	for i := range d.layers {
 		l := &d.layers[i]
-		// Rows that the chunk has not have no slope. Their inputs must be numbers.
-		clear(l.input[d.n*l.in:])
-		clear(l.slope[d.n*l.out:])
+		clear(l.input[d.n*l.in:]) // rows that the chunk has not, whose slopes are an earlier chunk's
 		l.inRow.SetColumns(l.input)
 		transpose(l.outRow, l.slope, l.out)
 		weights, bias := grad[l.at:l.bias()], grad[l.bias():l.end()]

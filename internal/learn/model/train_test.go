@@ -187,6 +187,18 @@ func TestPrivateSumsAreBounded(t *testing.T) {
 	}
 }
 
+// A gradient a little longer than the clip is shortened, one a little shorter is not.
+func TestClipping(t *testing.T) {
+	t.Parallel()
+	p := Private{Clip: 2}
+	for _, length := range []float64{0, 1e-9, 1.99, 2.001, 2.1, 4, 1e30} {
+		got := float64(p.factor(length*length)) * length
+		if got > 2 || length < 2 && got != length || length > 2 && got < 1.999 {
+			t.Errorf("a gradient of length %g becomes one of %g", length, got)
+		}
+	}
+}
+
 // With hardly any noise, a clip that nothing reaches and all rows in each step, private
 // training is gradient descent.
 func TestPrivateTrainingWithoutPrivacy(t *testing.T) {
@@ -275,6 +287,7 @@ func TestRefusals(t *testing.T) {
 		{func(_ *Spec, p *[]float32, _ *learn.Examples, _ *Config) { *p = (*p)[1:] }, ErrSpec, "3 parameters, the model has 4"},
 		{func(_ *Spec, p *[]float32, _ *learn.Examples, _ *Config) { (*p)[0] = float32(math.NaN()) }, repro.ErrNotFinite, "parameters: element 0"},
 		{func(_ *Spec, p *[]float32, e *learn.Examples, _ *Config) { (*p)[0], e.X[0] = 3e38, 3e38 }, ErrDiverged, "a lower learning rate helps"},
+		{func(_ *Spec, _ *[]float32, e *learn.Examples, c *Config) { e.X[0], c.Batch, c.Rate = 3e38, 10, 100 }, ErrDiverged, "after 1 steps: element 0"},
 		{func(_ *Spec, _ *[]float32, _ *learn.Examples, c *Config) { c.Epochs = 0 }, ErrConfig, "epochs"},
 		{func(_ *Spec, _ *[]float32, _ *learn.Examples, c *Config) { c.Batch = 0 }, ErrConfig, "batch"},
 		{func(_ *Spec, _ *[]float32, _ *learn.Examples, c *Config) { c.Rate = float32(math.NaN()) }, ErrConfig, "learning rate"},
@@ -366,6 +379,14 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// longer returns a file with more in its header.
+func longer(file []byte, more string) []byte {
+	n := binary.LittleEndian.Uint32(file[8:])
+	out := slices.Insert(slices.Clone(file), 12+int(n), []byte(more)...)
+	binary.LittleEndian.PutUint32(out[8:], n+uint32(len(more)))
+	return out
+}
+
 func TestFile(t *testing.T) {
 	t.Parallel()
 	for name, c := range specs() {
@@ -383,6 +404,7 @@ func TestFile(t *testing.T) {
 			"ends before":         b[:10],
 			"bytes of parameters": b[:len(b)-4],
 			"version 2":           bytes.Replace(b, []byte(`{"version":1`), []byte(`{"version":2`), 1),
+			"nothing behind":      longer(b, " {}"),
 			"unknown field":       bytes.Replace(b, []byte(`"about"`), []byte(`"aboot"`), 1),
 			"kind":                bytes.Replace(b, []byte(`"kind":"`), []byte(`"kind":"x`), 1)[:len(b)],
 			"parameters: ":        append(slices.Clone(b[:len(b)-4]), 0, 0, 0xc0, 0x7f),
