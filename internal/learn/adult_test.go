@@ -65,14 +65,14 @@ func TestAdult(t *testing.T) {
 			held: held, rounds: 10, config: model.Config{Epochs: 1, Batch: 32, Rate: 0.1}, server: merge.Optimizer{Method: merge.FedAvg},
 			spec: model.Spec{Kind: model.MLP, Inputs: features.Width(), Hidden: []int{32}, Classes: features.Label.Classes},
 		}
-		for s := range sites {
-			e, err := features.Examples(res.Schema, res.ReadCSV("adult", bytes.NewReader(file)), func(row table.Row) bool {
-				return assigned[row.Number-1] == int32(s) && !rule(row)
-			})
-			if err != nil {
-				t.Fatal(err)
+		f.sites, err = features.Divide(res.Schema, res.ReadCSV("adult", bytes.NewReader(file)), sites, func(row table.Row) int {
+			if rule(row) {
+				return -1
 			}
-			f.sites = append(f.sites, e)
+			return int(assigned[row.Number-1])
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 		if _, together, pooled := f.compare(t, accuracy); together < 0.835 || pooled < 0.84 {
 			t.Errorf("%d sites: accuracy federated %.4f, pooled %.4f, want .835 and .84", sites, together, pooled)

@@ -17,8 +17,11 @@ type encoder struct {
 	label   int // its field
 	classes map[string]int
 	unit    int // its field, or -1
-	out     *learn.Examples
+	width   int
+	text    bool
+	numbers int // that there are so far, in all parts
 	spelt   []byte
+	x       []float32 // of the row at hand
 }
 
 type encodedInput struct {
@@ -31,17 +34,14 @@ func newEncoder(f *Features, s *Schema) (*encoder, error) {
 	if err := f.Check(s); err != nil {
 		return nil, err
 	}
-	e := &encoder{schema: s, label: s.index[f.Label.Column], classes: index(f.Label.Classes), unit: -1, out: &learn.Examples{Width: f.Width()}}
+	e := &encoder{schema: s, label: s.index[f.Label.Column], classes: index(f.Label.Classes), unit: -1, width: f.Width()}
 	if f.Unit != "" {
 		e.unit = s.index[f.Unit]
-		e.out.Units = []uint64{}
 	}
 	for i := range f.Inputs {
 		in := &f.Inputs[i]
 		e.inputs = append(e.inputs, encodedInput{in, s.index[in.Column], index(in.Values)})
-		if in.As == AsText {
-			e.out.Texts = []string{}
-		}
+		e.text = e.text || in.As == AsText
 	}
 	return e, nil
 }
@@ -54,54 +54,72 @@ func index(values []string) map[string]int {
 	return m
 }
 
+// empty returns examples without rows, of the kind that the rows become.
+func (e *encoder) empty() *learn.Examples {
+	out := &learn.Examples{Width: e.width}
+	if e.text {
+		out.Texts = []string{}
+	}
+	if e.unit >= 0 {
+		out.Units = []uint64{}
+	}
+	return out
+}
+
 // add appends one row, or none of it.
-func (e *encoder) add(row Row) error {
+func (e *encoder) add(out *learn.Examples, row Row) error {
 	wrong := func(field int, err error) error {
 		return fmt.Errorf("%w: row %d, column %q: %w", ErrFeatures, row.Number, e.schema.Fields[field].Name, err)
 	}
-	if len(e.out.X)+e.out.Width > MaxNumbers {
-		return fmt.Errorf("%w: %d rows of %d numbers are all that fit; use fewer inputs, or a part of the rows", ErrFeatures, e.out.Len(), e.out.Width)
+	if e.numbers += e.width; e.numbers > MaxNumbers {
+		return fmt.Errorf("%w: the rows become over %d numbers, %d each, the most that fit; use fewer inputs, or a part of the rows", ErrFeatures, MaxNumbers, e.width)
 	}
 	class, ok := e.classes[e.schema.Fields[e.label].Spell(row.Cells[e.label])]
 	if !ok {
 		return wrong(e.label, errors.New("the label is none of the classes; add it to them, or take the row out"))
 	}
-	before := len(e.out.X)
+	e.x = e.x[:0]
 	for i := range e.inputs {
 		in := &e.inputs[i]
+		if in.As == AsText {
+			continue
+		}
 		if err := e.input(in, row.Cells[in.field]); err != nil {
-			e.out.X = e.out.X[:before]
 			return wrong(in.field, err)
 		}
 	}
-	e.out.Labels = append(e.out.Labels, int32(class))
+	if e.text {
+		v := row.Cells[e.inputs[0].field]
+		if v.Null && !e.inputs[0].Missing {
+			return wrong(e.inputs[0].field, errNothing)
+		}
+		out.Texts = append(out.Texts, v.Text)
+	}
+	out.X = append(out.X, e.x...)
+	out.Labels = append(out.Labels, int32(class))
 	if e.unit >= 0 {
 		name := []string{e.schema.Fields[e.unit].Name}
 		e.spelt = e.schema.appendKey(e.spelt[:0], name, row.Cells)
 		d := core.DigestOf(e.spelt)
-		e.out.Units = append(e.out.Units, binary.LittleEndian.Uint64(d[:]))
+		out.Units = append(out.Units, binary.LittleEndian.Uint64(d[:]))
 	}
 	return nil
 }
 
-// input appends what one cell becomes.
+// errNothing refuses a cell in which nothing is given.
+var errNothing = errors.New("nothing is given; allow it with \"missing\": true, or fill the cell")
+
+// input appends to e.x what one cell becomes.
 func (e *encoder) input(in *encodedInput, v Value) error {
-	x := &e.out.X
+	x := &e.x
 	if v.Null {
 		if !in.Missing {
-			return errors.New("nothing is given; allow it with \"missing\": true, or fill the cell")
-		}
-		if in.As == AsText {
-			e.out.Texts = append(e.out.Texts, "")
-			return nil
+			return errNothing
 		}
 		*x = append(append(*x, make([]float32, in.width()-1)...), 1)
 		return nil
 	}
 	switch in.As {
-	case AsText:
-		e.out.Texts = append(e.out.Texts, v.Text)
-		return nil
 	case AsBoolean:
 		*x = append(*x, float32(v.Number))
 	case AsNumber:

@@ -268,23 +268,40 @@ func distinct(f *Field, values []string) error {
 	return nil
 }
 
-// Examples reads all rows and turns them into examples. keep may be nil; else it says
-// which rows count.
+// Examples turns rows into examples. keep may be nil; else it says which rows count.
 func (f *Features) Examples(s *Schema, rows iter.Seq2[Row, error], keep func(Row) bool) (*learn.Examples, error) {
+	parts, err := f.Divide(s, rows, 1, func(r Row) int {
+		if keep == nil || keep(r) {
+			return 0
+		}
+		return -1
+	})
+	if err != nil {
+		return nil, err
+	}
+	return parts[0], nil
+}
+
+// Divide turns rows into examples of so many parts, in one pass. part says which one a
+// row belongs to, from 0, and below 0 for none.
+func (f *Features) Divide(s *Schema, rows iter.Seq2[Row, error], parts int, part func(Row) int) ([]*learn.Examples, error) {
 	enc, err := newEncoder(f, s)
 	if err != nil {
 		return nil, err
+	}
+	out := make([]*learn.Examples, parts)
+	for i := range out {
+		out[i] = enc.empty()
 	}
 	for row, err := range rows {
 		if err != nil {
 			return nil, err
 		}
-		if keep != nil && !keep(row) {
-			continue
-		}
-		if err := enc.add(row); err != nil {
-			return nil, err
+		if at := part(row); at >= 0 {
+			if err := enc.add(out[at], row); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return enc.out, nil
+	return out, nil
 }

@@ -3,6 +3,7 @@ package table_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +63,27 @@ func TestFeatures(t *testing.T) {
 	only, err := f.Examples(r.Schema, r.ReadCSV("loans", strings.NewReader(file)), func(row table.Row) bool { return row.Number == 2 })
 	if err != nil || only.Len() != 1 || only.Labels[0] != 0 {
 		t.Errorf("one row of three: %+v, %v", only, err)
+	}
+}
+
+// One pass gives each part what a pass of its own gives it.
+func TestDivide(t *testing.T) {
+	t.Parallel()
+	r := resource(t, visits)
+	file := visitsFile(100)
+	for name, in := range map[string]table.Input{"numbers": {Column: "id", As: table.AsNumber}, "texts": {Column: "customer", As: table.AsText}} {
+		f := table.Features{Inputs: []table.Input{in}, Label: table.Label{Column: "label", Classes: []string{"0", "1", "2"}}, Unit: "day"}
+		of := func(row table.Row) int { return row.Number%5 - 1 }
+		parts, err := f.Divide(r.Schema, r.ReadCSV("f", strings.NewReader(file)), 4, of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, got := range parts {
+			want, err := f.Examples(r.Schema, r.ReadCSV("f", strings.NewReader(file)), func(row table.Row) bool { return of(row) == i })
+			if err != nil || got.Len() != 20 || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s, part %d: %+v, want %+v (%v)", name, i, got, want, err)
+			}
+		}
 	}
 }
 

@@ -94,22 +94,19 @@ func divide(c *Config, plan *fed.Plan) ([]*fed.Rows, error) {
 	if err != nil {
 		return nil, err
 	}
+	parts, err := c.Spec.Features.Divide(schema, c.Rows(plan.Resource), 2*c.Partition.Sites, func(row table.Row) int {
+		part := 2 * int(of[row.Number-1])
+		if held(row) {
+			part++
+		}
+		return part
+	})
+	if err != nil {
+		return nil, err
+	}
 	out := make([]*fed.Rows, c.Partition.Sites)
 	for i := range out {
-		pick := func(want bool) (*learn.Examples, error) {
-			at := -1
-			return c.Spec.Features.Examples(schema, c.Rows(plan.Resource), func(row table.Row) bool {
-				at++
-				return int(of[at]) == i && held(row) == want
-			})
-		}
-		out[i] = new(fed.Rows)
-		if out[i].Train, err = pick(false); err != nil {
-			return nil, fmt.Errorf("site %d: %w", i+1, err)
-		}
-		if out[i].Held, err = pick(true); err != nil {
-			return nil, fmt.Errorf("site %d, rows held out: %w", i+1, err)
-		}
+		out[i] = &fed.Rows{Train: parts[2*i], Held: parts[2*i+1]}
 	}
 	return out, nil
 }
