@@ -203,19 +203,11 @@ func (s *Site) work(ctx context.Context, o *Order) (update []float32, c Counts, 
 	if err := s.spend(o); err != nil {
 		return nil, c, err
 	}
-	cfg := p.train
-	cfg.Seed = model.SeedOf(s.run.String(), o.Round, s.c.Name)
-	if cfg.Private != nil {
-		private := *cfg.Private
-		secret, err := keystream.Secret(rand.Reader)
-		if err == nil {
-			private.Chance, err = privacy.NewCentral(p.Model.Size(), private.Clip, private.Noise, secret)
-		}
-		if err != nil {
-			return nil, c, err
-		}
-		cfg.Private = &private
+	cfg, err := p.Train(1)
+	if err != nil {
+		return nil, c, err
 	}
+	cfg.Seed = model.SeedOf(s.run.String(), o.Round, s.c.Name)
 	u, err := model.Train(ctx, p.Model, params, s.c.Rows.Train, cfg, s.c.Pool)
 	if err != nil {
 		return nil, c, err
@@ -228,6 +220,23 @@ func (s *Site) work(ctx context.Context, o *Order) (update []float32, c Counts, 
 		}
 	}
 	return u.Delta, c, nil
+}
+
+// Train is how a site trains, with fresh randomness where privacy asks for noise. A share
+// under 1 has it add that share of it: 0, for comparing, hardly any.
+func (p *Plan) Train(share float64) (model.Config, error) {
+	cfg := p.train
+	if cfg.Private == nil {
+		return cfg, nil
+	}
+	private := *cfg.Private
+	private.Noise *= max(share, 1e-3)
+	secret, err := keystream.Secret(rand.Reader)
+	if err == nil {
+		private.Chance, err = privacy.NewCentral(p.Model.Size(), private.Clip, private.Noise, secret)
+	}
+	cfg.Private = &private
+	return cfg, err
 }
 
 func (s *Site) measure(ctx context.Context, params []float32) (c Counts, err error) {

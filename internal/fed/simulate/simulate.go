@@ -31,11 +31,16 @@ type Config struct {
 	// Partition says who has which rows.
 	Partition table.Partition
 	Pool      *repro.Pool
+	// Assign, if not nil, says instead who has a row of the file, from 0.
+	Assign func(row int) int
+	// Blind leaves out what the model is compared with.
+	Blind bool
 	// Drop, if not nil, is asked before a site answers an order; true: it does not.
 	Drop func(site int, o *fed.Order) bool
 	// Seen, if not nil, is told of each reply that the hub gets, and of each round.
-	Seen  func(*fed.Reply)
-	Round func(fed.Round)
+	Seen   func(*fed.Reply)
+	Round  func(fed.Round)
+	Worked func(site int, took time.Duration) // called by several goroutines
 }
 
 // Result is what came of a simulation.
@@ -43,7 +48,9 @@ type Result struct {
 	Plan    *fed.Plan
 	Members []secagg.Member
 	State   fed.State
-	Took    time.Duration
+	Took    time.Duration // all of it
+	Ran     time.Duration // of which its rounds
+	Hub     time.Duration // of which the hub
 	// Reports are of the federation's model at each site, of one that the site has trained
 	// alone, and of one trained on all rows, on all rows held out.
 	Federated, Pooled model.Report
@@ -76,26 +83,34 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := drive(ctx, &c, m, sites); err != nil {
+	running := time.Now()
+	if err := r.drive(ctx, &c, m, sites); err != nil {
 		return nil, err
 	}
-	r.State, r.Took = m.State(), time.Since(began)
+	r.State, r.Took, r.Ran = m.State(), time.Since(began), time.Since(running)
+	if c.Blind {
+		return r, nil
+	}
 	return r, r.compare(ctx, &c, rows)
 }
 
 // divide gives each site its rows.
 func divide(c *Config, plan *fed.Plan) ([]*fed.Rows, error) {
 	schema := plan.Resource.Schema
-	of, err := c.Partition.Assign(schema, c.Rows(plan.Resource))
-	if err != nil {
-		return nil, err
+	of := c.Assign
+	if of == nil {
+		sites, err := c.Partition.Assign(schema, c.Rows(plan.Resource))
+		if err != nil {
+			return nil, err
+		}
+		of = func(row int) int { return int(sites[row]) }
 	}
 	held, err := c.Spec.Holdout.Rule(schema)
 	if err != nil {
 		return nil, err
 	}
 	parts, err := c.Spec.Features.Divide(schema, c.Rows(plan.Resource), 2*c.Partition.Sites, func(row table.Row) int {
-		part := 2 * int(of[row.Number-1])
+		part := 2 * of(row.Number-1)
 		if held(row) {
 			part++
 		}
@@ -144,9 +159,8 @@ func (r *Result) build(c *Config, rows []*fed.Rows) (out []*site, err error) {
 
 // drive carries orders and replies until the run is over. Time stands still but for sites
 // that do not answer: nothing is waited for.
-func drive(ctx context.Context, c *Config, m *fed.Machine, sites []*site) error {
-	now := time.Now()
-	orders, err := m.Begin(now)
+func (r *Result) drive(ctx context.Context, c *Config, m *fed.Machine, sites []*site) error {
+	orders, err := m.Begin(time.Now())
 	if err != nil {
 		return err
 	}
@@ -157,11 +171,13 @@ func drive(ctx context.Context, c *Config, m *fed.Machine, sites []*site) error 
 			return err
 		}
 		orders = nil
-		for _, r := range replies {
+		for _, reply := range replies {
 			if c.Seen != nil {
-				c.Seen(r)
+				c.Seen(reply)
 			}
-			more, err := m.Receive(r, time.Now())
+			began := time.Now()
+			more, err := m.Receive(reply, began)
+			r.Hub += time.Since(began)
 			if err != nil && core.KindOf(err) != core.Conflict { // a late opening, say
 				return err
 			}
@@ -195,7 +211,11 @@ func answers(ctx context.Context, c *Config, sites []*site, orders []fed.Send) (
 			continue
 		}
 		g.Go(func() error {
+			began := time.Now()
 			out[i] = sites[o.Site].Handle(ctx, o.Order)
+			if c.Worked != nil {
+				c.Worked(o.Site, time.Since(began))
+			}
 			return ctx.Err()
 		})
 	}
@@ -245,14 +265,13 @@ func (r *Result) compare(ctx context.Context, c *Config, rows []*fed.Rows) error
 	return nil
 }
 
-// train trains on rows in one place, without privacy.
+// train trains on rows in one place, without noise.
 func (r *Result) train(ctx context.Context, c *Config, rows, held *learn.Examples, who string) (rep model.Report, err error) {
 	params := r.Plan.Model.Start(c.Spec.Model.Seed)
-	cfg := c.Spec.Train
-	if cfg.Epochs == 0 { // of private training: a pass takes about so many rows
-		cfg.Epochs, cfg.Batch = 1, 32
+	cfg, err := r.Plan.Train(0)
+	if err != nil {
+		return rep, err
 	}
-	cfg.Private = nil
 	for round := 1; round <= c.Spec.Rounds; round++ {
 		cfg.Seed = model.SeedOf("alone", round, who)
 		u, err := model.Train(ctx, r.Plan.Model, params, rows, cfg, c.Pool)
