@@ -2,53 +2,46 @@ package learn_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"os"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 
 	"atoll/internal/learn/merge"
 	"atoll/internal/learn/model"
 	"atoll/internal/table"
 )
 
-// adultSchema is the census file of 1994: no header, a space after each comma, "?" for
-// what is not known, and lines that end with CR.
-const adultSchema = `{"dialect": {"header": false, "skipInitialSpace": true}, "schema": {"missingValues": ["?"], "fields": [
-	{"name": "age", "type": "integer"}, {"name": "workclass", "type": "string"}, {"name": "weight", "type": "integer"},
-	{"name": "education", "type": "string"}, {"name": "years", "type": "integer"}, {"name": "marital", "type": "string"},
-	{"name": "occupation", "type": "string"}, {"name": "relationship", "type": "string"}, {"name": "race", "type": "string"},
-	{"name": "sex", "type": "string"}, {"name": "gain", "type": "integer"}, {"name": "loss", "type": "integer"},
-	{"name": "hours", "type": "integer"}, {"name": "country", "type": "string"}, {"name": "income", "type": "string"}]}}`
-
-// adultFeatures takes categories by hash, so that nobody need list them, and the means
-// and deviations that follow from the sums over all rows.
-func adultFeatures(t testing.TB, res *table.Resource, file []byte) *table.Features {
-	t.Helper()
-	f := &table.Features{Label: table.Label{Column: "income", Classes: []string{"<=50K", ">50K"}}}
-	for _, c := range []string{"age", "years", "gain", "loss", "hours"} {
-		f.Inputs = append(f.Inputs, table.Input{Column: c, As: table.AsNumber})
-	}
-	for _, c := range []string{"workclass", "education", "marital", "occupation", "relationship", "race", "sex"} {
-		f.Inputs = append(f.Inputs, table.Input{Column: c, As: table.AsHashed, Buckets: 32, Missing: true})
-	}
-	m, err := f.Moments(res.Schema, res.ReadCSV("adult", bytes.NewReader(file)), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if f, err = f.Standardised(m); err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
-
 // A census split over 2, 5 and 10 offices, as in Flower's hfedxgboost.
 func TestAdult(t *testing.T) {
 	t.Parallel()
 	file := dataFile(t, "fl-uci-adult/adult.csv.gz", "archive.ics.uci.edu/dataset/2/adult (adult.data)")
-	res, err := table.ParseResource([]byte(adultSchema))
+	text, err := os.ReadFile("../fed/simulate/testdata/adult.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	features := adultFeatures(t, res, file)
-	rule, err := table.Holdout{Share: 200_000, Columns: []string{"age", "weight", "occupation"}}.Rule(res.Schema)
+	var spec struct {
+		Schema   json.RawMessage `json:"schema"`
+		Features table.Features  `json:"features"`
+		Holdout  table.Holdout   `json:"holdout"`
+	}
+	if err := yaml.Unmarshal(text, &spec); err != nil {
+		t.Fatal(err)
+	}
+	res, err := table.ParseResource(spec.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums, err := spec.Features.Moments(res.Schema, res.ReadCSV("adult", bytes.NewReader(file)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	features, err := spec.Features.Standardised(sums)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule, err := spec.Holdout.Rule(res.Schema)
 	if err != nil {
 		t.Fatal(err)
 	}
