@@ -23,8 +23,8 @@ import (
 // the file is from.
 func dataFile(t testing.TB, name, origin string) []byte {
 	t.Helper()
-	if underRace {
-		t.Skip("training takes too long under the race detector; run without -race")
+	if underRace || testing.Short() {
+		t.Skip("training takes too long under the race detector, and for -short")
 	}
 	dir := os.Getenv("ATOLL_DATA")
 	if dir == "" {

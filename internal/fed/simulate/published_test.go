@@ -99,7 +99,8 @@ func (s study) run(t *testing.T) {
 	for _, r := range plain.Alone {
 		alone += s.show(r) / float64(len(plain.Alone))
 	}
-	out := fmt.Sprintf("%d sites, %d parameters, %d rounds: alone %.4f (mean), federated %.4f in the clear, %.4f under masks", s.partition.Sites, len(plain.State.Params), len(plain.State.Rounds), alone, s.show(plain.Federated), s.show(masked.Federated))
+	var out strings.Builder
+	out.WriteString(fmt.Sprintf("%d sites, %d parameters, %d rounds: alone %.4f (mean), federated %.4f in the clear, %.4f under masks", s.partition.Sites, len(plain.State.Params), len(plain.State.Rounds), alone, s.show(plain.Federated), s.show(masked.Federated)))
 	if got := s.show(masked.Federated); got < s.floor || got < s.show(plain.Federated)-0.02 {
 		t.Errorf("%.4f under masks, want %.4f, and what is reached in the clear", got, s.floor)
 	}
@@ -107,12 +108,12 @@ func (s study) run(t *testing.T) {
 		privacy := maps.Clone(s.private)
 		privacy["epsilon"] = epsilon
 		got := s.show(with(members{"train": members{"rate": s.rate}, "privacy": privacy, "weights": members{}}).Federated)
-		out += fmt.Sprintf(", %.4f with ε = %g", got, epsilon)
+		out.WriteString(fmt.Sprintf(", %.4f with ε = %g", got, epsilon))
 		if i == 0 && got < s.worst {
 			t.Errorf("%.4f with ε = %g, want %.4f", got, epsilon, s.worst)
 		}
 	}
-	t.Logf("%s, pooled %.4f", out, s.show(plain.Pooled))
+	t.Logf("%s, pooled %.4f", out.String(), s.show(plain.Pooled))
 }
 
 func auc(r model.Report) float64      { return float64(r.AUC) / 1e6 }
