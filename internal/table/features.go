@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"atoll/internal/core"
 	"atoll/internal/learn"
 )
 
@@ -102,12 +101,6 @@ func (f *Features) Width() int {
 		n += f.Inputs[i].width()
 	}
 	return n
-}
-
-// Digest names the features.
-func (f *Features) Digest() (core.Digest, error) {
-	b, err := json.Marshal(f)
-	return core.DigestOf(b), err
 }
 
 // Names returns what each number of a row is, for people.

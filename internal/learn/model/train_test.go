@@ -363,20 +363,6 @@ func TestReport(t *testing.T) {
 	if math.Abs(float64(rep.Loss)/1e6-want) > 1e-5 {
 		t.Errorf("loss %v, want %g", rep.Loss, want)
 	}
-	twice, err := Merge([]Report{rep, rep})
-	if err != nil || twice.Rows != 10 || twice.Loss != rep.Loss || twice.AUC != rep.AUC || twice.F1 != rep.F1 || twice.Accuracy != rep.Accuracy {
-		t.Errorf("of two sites: %+v, %v", twice, err)
-	}
-	for _, lie := range []func(r *Report){
-		func(r *Report) { r.Rows++ }, func(r *Report) { r.Rows = 0 }, func(r *Report) { r.Loss = -1 }, func(r *Report) { r.AUC = 2_000_000 },
-		func(r *Report) { r.Confusion = r.Confusion[1:] }, func(r *Report) { r.Confusion = [][]int{{1}, {4}} }, func(r *Report) { r.Confusion = [][]int{{-1, 2}, {2, 2}} },
-	} {
-		bad := rep
-		lie(&bad)
-		if _, err := Merge([]Report{rep, bad}); !errors.Is(err, learn.ErrExamples) {
-			t.Errorf("%+v: %v", bad, err)
-		}
-	}
 }
 
 // longer returns a file with more in its header.
