@@ -29,7 +29,7 @@ type denseLayer struct {
 	inOut  *repro.FloatMatrix // their transpose, which brings slopes down; nil in the first layer
 	inRow  *repro.FloatMatrix // the inputs, which turn slopes into the weights' gradient
 	outRow []float32          // the slopes, transposed
-	sum    []float32          // out × in: the gradient of a chunk
+	sum    []float32          // out × in: the gradient of a chunk but the first of a batch; made when there is one
 }
 
 func newDense(s Spec, e *learn.Examples, room int, pool *repro.Pool) (*dense, error) {
@@ -38,7 +38,7 @@ func newDense(s Spec, e *learn.Examples, room int, pool *repro.Pool) (*dense, er
 	for i, l := range s.layers() {
 		dl := denseLayer{
 			layer: l, input: input, output: make([]float32, room*l.out), slope: make([]float32, room*l.out),
-			outRow: make([]float32, room*l.out), sum: make([]float32, l.in*l.out),
+			outRow: make([]float32, room*l.out),
 		}
 		var err error
 		if dl.outIn, err = repro.NewFloatMatrix(l.out, l.in, repro.F32); err != nil {
@@ -145,6 +145,9 @@ func (d *dense) accumulate(grad []float32, fresh bool) {
 			l.inRow.Mul(weights, l.outRow, d.pool)
 			clear(bias)
 		} else {
+			if l.sum == nil {
+				l.sum = make([]float32, l.in*l.out)
+			}
 			l.inRow.Mul(l.sum, l.outRow, d.pool)
 			repro.Add(weights, l.sum, d.pool)
 		}
