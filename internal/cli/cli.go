@@ -147,7 +147,7 @@ not succeed, a receipt that was refused, a check that failed).`,
 		root.AddGroup(&cobra.Group{ID: g[0], Title: g[1]})
 	}
 	s.group(root, "start", s.quickstartCmd(), s.upCmd(), s.contextCmd(), s.doctorCmd())
-	s.group(root, "work", s.submitCmd(), s.taskCmd(), s.modelCmd(), s.serveCmd(), s.fedCmd(), s.marketCmd())
+	s.group(root, "work", s.submitCmd(), s.taskCmd(), s.modelCmd(), s.serveCmd(), s.fedCmd(), s.datasetCmd(), s.marketCmd())
 	s.group(root, "run", s.hubCmd(), s.nodeCmd(), s.joinCmd(), s.tokenCmd())
 	s.group(root, "prove", s.receiptCmd(), s.accountCmd(), s.keyCmd(), s.auditCmd())
 	s.group(root, "tools", s.benchCmd(), s.versionCmd())

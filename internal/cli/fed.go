@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -16,6 +15,7 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/fed"
+	"atoll/internal/fed/dataset"
 	"atoll/internal/fed/simulate"
 	"atoll/internal/repro"
 	"atoll/internal/table"
@@ -130,7 +130,7 @@ func (s *session) simulate(cmd *cobra.Command, f *fedRun, spec *fed.Spec) error 
 	bar := s.err.Bar(spec.Name, spec.Rounds)
 	r, err := simulate.Run(cmd.Context(), simulate.Config{
 		Spec: spec, Pool: pool, Drop: drop, Partition: table.Partition{Sites: f.sites, Column: f.by, Alpha: f.alpha, Seed: f.seed},
-		Rows:  func(res *table.Resource) iter.Seq2[table.Row, error] { return tableRows(f.data, res) },
+		Rows:  func(res *table.Resource) iter.Seq2[table.Row, error] { return dataset.Open(f.data, res) },
 		Round: func(x fed.Round) { bar.Set(x.Number, spec.Rounds, roundNote(&x)) },
 	})
 	bar.Done()
@@ -154,38 +154,6 @@ func newPool(threads int) (*repro.Pool, error) {
 		return nil, fmt.Errorf("%s: %w", repro.Variable, err)
 	}
 	return repro.NewPool(cmp.Or(threads, runtime.GOMAXPROCS(0)), isa)
-}
-
-// tableRows reads a file of rows, by its name as Parquet or CSV.
-func tableRows(path string, res *table.Resource) iter.Seq2[table.Row, error] {
-	return func(yield func(table.Row, error) bool) {
-		f, err := os.Open(path)
-		if err != nil {
-			yield(table.Row{}, err)
-			return
-		}
-		defer f.Close()
-		var rows iter.Seq2[table.Row, error]
-		switch name := filepath.Base(path); {
-		case strings.HasSuffix(path, ".parquet"):
-			info, err := f.Stat()
-			if err != nil {
-				yield(table.Row{}, err)
-				return
-			}
-			rows = res.ReadParquet(name, f, info.Size())
-		case strings.HasSuffix(path, ".gz"):
-			z, err := gzip.NewReader(f)
-			if err != nil {
-				yield(table.Row{}, fmt.Errorf("%s: %w", path, err))
-				return
-			}
-			rows = res.ReadCSV(name, z)
-		default:
-			rows = res.ReadCSV(name, f)
-		}
-		rows(yield)
-	}
 }
 
 // dropped reads --drop.

@@ -109,7 +109,7 @@ func Parse(data []byte) (*Spec, error) {
 		return nil, err
 	}
 	s.fill()
-	_, err := NewPlan(s, secagg.MinMembers)
+	_, err := NewPlan(s, max(s.Sites.Least, secagg.MinMembers))
 	return s, err
 }
 
