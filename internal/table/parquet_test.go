@@ -3,6 +3,7 @@ package table_test
 import (
 	"bytes"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,26 @@ func TestParquet(t *testing.T) {
 	}
 	if n != 1000 {
 		t.Errorf("%d rows", n)
+	}
+}
+
+// A file of other software: pyarrow 26.0.1, zstd, pages of version 2, names by dictionary,
+// datetimes in nanoseconds.
+func TestParquetOfPyArrow(t *testing.T) {
+	t.Parallel()
+	file, err := os.Open("testdata/pyarrow.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := resource(t, people)
+	const want = "1: 1|Ada|1.5|true|2020-02-29|2021-01-01T10:00:00Z\n2: 2|Bo||false||1969-12-31T23:59:59Z\n3: 3|Ada|2.25||2001-01-01|"
+	if got, err := spell(r.Schema, r.ReadParquet("f", file, info.Size())); err != nil || got != want {
+		t.Errorf("%v\n%s", err, got)
 	}
 }
 
