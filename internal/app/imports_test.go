@@ -20,6 +20,7 @@ var pure = map[string][]string{
 	"internal/core":            {},
 	"internal/lifecycle":       {"internal/core"},
 	"internal/draw":            {"internal/core"},
+	"internal/fed/robust":      {"internal/core", "internal/repro"},
 	"internal/learn":           {"internal/repro"},
 	"internal/learn/merge":     {"internal/repro"},
 	"internal/learn/model":     {"internal/core", "internal/learn", "internal/learn/text", "internal/repro"},
