@@ -350,6 +350,35 @@ func TestSiteRefuses(t *testing.T) {
 	}
 }
 
+// A hub that has opened one attempt at a round gets no other from the same sites, be it
+// after their crash: two sums over other survivors would tell single updates.
+func TestOneOpeningPerRound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, spec(t, ""), 4, 1)
+	if _, err := w.machine.Begin(w.now); err != nil {
+		t.Fatal(err)
+	}
+	at := w.machine.order.At
+	for w.machine.State().Round == 1 {
+		for _, o := range w.machine.Again() {
+			if w.machine.State().Round == 1 {
+				w.deliver(w.sites[o.Site].Handle(t.Context(), o.Order))
+			}
+		}
+	}
+	at.Attempt = 2
+	refused := 0
+	for i := range w.sites {
+		r := w.site(i).Handle(t.Context(), &Order{At: at})
+		if strings.Contains(r.Refused, "another attempt") {
+			refused++
+		}
+	}
+	if refused < 3 { // who was not needed has opened nothing
+		t.Errorf("%d sites refuse", refused)
+	}
+}
+
 // Whatever sites send, the machine goes on.
 func TestMachineRefuses(t *testing.T) {
 	t.Parallel()

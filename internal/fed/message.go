@@ -32,6 +32,9 @@ type At struct {
 	Step    Step        `json:"step"`
 }
 
+// round names the round, whatever the attempt.
+func (a At) round() core.Digest { return At{Run: a.Run, Round: a.Round}.id() }
+
 // id names an attempt at a round: masks and noise are made for it alone.
 func (a At) id() core.Digest {
 	b := append([]byte("atoll federation v1\n"), a.Run[:]...)

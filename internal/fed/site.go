@@ -1,6 +1,7 @@
 package fed
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -28,7 +29,7 @@ type SiteConfig struct {
 	Sign    func([]byte) ([]byte, error)
 	Rows    *Rows
 	Pool    *repro.Pool
-	// Journal is that of an attempt at a round.
+	// Journal is that of an attempt at a round, or of the round itself.
 	Journal func(id core.Digest) (secagg.Journal, error)
 	// Spend has the dataset's owner agree to what an attempt costs, durably; nil if the Spec
 	// asks for no privacy, or nobody counts.
@@ -80,6 +81,9 @@ func (s *Site) handle(ctx context.Context, o *Order, r *Reply) (err error) {
 	if s.c.Plan.Spec.Secure.Off {
 		return s.plain(ctx, o, r)
 	}
+	if err := s.once(o, false); err != nil {
+		return err
+	}
 	if err := s.attempt(o); err != nil {
 		return err
 	}
@@ -115,11 +119,35 @@ func (s *Site) handle(ctx context.Context, o *Order, r *Reply) (err error) {
 		r.Agreement = &a
 		return err
 	case StepOpening:
-		r.Opening, err = s.client.Open(o.Survivors, o.Agreements)
+		if r.Opening, err = s.client.Open(o.Survivors, o.Agreements); err == nil {
+			err = s.once(o, true)
+		}
 		return err
 	}
 	return core.Errorf(core.Invalid, "a step %.40q, which there is not", o.Step)
 }
+
+// once has a site give its shares away in one attempt at a round alone. From two sums over
+// other survivors the hub would learn the update of those who are in one of them: for the
+// round's updates are the same.
+func (s *Site) once(o *Order, opens bool) error {
+	j, err := s.c.Journal(o.round())
+	if err != nil {
+		return err
+	}
+	id := o.id()
+	kept, err := j.Kept(openedName)
+	if err == nil && kept == nil && opens {
+		kept, err = j.Once(openedName, id[:])
+	}
+	if err == nil && kept != nil && !bytes.Equal(kept, id[:]) {
+		err = core.Errorf(core.Conflict, "this site has opened the masks of another attempt at round %d: with both sums the hub could tell single updates", o.Round)
+	}
+	return err
+}
+
+// openedName is what a round's journal has the attempt under whose masks were opened.
+const openedName = "opened"
 
 // attempt takes up the one that an order is of.
 func (s *Site) attempt(o *Order) error {
