@@ -24,7 +24,7 @@ func skewedDigits(t *testing.T) federation {
 	}
 	rows := load("train")
 	f := federation{
-		held: load("t10k"), rounds: 20, config: model.Config{Epochs: 1, Batch: 32, Rate: 0.1}, server: merge.Optimizer{Method: merge.FedAvg},
+		held: load("t10k"), rounds: 15, config: model.Config{Epochs: 1, Batch: 32, Rate: 0.1}, server: merge.Optimizer{Method: merge.FedAvg},
 		spec: model.Spec{Kind: model.MLP, Inputs: rows.Width, Hidden: []int{128}, Classes: strings.Split("0123456789", "")},
 	}
 	assigned, err := table.Partition{Sites: 10, Column: "label", Alpha: 0.3, Seed: 1}.AssignValues(rows.Labels)
@@ -34,7 +34,7 @@ func skewedDigits(t *testing.T) federation {
 	for s := range 10 {
 		var own []int
 		for i, site := range assigned {
-			if site == int32(s) && i%4 == 0 { // a quarter is enough, and quick
+			if site == int32(s) && i%8 == 0 { // an eighth is enough, and quick
 				own = append(own, i)
 			}
 		}
@@ -47,8 +47,8 @@ func TestMNISTOfSkewedClients(t *testing.T) {
 	t.Parallel()
 	f := skewedDigits(t)
 	alone, together, pooled := f.compare(t, accuracy)
-	if alone > 0.8 || together < 0.87 || pooled < 0.95 {
-		t.Errorf("accuracy alone %.4f, federated %.4f, pooled %.4f, want under .8, .87, .95", alone, together, pooled)
+	if alone > 0.8 || together < 0.84 || pooled < 0.92 {
+		t.Errorf("accuracy alone %.4f, federated %.4f, pooled %.4f, want under .8, .84, .92", alone, together, pooled)
 	}
 }
 
