@@ -63,6 +63,7 @@ type run struct {
 	Nodes     []node   `json:"nodes"`
 	Story     story    `json:"story"`
 	Together  together `json:"together"`
+	Learnt    learnt   `json:"learnt"`
 	Checks    []check  `json:"checks"`
 }
 
@@ -98,6 +99,19 @@ type together struct {
 	Alone  string `json:"alone"`
 	Lost   string `json:"lost"`
 	Spare  string `json:"spare"`
+}
+
+// learnt is a model that banks have trained together.
+type learnt struct {
+	Rounds  int     `json:"rounds"`
+	AUC     float64 `json:"auc"`
+	Pooled  float64 `json:"pooled"`
+	Worst   float64 `json:"worst"`
+	Left    string  `json:"left"`
+	Seen    string  `json:"seen"`
+	Set     float64 `json:"bits_set"`
+	Counted int64   `json:"counted"`
+	Rows    int64   `json:"rows"`
 }
 
 type hand struct {
@@ -156,7 +170,7 @@ func missing(data []byte) error {
 		return err
 	}
 	errs := []error{lacks("the output", top, run{})}
-	for key, of := range map[string]any{"story": story{}, "together": together{}} {
+	for key, of := range map[string]any{"story": story{}, "together": together{}, "learnt": learnt{}} {
 		text, ok := top[key]
 		if !ok {
 			continue // said already
@@ -229,10 +243,13 @@ func (r *run) problems() []string {
 	must(len(t.Stages) == 3 && t.Before != "" && t.After != "" && t.Before+t.After == t.Alone, "the text of three nodes is not that of one: %+v", t)
 	must(slices.ContainsFunc(t.Stages, func(h hand) bool { return h.Node == t.Lost }) && t.Spare != "" && !slices.ContainsFunc(t.Stages, func(h hand) bool { return h.Node == t.Spare }),
 		"no node that held layers was lost and replaced: %+v", t)
+	l := &r.Learnt
+	must(l.Rounds > 1 && l.AUC > l.Worst && l.AUC > l.Pooled-0.02 && l.Left != "", "what the banks learnt together is not near to what all rows in one place give: %+v", l)
+	must(l.Seen != "" && l.Set > 0.48 && l.Set < 0.52 && l.Counted == l.Rows && l.Rows > 0, "the hub saw more than sums, or they are not exact: %+v", l)
 	for _, n := range r.Nodes {
 		must(n.Bad == 0 || n.Node != t.Spare && !slices.ContainsFunc(t.Stages, func(h hand) bool { return h.Node == n.Node }), "%s was found out, and holds layers all the same", n.Node)
 	}
-	for _, name := range []string{"charged_once", "books_balance", "residency_held", "receipts_verify", "tampered_refused", "story_recomputed", "text_survives"} {
+	for _, name := range []string{"charged_once", "books_balance", "residency_held", "receipts_verify", "tampered_refused", "story_recomputed", "text_survives", "rows_stay"} {
 		i := slices.IndexFunc(r.Checks, func(c check) bool { return c.Name == name })
 		must(i >= 0, "the check %q was not made", name)
 		must(i < 0 || r.Checks[i].OK, "the check %q failed", name)

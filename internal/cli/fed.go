@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"atoll/internal/core"
 	"atoll/internal/fed"
@@ -92,24 +90,9 @@ func (s *session) loadFederation(path string) (*fed.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := yaml.YAMLToJSONStrict(data)
-	if err != nil {
-		return nil, usagef("%s: %w", path, err)
-	}
-	var members map[string]json.RawMessage
-	var file string
-	if err := json.Unmarshal(body, &members); err != nil {
-		return nil, usagef("%s: %w", path, err)
-	}
-	if json.Unmarshal(members["schema"], &file) == nil {
-		if members["schema"], err = s.readFile(filepath.Join(filepath.Dir(path), file), table.MaxSchema); err != nil {
-			return nil, fmt.Errorf("%s: schema: %w", path, err)
-		}
-		if body, err = json.Marshal(members); err != nil {
-			return nil, usagef("%s: schema: %w", path, err)
-		}
-	}
-	spec, err := fed.Parse(body)
+	spec, err := fed.Read(data, func(name string) ([]byte, error) {
+		return s.readFile(filepath.Join(filepath.Dir(path), name), table.MaxSchema)
+	})
 	if err != nil {
 		return nil, usagef("%s: %w", path, wrongSpec(err))
 	}

@@ -36,6 +36,7 @@ func (r *Result) Body(mark Marker) string {
 	b.WriteByte('\n')
 	r.story(&b)
 	r.together(&b)
+	r.learnt(&b)
 	r.checks(&b, mark)
 	return b.String()
 }
@@ -98,6 +99,17 @@ func (r *Result) together(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "Its layers on three nodes (%s), and one dies (%d tokens, %.2f s):\n", strings.Join(held, ", "), t.Tokens, t.Seconds)
 	wrap(b, t.Prompt+t.Before+" ✗"+string(t.Lost)+" "+t.After+" …")
+}
+
+// learnt is what the banks came to, each alone and together.
+func (r *Result) learnt(b *strings.Builder) {
+	l := r.Learnt
+	if l == nil {
+		return
+	}
+	fmt.Fprintf(b, "Four banks learn as one, and keep their rows (simulated here, %d rounds, %.1f s):\n", l.Rounds, l.Seconds)
+	fmt.Fprintf(b, "  AUC alone %s to %s, together %s, all rows in one place %s\n", short(fixed(l.Worst)), short(fixed(l.Best)), short(fixed(l.AUC)), short(fixed(l.Pooled)))
+	fmt.Fprintf(b, "  %s left in round %d; of %s's update the hub saw %s…\n\n", l.Left, l.Round, l.Shown, l.Seen)
 }
 
 // wrap writes a text in lines, and an empty one.

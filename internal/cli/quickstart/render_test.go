@@ -46,6 +46,10 @@ func good() *Result {
 			Stages: []Stage{{Hand{"paris-1", "alice"}, [2]int{0, 2}}, {Hand{"rome-1", "bob"}, [2]int{2, 3}}, {Hand{"bonn-1", "carol"}, [2]int{3, 4}}},
 			Before: " were soon in the park, where Mr. Wes", After: "ton was to be seen at a distance", Alone: " were soon in the park, where Mr. Weston was to be seen at a distance",
 		},
+		Learnt: &Learnt{
+			Rounds: 12, Seconds: 0.14, AUC: 0.8468, Pooled: 0.8542, Worst: 0.7804, Best: 0.8451, Left: "bank-4", Round: 2, Shown: "bank-1", Seen: "a5 c0 4c ba e6 dc 3c 4f",
+			Set: 0.4991, Counted: 603, Rows: 603,
+		},
 		Receipts: 90, Verified: 90, Verdicts: 90, Judged: 90, Tampered: "result digest ≠ subject", OK: true,
 		Checks: []Check{
 			{Name: "charged_once", OK: true, Text: "no part charged twice"}, {Name: "books_balance", OK: true, Text: "debits = credits"},
@@ -53,6 +57,7 @@ func good() *Result {
 			{Name: "tampered_refused", OK: true, Text: "tampered copy refused: result digest ≠ subject"},
 			{Name: "story_recomputed", OK: true, Text: "paris-1 drew these 24 tokens; rome-1 drew the same"},
 			{Name: "text_survives", OK: true, Text: "rome-1 died in mid-sentence; lyon-1 went on, bit for bit"},
+			{Name: "rows_stay", OK: true, Text: "each bank's update was noise to the hub, and the sum exact: 603 of 603 rows"},
 		},
 	}
 }
@@ -63,6 +68,7 @@ func bad() *Result {
 	r.State, r.Reason, r.PartsDone, r.Example, r.OK = "failed", "3 parts found no node in time", 27, nil, false
 	r.Story = &Story{Task: 78, Model: "coral@1", Prompt: "It was a fine morning, and the whole party"}
 	r.Together = &Together{Model: "coral3", Prompt: "It was"}
+	r.Learnt = nil
 	r.Checks[6] = Check{Name: "text_survives", Text: "rome-1 died in mid-sentence; went on, bit for bit", Detail: "no node took its place"}
 	r.Checks[5] = Check{Name: "story_recomputed", Text: "a story was written and computed again", Detail: "failed: nobody was there"}
 	r.Checks[1] = Check{Name: "books_balance", Text: "debits = credits", Detail: "debits 1.00, credits 2.00"}

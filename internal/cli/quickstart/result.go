@@ -38,6 +38,7 @@ type Result struct {
 	Tampered     string      `json:"tampered"` // how the changed copy was refused
 	Story        *Story      `json:"story"`
 	Together     *Together   `json:"together"`
+	Learnt       *Learnt     `json:"learnt"`
 	Checks       []Check     `json:"checks"`
 	OK           bool        `json:"ok"`
 }

@@ -92,7 +92,7 @@ type rehearsal struct {
 
 func (r *rehearsal) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		r.connect, r.meetNodes, r.submit, r.follow, r.settle, r.readResult, r.readLeases, r.readNodes, r.audit, r.prove, r.tell, r.together,
+		r.connect, r.meetNodes, r.submit, r.follow, r.settle, r.readResult, r.readLeases, r.readNodes, r.audit, r.prove, r.tell, r.together, r.learn,
 	} {
 		if err := step(ctx); err != nil {
 			return err

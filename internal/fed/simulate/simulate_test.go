@@ -4,24 +4,22 @@ import (
 	"bytes"
 	"encoding/json"
 	"iter"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
 
+	"atoll/examples/federation"
 	"atoll/internal/fed"
 	"atoll/internal/learn/model"
 	"atoll/internal/repro"
 	"atoll/internal/table"
 )
 
-const example = "../../../examples/federation/loans"
-
-func read(t testing.TB, path string) []byte {
+func file(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(path)
+	b, err := federation.Files.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,10 +30,10 @@ func read(t testing.TB, path string) []byte {
 func config(t testing.TB, sites int, change map[string]any) Config {
 	t.Helper()
 	var spec map[string]any
-	if err := yaml.UnmarshalStrict(read(t, example+".yaml"), &spec); err != nil {
+	if err := yaml.UnmarshalStrict(file(t, "loans.yaml"), &spec); err != nil {
 		t.Fatal(err)
 	}
-	spec["schema"] = json.RawMessage(read(t, example+".schema.json"))
+	spec["schema"] = json.RawMessage(file(t, "loans.schema.json"))
 	for name, v := range change {
 		if spec[name] = v; v == nil {
 			delete(spec, name)
@@ -54,7 +52,7 @@ func config(t testing.TB, sites int, change map[string]any) Config {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	rows := read(t, example+".csv")
+	rows := file(t, "loans.csv")
 	return Config{
 		Spec: s, Pool: pool, Partition: table.Partition{Sites: sites, Column: "bank", Seed: 1},
 		Rows: func(res *table.Resource) iter.Seq2[table.Row, error] {
