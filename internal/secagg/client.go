@@ -50,17 +50,21 @@ func NewClient(p *Params, name string, sign func([]byte) ([]byte, error), random
 	if self < 0 {
 		return nil, core.Errorf(core.Forbidden, "%s is no member of this round", name)
 	}
-	fresh := make([]byte, 32)
+	c := &Client{p: p, self: self, sign: sign, j: j, context: p.Context()}
+	fresh := make([]byte, 32, 64)
 	if _, err := io.ReadFull(random, fresh); err != nil {
 		return nil, err
 	}
-	root, err := j.Once("root", fresh)
+	kept, err := j.Once("root", append(fresh, c.context[:]...))
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{p: p, self: self, sign: sign, j: j, context: p.Context(), root: root}
-	c.box = privateKey(derive(root, c.context, "box key"))
-	c.ownMask, c.maskKey = element(root, c.context, "own mask"), element(root, c.context, "mask secret")
+	if len(kept) != 64 || !bytes.Equal(kept[32:], c.context[:]) {
+		return nil, core.Errorf(core.Conflict, "the journal of %s is of another round: each round needs one of its own", name)
+	}
+	c.root = kept[:32]
+	c.box = privateKey(derive(c.root, c.context, "box key"))
+	c.ownMask, c.maskKey = element(c.root, c.context, "own mask"), element(c.root, c.context, "mask secret")
 	c.mask = maskKey(c.maskKey, c.context)
 	return c, nil
 }
@@ -138,6 +142,9 @@ func (c *Client) Share(all []Keys, parts []Part) ([]Sealed, error) {
 		if err := c.p.Members[j].Key.Verify(k.statement(c.context), k.Sig); err != nil {
 			return nil, core.Errorf(core.Forbidden, "the keys of %s are not signed by it: %w", c.p.Members[j].Name, err)
 		}
+		if err := c.sameKeys(j, parts); err != nil {
+			return nil, err
+		}
 		seal, err := box(c.box, k.Box, c.context, c.self, j)
 		if err != nil {
 			return nil, core.Errorf(core.Invalid, "%s: %w", c.p.Members[j].Name, err)
@@ -171,6 +178,19 @@ func (c *Client) draw(parts []Part) error {
 		return err
 	}
 	c.graph = newGraph(len(c.keys), degreeOf(c.p, len(c.keys)), seed)
+	return nil
+}
+
+// sameKeys checks that a neighbour has seen the keys that this member has, and so is on
+// the same ring.
+func (c *Client) sameKeys(j int, parts []Part) error {
+	if c.p.Degree == 0 {
+		return nil
+	}
+	at, _ := slices.BinarySearchFunc(parts, j, func(p Part, m int) int { return p.From - m })
+	if err := c.p.Members[j].Key.Verify(parts[at].statement(c.context, digestKeys(c.keys)), parts[at].Sig); err != nil {
+		return core.Errorf(core.Conflict, "%s has not signed its part of the lot for these keys: %w", c.p.Members[j].Name, err)
+	}
 	return nil
 }
 
@@ -285,6 +305,19 @@ func (c *Client) checkSurvivors(survivors []int) error {
 	}
 	if c.inbox == nil {
 		return core.Errorf(core.Invalid, "survivors are named before shares have come")
+	}
+	for _, j := range survivors {
+		if c.known[j] == nil {
+			return core.Errorf(core.Conflict, "%s is named as a survivor, and was not there in the beginning", c.p.Members[j].Name)
+		}
+	}
+	for _, j := range c.neighbours() { // else the hub could cut members off by keeping shares back
+		if _, survived := slices.BinarySearch(survivors, j); !survived {
+			continue
+		}
+		if _, ok := c.inbox[j]; !ok {
+			return core.Errorf(core.Conflict, "%s is named as a survivor, and its shares have not come", c.p.Members[j].Name)
+		}
 	}
 	return nil
 }

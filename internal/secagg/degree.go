@@ -25,14 +25,16 @@ const (
 // share are the hub's. Members are neighbours along a ring in random order, k/2 on either
 // side. For a given k and t, by union bounds:
 //
-//	the hub has t shares of a member by itself     n · P[H(n−1, corrupt, k) ≥ t]
+//	the hub has t shares of a member by itself     n · P[H(T−1, corrupt, k) ≥ t]
 //	survivors fall into two parts on the ring      n · (corrupt + dropped)^(k/2)
 //	too few neighbours of a member survive         n · P[H(n−1, surviving, k) < t]
 //
-// H is hypergeometric: the neighbours are a random set. The first two, together and times
-// the attempts, must be under 2^-40, the third under 2^-20; k is the least for which some
-// t does it. (A part is cut off only by k/2 members in a row who are gone, and at both
-// ends; one end is counted.)
+// H is hypergeometric: the neighbours are a random set. In the first line it is of T, the
+// threshold, and not of n: a hub can say of all other honest members that they have not
+// come. The first two, together and times the attempts, must be under 2^-40, the third
+// under 2^-20; k is the least for which some t does it. (A part is cut off only by k/2
+// members in a row who are gone, and at both ends; one end is counted. A hub that drops
+// members on purpose is not bounded by this: see docs/secagg.md.)
 func Plan(n int, dropout, corrupt float64) (threshold, degree, shares int, err error) {
 	threshold = 2*n/3 + 1
 	if n < MinMembers || n > MaxMembers {
@@ -57,11 +59,12 @@ func Plan(n int, dropout, corrupt float64) (threshold, degree, shares int, err e
 func sharesFor(n, k, bad, gone int) int {
 	limit := math.Exp2(-insecure) / attempts
 	cut := float64(n) * math.Pow(float64(bad+gone)/float64(n), float64(k)/2)
-	if cut > limit/2 {
+	if cut > limit/2 || k > 2*n/3 {
 		return 0
 	}
-	tooMany := upperTail(n-1, bad, k) // of corrupt neighbours, from each number on
-	tooFew := upperTail(n-1, gone, k) // of neighbours who are gone
+	present := 2*n/3 + 1                    // the hub can keep honest members out before the lot
+	tooMany := upperTail(present-1, bad, k) // of corrupt neighbours, from each number on
+	tooFew := upperTail(n-1, gone, k)       // of neighbours who are gone
 	for t := 2; t <= k; t++ {
 		if float64(n)*tooMany[t] > limit/2 {
 			continue

@@ -53,13 +53,16 @@ func (j *MemoryJournal) Kept(name string) ([]byte, error) {
 // round and removes after it.
 type DirJournal string
 
-// Once implements Journal.
+// Once implements Journal. What it returns was read back: durable.Create says nothing of a
+// file that was there already.
 func (d DirJournal) Once(name string, value []byte) ([]byte, error) {
-	err := durable.Create(filepath.Join(string(d), name), value, durable.Private)
-	if errors.Is(err, fs.ErrExist) {
-		return d.Kept(name)
+	if had, err := d.Kept(name); had != nil || err != nil {
+		return had, err
 	}
-	return value, err
+	if err := durable.Create(filepath.Join(string(d), name), value, durable.Private); err != nil {
+		return nil, err
+	}
+	return d.Kept(name)
 }
 
 // Kept implements Journal.

@@ -3,9 +3,8 @@ package secagg
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
-
-	"filippo.io/edwards25519"
 
 	"atoll/internal/core"
 )
@@ -31,6 +30,7 @@ type Server struct {
 	agreed  map[int]*Agreement
 	quorum  []Agreement
 	opened  map[int]*Opening
+	liars   map[int]bool // who has opened a share that fits no secret
 }
 
 // Step is what a round waits for.
@@ -59,7 +59,7 @@ func NewServer(p *Params) (*Server, error) {
 	}
 	return &Server{
 		p: p, context: p.Context(), keys: map[int]*Keys{}, parts: map[int]*Part{}, shared: map[int][]Sealed{}, inboxes: map[int][]Sealed{},
-		masked: map[int]core.Digest{}, agreed: map[int]*Agreement{}, opened: map[int]*Opening{},
+		masked: map[int]core.Digest{}, agreed: map[int]*Agreement{}, opened: map[int]*Opening{}, liars: map[int]bool{},
 	}, nil
 }
 
@@ -188,6 +188,9 @@ func (s *Server) Reveal(p Part) error {
 	k := s.keys[p.From]
 	if k == nil || commitment(p.Part) != k.Commit {
 		return core.Errorf(core.Invalid, "%s shows another part of the lot than it has committed itself to", s.p.Members[p.From].Name)
+	}
+	if err := s.p.Members[p.From].Key.Verify(p.statement(s.context, digestKeys(s.all)), p.Sig); err != nil {
+		return core.Errorf(core.Forbidden, "%s has not signed its part of the lot for these keys: %w", s.p.Members[p.From].Name, err)
 	}
 	s.parts[p.From] = &p
 	return nil
@@ -336,118 +339,29 @@ func (s *Server) Open(o *Opening) error {
 	if s.agreed[o.From] == nil {
 		return core.Errorf(core.Invalid, "%s opens masks, and has not signed the survivors", s.p.Members[o.From].Name)
 	}
+	if had := s.opened[o.From]; had != nil {
+		if !maps.Equal(had.Own, o.Own) || !maps.Equal(had.Masks, o.Masks) {
+			return s.twice(o.From)
+		}
+		return nil
+	}
+	own, masks := 0, 0
+	for _, x := range s.inboxes[o.From] {
+		_, survived := s.masked[x.From]
+		_, a := o.Own[x.From]
+		_, b := o.Masks[x.From]
+		if a != survived || b == survived {
+			return core.Errorf(core.Invalid, "%s opens another secret of %s than it should, or none", s.p.Members[o.From].Name, s.p.Members[x.From].Name)
+		}
+		if a {
+			own++
+		} else {
+			masks++
+		}
+	}
+	if own != len(o.Own) || masks != len(o.Masks) {
+		return core.Errorf(core.Invalid, "%s opens secrets of members who are not its neighbours", s.p.Members[o.From].Name)
+	}
 	s.opened[o.From] = o
 	return nil
-}
-
-// Openable reports whether the sum can be had from the openings that have come.
-func (s *Server) Openable() bool {
-	if s.step != Unmasking {
-		return false
-	}
-	for _, m := range sorted(s.shared) {
-		if len(s.sharesOf(m).from) < s.p.Shares {
-			return false
-		}
-	}
-	return true
-}
-
-// given are the shares of one member's secret.
-type given struct {
-	from   []int
-	shares []secret
-}
-
-// sharesOf collects what others have given away of a member: of its own mask if it has
-// survived, else of its mask key.
-func (s *Server) sharesOf(member int) (g given) {
-	_, survived := s.masked[member]
-	for _, from := range sorted(s.opened) {
-		o := s.opened[from]
-		x, ok := o.Masks[member]
-		if survived {
-			x, ok = o.Own[member]
-		}
-		if ok && from != member {
-			g.from, g.shares = append(g.from, from), append(g.shares, x)
-		}
-	}
-	return g
-}
-
-// Sum takes the masks away and returns the sum of the survivors' vectors, modulo 2^Bits.
-func (s *Server) Sum() ([]uint32, error) {
-	if s.step == Closed {
-		return s.sum, nil
-	}
-	if s.step != Unmasking {
-		return nil, core.Errorf(core.Conflict, "the round is at the %s, and there is no sum yet", s.step)
-	}
-	terms, err := s.masks()
-	if err != nil {
-		return nil, err
-	}
-	apply(s.sum, terms)
-	reduce(s.sum, s.p.Bits)
-	s.step = Closed
-	return s.sum, nil
-}
-
-// masks are all that is in the sum and is to be taken away.
-func (s *Server) masks() (terms []term, err error) {
-	cached := map[string][]*edwards25519.Scalar{}
-	for _, m := range sorted(s.shared) {
-		x, err := s.reconstruct(m, cached)
-		if err != nil {
-			return nil, err
-		}
-		if _, survived := s.masked[m]; survived {
-			terms = append(terms, term{key: ownKey(x, s.context), negate: true})
-			continue
-		}
-		key := maskKey(x, s.context)
-		for _, j := range neighbours(s.graph, s.all, m) {
-			if _, survived := s.masked[j]; !survived {
-				continue
-			}
-			pair, err := pairKey(key, s.keys[j].Mask, s.context)
-			if err != nil {
-				return nil, err
-			}
-			terms = append(terms, term{key: pair, negate: j < m}) // j added it, or took it away
-		}
-	}
-	return terms, nil
-}
-
-// reconstruct gives a member's secret back from its shares. Of those the first are taken,
-// and where they do not fit together others: what comes of it can be checked.
-func (s *Server) reconstruct(member int, cached map[string][]*edwards25519.Scalar) (secret, error) {
-	g := s.sharesOf(member)
-	name := s.p.Members[member].Name
-	if len(g.from) < s.p.Shares {
-		return secret{}, core.Errorf(core.Unavailable, "%d shares of a secret of %s have come: it takes %d", len(g.from), name, s.p.Shares)
-	}
-	for skip := range len(g.from) - s.p.Shares + 1 { // a window: one who lies is left out by some
-		from, shares := g.from[skip:skip+s.p.Shares], g.shares[skip:skip+s.p.Shares]
-		at := fmt.Sprint(from)
-		if cached[at] == nil {
-			cached[at] = weights(from)
-		}
-		x, err := join(cached[at], shares)
-		if err == nil && s.fits(member, x) {
-			return x, nil
-		}
-	}
-	return secret{}, core.Errorf(core.Invalid, "the shares of a secret of %s do not fit together: somebody has given away false ones", name)
-}
-
-// fits reports whether a secret is the one that a member has named in the beginning.
-func (s *Server) fits(member int, x secret) bool {
-	k := s.keys[member]
-	if _, survived := s.masked[member]; survived {
-		return digestOwn(x) == k.Own
-	}
-	return bytes.Equal(maskKey(x, s.context).PublicKey().Bytes(), k.Mask)
 }

@@ -15,7 +15,7 @@ var (
 	failedTest = regexp.MustCompile(`--- FAIL: (\w+)`)
 )
 
-// plantedParts are the bugs of models that several nodes hold, and of privacy, with the
+// plantedParts are the bugs of models that several nodes hold, of sums under masks and of privacy, with the
 // package and the test that must find each.
 var plantedParts = map[string][2]string{
 	"stale":   {"shard", "TestHostileNeighbour"},
@@ -24,6 +24,10 @@ var plantedParts = map[string][2]string{
 	"accuse":  {"verify", "TestAuditorsMustAgree"},
 	"charter": {"shard/charter", "TestBook"},
 	"suspect": {"control", "TestLiarsHoldNoLayers"},
+
+	"secondvector": {"secagg", "TestCrash"},
+	"shortseed":    {"secagg", "TestWholeKeys"},
+	"bothshares":   {"secagg", "TestOneKindOfShare"},
 
 	"overspend": {"privacy", "TestAcrossFederations"},
 	"thin":      {"privacy", "TestShares"},
