@@ -21,7 +21,7 @@ func Read(text []byte, open func(name string) ([]byte, error)) (*Spec, error) {
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
-		return nil, core.Errorf(core.Invalid, "a federation is an object of fields: %w", err)
+		return nil, core.Errorf(core.Invalid, "a federation is fields with values, such as \"rounds: 20\", and this is none")
 	}
 	var name string
 	if json.Unmarshal(members["schema"], &name) != nil {
