@@ -60,6 +60,16 @@ func Norm(x []float32) (float64, error) {
 	return math.Sqrt(sum), nil
 }
 
+// Clip scales x down to a norm of at most limit where it is longer, for updates that are
+// sent without a Grid.
+func Clip(x []float32, limit float64) (clipped bool, err error) {
+	norm, err := Norm(x)
+	if err != nil {
+		return false, err
+	}
+	return shorten(x, x, norm, limit), nil
+}
+
 // shorten writes x to dst, scaled down to a norm of at most limit. It stays under
 // it by as much as the rotation's rounding may lengthen a vector.
 func shorten(dst, x []float32, norm, limit float64) bool {

@@ -31,6 +31,10 @@ func (c *Counts) append(words []uint32) []uint32 {
 	return words
 }
 
+func (c *Counts) add(d Counts) {
+	c.Rows, c.Held, c.Right, c.Loss = c.Rows+d.Rows, c.Held+d.Held, c.Right+d.Right, c.Loss+d.Loss
+}
+
 // countsOf reads the sums of words, modulo 2^m.
 func countsOf(words []uint32) Counts {
 	number := func(i int) (n int64) {

@@ -358,7 +358,7 @@ func TestOneOpeningPerRound(t *testing.T) {
 	if _, err := w.machine.Begin(w.now); err != nil {
 		t.Fatal(err)
 	}
-	at := w.machine.order.At
+	at := w.machine.cohorts[0].order.At
 	for w.machine.State().Round == 1 {
 		for _, o := range w.machine.Again() {
 			if w.machine.State().Round == 1 {
@@ -386,7 +386,7 @@ func TestMachineRefuses(t *testing.T) {
 	if _, err := w.machine.Begin(w.now); err != nil {
 		t.Fatal(err)
 	}
-	at := w.machine.order.At
+	at := w.machine.cohorts[0].order.At
 	other := at
 	other.Attempt = 2
 	good := w.sites[1].Handle(context.Background(), &Order{At: at})

@@ -38,6 +38,13 @@ type Round struct {
 	BeganMs  int64       `json:"began_ms"`
 	EndedMs  int64       `json:"ended_ms"`
 	Epsilon  float64     `json:"epsilon,omitempty"` // spent by the end of the round
+	Groups   []Group     `json:"groups,omitempty"`  // of sites, with a robust rule
+}
+
+// Group is of sites that were added up together, or why they were not.
+type Group struct {
+	Sites []int  `json:"sites"`
+	Why   string `json:"why,omitempty"` // it is not in the round
 }
 
 // Out is a site that is not in a round's sum, and why.
@@ -54,18 +61,11 @@ type Send struct {
 
 // Machine decides how a run goes on. It is not safe for concurrent use.
 type Machine struct {
-	plan     *Plan
-	members  []secagg.Member
-	state    State
-	server   *secagg.Server // of the attempt under way, if there are masks
-	plain    map[int][]byte // vectors, if there are none
-	step     Step
-	order    Order // of the step, as all are told
-	deadline time.Time
-	began    time.Time
-	out      map[int]string // who takes no part in the attempt any more
-	waited   int            // deadlines that have passed without enough openings
-	sent     int64
+	plan    *Plan
+	members []secagg.Member
+	state   State
+	cohorts []*cohort // of the attempt under way
+	began   time.Time
 }
 
 // NewMachine begins a run, or goes on with one between two rounds.
@@ -112,9 +112,19 @@ func (m *Machine) last() int {
 	return m.plan.Spec.Rounds + 1
 }
 
-// Waiting returns the step under way, the sites that it waits for, and until when.
-func (m *Machine) Waiting() (Step, []int, time.Time) {
-	return m.step, m.missing(), m.deadline
+// Waiting returns the step whose deadline is the next, that deadline, and all sites that
+// are waited for. Groups of sites go through a round side by side.
+func (m *Machine) Waiting() (step Step, sites []int, until time.Time) {
+	for _, c := range m.cohorts {
+		if c.idle() {
+			continue
+		}
+		sites = append(sites, c.missing()...)
+		if step == "" || c.deadline.Before(until) {
+			step, until = c.order.Step, c.deadline
+		}
+	}
+	return step, sites, until
 }
 
 // Begin starts the round that is due.
@@ -122,65 +132,25 @@ func (m *Machine) Begin(now time.Time) ([]Send, error) {
 	if m.Over() {
 		return nil, core.Errorf(core.Conflict, "the run is over")
 	}
-	m.state.Attempt, m.began = m.state.Attempt+1, now
-	m.waited = 0
-	m.out, m.plain, m.sent = map[int]string{}, map[int][]byte{}, 0
-	at := At{Run: m.state.Run, Round: m.state.Round, Attempt: m.state.Attempt, Step: StepKeys}
-	if m.plan.Spec.Secure.Off {
-		at.Step = StepPlain
-		return m.ask(Order{At: at, Params: packFloats(m.state.Params)}, now), nil
+	m.state.Attempt, m.began, m.cohorts = m.state.Attempt+1, now, nil
+	at := At{Run: m.state.Run, Round: m.state.Round, Attempt: m.state.Attempt}
+	params := packFloats(m.state.Params)
+	var out []Send
+	for _, sites := range m.plan.Deal(at.id()) {
+		c, err := newCohort(m.plan, at, m.members, sites, params)
+		if err != nil {
+			return nil, err
+		}
+		m.cohorts = append(m.cohorts, c)
+		out = append(out, c.ask(c.order, now)...)
 	}
-	var err error
-	if m.server, err = secagg.NewServer(m.plan.Params(at.id(), m.members)); err != nil {
-		return nil, err
-	}
-	return m.ask(Order{At: at}, now), nil
+	return out, nil
 }
 
-// ask begins a step: it orders it of all who still take part.
-func (m *Machine) ask(o Order, now time.Time) (out []Send) {
-	m.step, m.order = o.Step, o
-	m.deadline = now.Add(time.Duration(m.plan.Spec.Deadline))
-	for _, site := range m.missing() {
-		out = append(out, Send{site, m.orderFor(site)})
-	}
-	return out
-}
-
-// orderFor is the step's order as one site is told.
-func (m *Machine) orderFor(site int) *Order {
-	o := m.order
-	switch o.Step {
-	case StepVector, StepSign, StepOpening:
-		o.Inbox = m.server.Inbox(site)
-	}
-	return &o
-}
-
-// Again are the orders that the step still waits for: for sites that may have lost them.
+// Again are the orders that the round still waits for: for sites that may have lost them.
 func (m *Machine) Again() (out []Send) {
-	for _, site := range m.missing() {
-		out = append(out, Send{site, m.orderFor(site)})
-	}
-	return out
-}
-
-// missing are the sites that the step waits for.
-func (m *Machine) missing() (out []int) {
-	var lack []int
-	if m.plan.Spec.Secure.Off {
-		for i := range m.members {
-			if m.plain[i] == nil {
-				lack = append(lack, i)
-			}
-		}
-	} else {
-		lack = m.server.Missing()
-	}
-	for _, i := range lack {
-		if _, gone := m.out[i]; !gone {
-			out = append(out, i)
-		}
+	for _, c := range m.cohorts {
+		out = append(out, c.again()...)
 	}
 	return out
 }
@@ -193,148 +163,63 @@ func (m *Machine) Receive(r *Reply, now time.Time) ([]Send, error) {
 	case r.Site < 0 || r.Site >= len(m.members):
 		return nil, core.Errorf(core.Invalid, "a reply of site %d of %d", r.Site, len(m.members))
 	}
-	if err := m.take(r); err != nil {
+	i := slices.IndexFunc(m.cohorts, func(c *cohort) bool { return slices.Contains(c.sites, r.Site) })
+	if i < 0 {
+		return nil, core.Errorf(core.Conflict, "a reply of round %d, which has not begun", r.Round)
+	}
+	if err := m.cohorts[i].take(r); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.members[r.Site].Name, err)
 	}
-	return m.advance(now)
-}
-
-// take adds a reply to the step that it is for.
-func (m *Machine) take(r *Reply) error {
-	empty := func(is bool) error {
-		if is {
-			return core.Errorf(core.Invalid, "a reply to the step %q without what it asks for", r.Step)
-		}
-		return nil
-	}
-	if r.Refused != "" {
-		if r.Step == m.step && slices.Contains(m.missing(), r.Site) {
-			m.out[r.Site] = "it refuses: " + core.Clip(r.Refused, 500)
-		}
-		return nil
-	}
-	if m.plan.Spec.Secure.Off {
-		return m.takePlain(r)
-	}
-	switch r.Step {
-	case StepKeys:
-		if err := empty(r.Keys == nil || r.Keys.From != r.Site); err != nil {
-			return err
-		}
-		return m.server.Advertise(*r.Keys)
-	case StepLot:
-		if err := empty(r.Part == nil || r.Part.From != r.Site); err != nil {
-			return err
-		}
-		return m.server.Reveal(*r.Part)
-	case StepShares:
-		return m.server.Share(r.Site, r.Sealed)
-	case StepVector:
-		err := m.server.Mask(r.Site, r.Vector)
-		if err == nil {
-			m.sent += int64(len(r.Vector))
-		}
-		return err
-	case StepSign:
-		if err := empty(r.Agreement == nil || r.Agreement.From != r.Site); err != nil {
-			return err
-		}
-		return m.server.Agree(*r.Agreement)
-	case StepOpening:
-		if err := empty(r.Opening == nil || r.Opening.From != r.Site); err != nil {
-			return err
-		}
-		return m.server.Open(r.Opening)
-	}
-	return core.Errorf(core.Invalid, "a reply to the step %.40q, which there is not", r.Step)
-}
-
-func (m *Machine) takePlain(r *Reply) error {
-	if want := m.plan.plainSize(); r.Step != StepPlain || len(r.Vector) != want {
-		return core.Errorf(core.Invalid, "a vector of %d bytes: want %d", len(r.Vector), want)
-	}
-	if m.plain[r.Site] == nil {
-		m.sent += int64(len(r.Vector))
-		m.plain[r.Site] = r.Vector
-	}
-	return nil
+	return m.advance(m.cohorts[i:i+1], now)
 }
 
 // Tick lets time pass: sites that have not answered by the deadline are out of the step.
 func (m *Machine) Tick(now time.Time) ([]Send, error) {
-	if m.Over() || m.step == "" || now.Before(m.deadline) {
-		return nil, nil
-	}
-	if m.step == StepOpening && m.waited < maxWaits {
-		// Sites open the masks of one attempt alone: there may be no other.
-		m.waited++
-		m.deadline = now.Add(time.Duration(m.plan.Spec.Deadline))
-		return m.Again(), nil
-	}
-	for _, site := range m.missing() {
-		m.out[site] = fmt.Sprintf("no %s within %s", m.step, time.Duration(m.plan.Spec.Deadline))
-	}
-	return m.advance(now)
-}
-
-// maxWaits is for how many deadlines openings are waited for.
-const maxWaits = 10
-
-// advance closes the step once nobody is waited for.
-func (m *Machine) advance(now time.Time) ([]Send, error) {
-	if len(m.missing()) > 0 && (m.step != StepOpening || !m.server.Openable()) {
-		return nil, nil
-	}
-	next, err := m.close()
-	switch {
-	case err != nil:
-		return m.failed(err, now)
-	case next != nil:
-		return m.ask(*next, now), nil
-	}
-	m.step = ""
-	if m.Over() {
-		return nil, nil
-	}
-	return m.Begin(now)
-}
-
-// close ends the step, and returns the next one's order; nil: the round is over.
-func (m *Machine) close() (*Order, error) {
-	o := m.order
-	var err error
-	switch m.step {
-	case StepKeys:
-		o.Keys, err = m.server.CloseKeys()
-		o.Step = StepLot
-		if m.plan.Degree == 0 {
-			o.Step = StepShares
+	var late []*cohort
+	var again []Send
+	for _, c := range m.cohorts {
+		if c.idle() || now.Before(c.deadline) {
+			continue
 		}
-	case StepLot:
-		o.Parts, err = m.server.CloseLot()
-		o.Step = StepShares
-	case StepShares:
-		o.Params, o.Step, err = packFloats(m.state.Params), StepVector, m.server.CloseShares()
-	case StepVector:
-		o.Survivors, err = m.server.CloseVectors()
-		o.Params, o.Step = nil, StepSign
-	case StepSign:
-		o.Agreements, err = m.server.CloseAgreement()
-		o.Step = StepOpening
-	case StepOpening:
-		return nil, m.unmask()
-	case StepPlain:
-		return nil, m.addPlain()
+		if more := c.expire(now); len(more) > 0 {
+			again = append(again, more...)
+			continue
+		}
+		late = append(late, c)
 	}
-	return &o, err
+	if m.Over() || len(late) == 0 {
+		return again, nil
+	}
+	next, err := m.advance(late, now)
+	return append(again, next...), err
 }
 
-// failed begins the round anew, under other masks.
-func (m *Machine) failed(why error, now time.Time) ([]Send, error) {
-	m.step = ""
-	if m.state.Attempt >= maxAttempts {
-		m.state.Stopped = fmt.Sprintf("round %d failed %d times: %v", m.state.Round, m.state.Attempt, why)
+// advance has cohorts go on, and the run once all of them are over. Sites open the masks
+// of one attempt at a round alone: so nobody is asked to before it is known that enough
+// groups can.
+func (m *Machine) advance(cohorts []*cohort, now time.Time) (out []Send, err error) {
+	for _, c := range cohorts {
+		out = append(out, c.advance(now)...)
+	}
+	if slices.ContainsFunc(m.cohorts, func(c *cohort) bool { return !c.idle() }) {
+		return out, nil
+	}
+	if err = m.enough(); err == nil {
+		for _, c := range m.cohorts {
+			out = append(out, c.open(now)...)
+		}
+		if len(out) > 0 {
+			return out, nil
+		}
+		err = m.settle()
+	}
+	opened := slices.ContainsFunc(m.cohorts, func(c *cohort) bool { return c.opened })
+	if err != nil && (opened || m.state.Attempt >= maxAttempts) {
+		m.state.Stopped = fmt.Sprintf("round %d failed at attempt %d: %v", m.state.Round, m.state.Attempt, err)
+	}
+	if m.Over() {
+		m.cohorts = nil
 		return nil, nil
 	}
-	return m.Begin(now)
+	return m.Begin(now) // the next round, or this one anew, under other masks
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"atoll/internal/codec"
 	"atoll/internal/core"
 	"atoll/internal/keystream"
 	"atoll/internal/learn"
@@ -159,7 +160,9 @@ func (s *Site) attempt(o *Order) error {
 	if err != nil {
 		return err
 	}
-	c, err := secagg.NewClient(s.c.Plan.Params(id, s.c.Members), s.c.Name, s.c.Sign, rand.Reader, j)
+	groups := s.c.Plan.Deal(id) // and not from the hub's word
+	own := slices.IndexFunc(groups, func(g []int) bool { return slices.Contains(g, s.self) })
+	c, err := secagg.NewClient(s.c.Plan.params(id, s.c.Members, groups[own]), s.c.Name, s.c.Sign, rand.Reader, j)
 	if err != nil {
 		return err
 	}
@@ -184,11 +187,15 @@ func (s *Site) vector(ctx context.Context, o *Order) ([]byte, error) {
 
 // words are the site's own, before they are masked.
 func (s *Site) words(ctx context.Context, o *Order) ([]uint32, error) {
-	p := s.c.Plan
 	update, c, err := s.work(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	return s.c.Plan.encode(update, c, o)
+}
+
+// encode clips and rounds an update, adds noise if there is to be some, and the counts.
+func (p *Plan) encode(update []float32, c Counts, o *Order) ([]uint32, error) {
 	secret, err := keystream.Secret(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -209,8 +216,16 @@ func (s *Site) plain(ctx context.Context, o *Order, r *Reply) error {
 		return core.Errorf(core.Invalid, "a step %.40q in a federation without masks", o.Step)
 	}
 	update, c, err := s.work(ctx, o)
+	if err != nil {
+		return err
+	}
+	if s.c.Plan.bounded() {
+		if _, err := codec.Clip(update, s.c.Plan.Spec.Secure.Clip); err != nil {
+			return fmt.Errorf("the update: %w", err)
+		}
+	}
 	r.Vector = s.c.Plan.appendPlain(update, c)
-	return err
+	return nil
 }
 
 // work measures the model, trains it, and returns the update by the site's weight.

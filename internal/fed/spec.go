@@ -39,6 +39,7 @@ type Spec struct {
 	Train   model.Config    `json:"train"`
 	Server  merge.Optimizer `json:"server,omitzero"` // fedavg
 	Weights Weights         `json:"weights,omitzero"`
+	Robust  *Robust         `json:"robust,omitempty"`
 
 	Sites    Sites        `json:"sites,omitzero"`
 	Secure   Secure       `json:"secure,omitzero"`
@@ -153,9 +154,12 @@ type Plan struct {
 	Words    codec.Words
 	Noise    *privacy.Noise // a site's share, if the sites are what is protected
 	PerRound privacy.Curve  // what a round costs, if privacy is asked for
-	// Threshold, Degree and Shares are those of secure aggregation.
-	Threshold, Degree, Shares int
-	train                     model.Config
+	Groups   int            // of sites that are added up together; 1 without a robust rule
+	// Threshold is the fewest sites of which the hub learns the sum.
+	Threshold int
+	terms     map[int]terms // of each size of group
+	variance  float64       // of a site's Noise
+	train     model.Config
 }
 
 // NewPlan checks a Spec for so many sites. Its errors are core.Invalid, and say which
@@ -196,18 +200,13 @@ func NewPlan(s *Spec, sites int) (p *Plan, err error) {
 	if p.Grid, err = codec.NewGrid(codec.Shape{Dim: p.Model.Size(), Clip: s.Secure.Clip, Bits: s.Secure.Bits}); err != nil {
 		return nil, err
 	}
-	if p.Threshold, p.Degree, p.Shares, err = secagg.Plan(sites, s.Sites.Dropout, s.Sites.Corrupt); err != nil {
-		return nil, err
-	}
 	if s.Sites.Least > sites {
 		return nil, core.Errorf(core.Invalid, "at least %d sites of %d", s.Sites.Least, sites).At("sites.least")
 	}
-	p.Threshold = max(p.Threshold, s.Sites.Least)
-	if p.Degree == 0 {
-		p.Shares = p.Threshold - 1
+	if err := p.group(); err != nil {
+		return nil, err
 	}
-	noise, err := p.private()
-	if err != nil {
+	if err := p.private(); err != nil {
 		return nil, err
 	}
 	checked := p.train
@@ -219,59 +218,66 @@ func NewPlan(s *Spec, sites int) (p *Plan, err error) {
 	if err := checked.Check(); err != nil {
 		return invalid("train", err)
 	}
-	p.Words, err = p.Grid.Words(sites, noise, wrap)
-	p.Words.Modulus = max(p.Words.Modulus, codec.Modulus(countBits+bitsFor(sites)))
+	p.Words, err = p.Grid.Words(p.largest(), p.variance*float64(p.largest()), wrap)
+	p.Words.Modulus = max(p.Words.Modulus, codec.Modulus(countBits+bitsFor(p.largest())))
 	return p, err
 }
 
 // private sizes the noise: of records and customers in each step of training, of sites in
-// the sum. It returns the variance of the noise in the sum if nobody stays away.
-func (p *Plan) private() (variance float64, err error) {
+// the sum that the hub sees, of all or of a group.
+func (p *Plan) private() (err error) {
 	v := p.Spec.Privacy
 	if v == nil {
-		return 0, nil
+		return nil
 	}
 	target := privacy.Target{Epsilon: v.Epsilon, Delta: v.Delta, Rounds: p.Spec.Rounds}
 	if v.Unit == privacy.Site {
-		if p.Spec.Secure.Off {
-			return 0, core.Errorf(core.Invalid, "sites are hidden by noise in their sum, which needs secure aggregation").At("secure.off")
-		}
-		variance, err := target.SkellamVariance(p.Grid.L1(), p.Grid.L2())
-		if err != nil {
-			return 0, err
-		}
-		share, err := privacy.Cohort{Clients: p.Sites, Least: p.Threshold, Corrupt: int(p.Spec.Sites.Corrupt * float64(p.Sites))}.Share(variance)
-		if err != nil {
-			return 0, err
-		}
-		if p.Noise, err = privacy.NewSkellam(share); err != nil {
-			return 0, err
-		}
-		p.PerRound, err = privacy.Skellam(p.Grid.L1(), p.Grid.L2(), variance, 1)
-		return share * float64(p.Sites), err
+		return p.hideSites(target)
 	}
 	if v.Unit != privacy.Record && v.Unit != privacy.Customer {
-		return 0, core.Errorf(core.Invalid, "a unit %q: want record, customer or site", v.Unit).At("privacy.unit")
+		return core.Errorf(core.Invalid, "a unit %q: want record, customer or site", v.Unit).At("privacy.unit")
 	}
 	if v.Unit == privacy.Customer && p.Spec.Features.Unit == "" {
-		return 0, core.Errorf(core.Invalid, "customers are to be protected, and features.unit does not name their column").At("privacy.unit")
+		return core.Errorf(core.Invalid, "customers are to be protected, and features.unit does not name their column").At("privacy.unit")
 	}
 	target.Rounds, target.Rate = p.Spec.Rounds*max(v.Steps, 1), v.Sample
 	multiplier, err := target.Noise()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	p.train.Epochs, p.train.Batch = 0, 0
 	p.train.Private = &model.Private{Steps: v.Steps, Sample: v.Sample, Clip: v.Clip, Noise: multiplier, Customers: v.Unit == privacy.Customer}
 	step, err := privacy.Gaussian(multiplier, v.Sample)
 	p.PerRound = step.Times(v.Steps)
-	return 0, err
+	return err
+}
+
+// hideSites sizes each site's share of the noise so that the fewest honest survivors of a
+// group add enough. The lot may put all who work with the hub into one group.
+func (p *Plan) hideSites(target privacy.Target) error {
+	if p.Spec.Secure.Off {
+		return core.Errorf(core.Invalid, "sites are hidden by noise in their sum, which needs secure aggregation").At("secure.off")
+	}
+	variance, err := target.SkellamVariance(p.Grid.L1(), p.Grid.L2())
+	if err != nil {
+		return err
+	}
+	for size, t := range p.terms {
+		share, err := privacy.Cohort{Clients: size, Least: t.threshold, Corrupt: min(p.corrupt(), t.threshold-1)}.Share(variance)
+		if err != nil {
+			return err
+		}
+		p.variance = max(p.variance, share)
+	}
+	if p.Noise, err = privacy.NewSkellam(p.variance); err != nil {
+		return err
+	}
+	p.PerRound, err = privacy.Skellam(p.Grid.L1(), p.Grid.L2(), variance, 1)
+	return err
 }
 
 // Dim is how many words a site sends.
 func (p *Plan) Dim() int { return p.Grid.Len() + counts*countWords }
 
-// Params are a round's of secure aggregation.
-func (p *Plan) Params(round core.Digest, members []secagg.Member) *secagg.Params {
-	return &secagg.Params{Round: round, Members: members, Threshold: p.Threshold, Degree: p.Degree, Shares: p.Shares, Dim: p.Dim(), Bits: int(p.Words.Modulus)}
-}
+// Degree is how many neighbours a site has in the smallest group; 0: all others.
+func (p *Plan) Degree() int { return p.terms[p.sizes()[0]].degree }

@@ -1,6 +1,7 @@
 package fed
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -10,71 +11,69 @@ import (
 	"atoll/internal/learn/merge"
 )
 
-// unmask ends a round with what its sum says.
-func (m *Machine) unmask() error {
-	words, err := m.server.Sum()
+// unmask ends a cohort with what its sum says.
+func (c *cohort) unmask() error {
+	words, err := c.server.Sum()
 	if err != nil {
 		return err
 	}
-	survivors, err := m.server.CloseVectors()
+	c.opened = true
+	survivors, err := c.server.CloseVectors()
 	if err != nil {
 		return err
 	}
-	n := m.plan.Grid.Len()
-	update := make([]float32, m.plan.Grid.Shape().Dim)
-	if m.training() {
-		modulus := m.plan.Words.Modulus
-		if update, err = m.plan.Grid.Decode(words[:n], modulus, seed(m.order.id(), m.order.Keys)); err != nil {
-			return err
-		}
+	s := &sum{digest: digestWords(words)}
+	for _, i := range survivors {
+		s.sites = append(s.sites, c.sites[i])
 	}
-	return m.finish(update, countsOf(words[n:]), survivors, digestWords(words))
+	n := c.plan.Grid.Len()
+	s.counts = countsOf(words[n:])
+	if s.update, err = c.plan.Grid.Decode(words[:n], c.plan.Words.Modulus, seed(c.order.id(), c.order.Keys)); err != nil {
+		return err
+	}
+	return c.checked(s)
 }
 
-// addPlain ends a round without masks.
-func (m *Machine) addPlain() error {
-	if len(m.plain) < m.plan.Threshold {
-		return core.Errorf(core.Unavailable, "%d of %d sites have sent an update: %d must", len(m.plain), m.plan.Sites, m.plan.Threshold)
+// addPlain ends a cohort without masks.
+func (c *cohort) addPlain() error {
+	if least := c.terms().threshold; len(c.plain) < least {
+		return core.Errorf(core.Unavailable, "%d of %d sites have sent an update: %d must", len(c.plain), len(c.sites), least)
 	}
-	var sites []int
-	for i := range m.plain {
-		sites = append(sites, i)
-	}
-	slices.Sort(sites)
-	dim := m.plan.Grid.Shape().Dim
-	sum := make([]float64, dim)
+	total := make([]float64, c.plan.Grid.Shape().Dim)
 	words := make([]uint32, counts*countWords)
-	for _, i := range sites {
-		update, tail, err := m.plan.readPlain(m.plain[i])
+	s := &sum{update: make([]float32, len(total))}
+	for _, site := range c.sites {
+		if c.plain[site] == nil {
+			continue
+		}
+		update, tail, err := c.plan.readPlain(c.plain[site])
 		if err != nil {
 			return err
 		}
 		for j, v := range update {
-			sum[j] += float64(v)
+			total[j] += float64(v)
 		}
 		for j, w := range tail {
 			words[j] += w
 		}
+		s.sites = append(s.sites, site)
 	}
-	update := make([]float32, dim)
-	for i, v := range sum {
-		update[i] = float32(v)
+	for i, v := range total {
+		s.update[i] = float32(v)
 	}
-	return m.finish(update, countsOf(words), sites, core.DigestOf(packFloats(update)))
+	s.counts, s.digest = countsOf(words), core.DigestOf(packFloats(s.update))
+	return c.checked(s)
 }
 
 // training reports whether the round is one in which the model is trained.
 func (m *Machine) training() bool { return m.state.Round <= m.plan.Spec.Rounds }
 
-// finish makes a step of the sum of the sites' updates.
-func (m *Machine) finish(update []float32, c Counts, sites []int, sum core.Digest) error {
+// settle ends a round whose cohorts are over: it makes a step of what they have come to.
+func (m *Machine) settle() error {
+	total := m.total()
 	next := m.state
 	if m.training() {
-		weight := float64(len(sites))
-		if most := m.plan.Spec.Weights.Rows; most > 0 {
-			weight = float64(c.Rows) / float64(most)
-		}
-		err := merge.Divide(update, weight)
+		update, err := m.together(total)
 		if err == nil {
 			next.Params, next.Optimizer, err = m.plan.Spec.Server.Step(m.state.Params, update, m.state.Optimizer)
 		}
@@ -82,22 +81,105 @@ func (m *Machine) finish(update []float32, c Counts, sites []int, sum core.Diges
 			return fmt.Errorf("the sum of the updates: %w", err)
 		}
 	}
-	r := Round{
-		Number: m.state.Round, Attempts: m.state.Attempt, Sites: sites, Counts: c, Params: core.DigestOf(packFloats(next.Params)), Sum: sum,
-		Sent: m.sent, BeganMs: m.began.UnixMilli(), EndedMs: m.deadline.Add(-time.Duration(m.plan.Spec.Deadline)).UnixMilli(),
-	}
-	for i := range m.members {
-		if !slices.Contains(sites, i) {
-			r.Out = append(r.Out, Out{i, m.out[i]})
-		}
-	}
-	if v := m.plan.Spec.Privacy; v != nil {
-		r.Epsilon, _ = m.plan.PerRound.Times(m.state.Round).Epsilon(v.Delta)
-	}
+	r := m.round(total)
+	r.Params = core.DigestOf(packFloats(next.Params))
 	next.Rounds = append(slices.Clip(next.Rounds), r)
 	next.Round, next.Attempt = next.Round+1, 0
 	m.state = next
 	return nil
+}
+
+// enough refuses to go on with a round if too few of its cohorts have not failed.
+func (m *Machine) enough() error {
+	sites, good := 0, 0
+	var failed error
+	for _, c := range m.cohorts {
+		if c.failed != nil {
+			failed = c.failed
+			continue
+		}
+		sites, good = sites+c.alive(), good+1
+	}
+	r, least := m.plan.Spec.Robust, m.plan.Spec.Sites.Least
+	switch {
+	case r == nil:
+		return failed
+	case 2*good <= len(m.cohorts) || r.Withstands(good) == 0:
+		return core.Errorf(core.Unavailable, "%d of %d groups are left: want more than half, and enough for the rule to withstand one: %w", good, len(m.cohorts), failed)
+	case sites < least:
+		return core.Errorf(core.Unavailable, "%d sites are left in %d groups: want %d", sites, good, least)
+	}
+	return nil
+}
+
+// total is what of the cohorts' sums needs no rule.
+func (m *Machine) total() *sum {
+	t := new(sum)
+	var digests []byte
+	for _, c := range m.cohorts {
+		if c.failed == nil {
+			t.sites = append(t.sites, c.sum.sites...)
+			t.counts.add(c.sum.counts)
+			t.digest = c.sum.digest
+			digests = append(digests, t.digest[:]...)
+		}
+	}
+	if len(m.cohorts) > 1 {
+		slices.Sort(t.sites)
+		t.digest = core.DigestOf(digests)
+	}
+	return t
+}
+
+// together puts the cohorts' updates together: the mean of all sites, or what a rule makes
+// of the means of groups.
+func (m *Machine) together(total *sum) ([]float32, error) {
+	r := m.plan.Spec.Robust
+	if r == nil {
+		weight := float64(len(total.sites))
+		if most := m.plan.Spec.Weights.Rows; most > 0 {
+			weight = float64(total.counts.Rows) / float64(most)
+		}
+		mean := m.cohorts[0].sum.update
+		return mean, merge.Divide(mean, weight)
+	}
+	var means [][]float32
+	for _, c := range m.cohorts {
+		if c.failed != nil {
+			continue
+		}
+		if err := merge.Divide(c.sum.update, float64(len(c.sum.sites))); err != nil {
+			return nil, err
+		}
+		means = append(means, c.sum.update)
+	}
+	return r.Of(means)
+}
+
+// round tells of the one that ends.
+func (m *Machine) round(total *sum) Round {
+	r := Round{Number: m.state.Round, Attempts: m.state.Attempt, Sites: total.sites, Counts: total.counts, Sum: total.digest, BeganMs: m.began.UnixMilli()}
+	for _, c := range m.cohorts {
+		r.Sent += c.sent
+		r.EndedMs = max(r.EndedMs, c.deadline.Add(-time.Duration(m.plan.Spec.Deadline)).UnixMilli())
+		why := ""
+		if c.failed != nil {
+			why = c.failed.Error()
+		}
+		if len(m.cohorts) > 1 {
+			r.Groups = append(r.Groups, Group{c.sites, why})
+		}
+		for _, i := range c.sites {
+			if !slices.Contains(total.sites, i) {
+				r.Out = append(r.Out, Out{i, cmp.Or(c.out[i], "its group: "+why)})
+			}
+		}
+	}
+	slices.SortFunc(r.Out, func(a, b Out) int { return a.Site - b.Site })
+	if v := m.plan.Spec.Privacy; v != nil {
+		r.Epsilon, _ = m.plan.PerRound.Times(m.state.Round).Epsilon(v.Delta)
+	}
+	return r
 }
 
 func digestWords(words []uint32) core.Digest {

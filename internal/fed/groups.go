@@ -1,0 +1,203 @@
+package fed
+
+import (
+	"math"
+	"slices"
+
+	"atoll/internal/core"
+	"atoll/internal/fed/robust"
+	"atoll/internal/keystream"
+	"atoll/internal/secagg"
+)
+
+// Robust has a rule put the sites' work together in place of the mean. It is over groups
+// of sites, for a rule must see what it compares: the hub sees the sum of each group.
+type Robust struct {
+	robust.Rule
+	Group int `json:"group"` // sites in one, or one more where they do not come out even
+}
+
+// minGroups is how many groups a rule takes: of two none is in the middle.
+const minGroups = 3
+
+// leastSites is a number of sites with which a Spec is possible, if it is with any.
+func (s *Spec) leastSites() int {
+	n := max(secagg.MinMembers, s.Sites.Least)
+	if r := s.Robust; r != nil {
+		groups := minGroups
+		if r.Trim > 0 {
+			groups = max(groups, int(math.Ceil(min(1/r.Trim, secagg.MaxMembers))))
+		}
+		n = max(n, groups*min(r.Group, secagg.MaxMembers))
+	}
+	return min(n, secagg.MaxMembers)
+}
+
+// terms are those of secure aggregation among so many sites.
+type terms struct{ threshold, degree, shares int }
+
+// group sets how many groups the sites are dealt into, and the terms of each size.
+func (p *Plan) group() error {
+	r := p.Spec.Robust
+	p.Groups, p.terms = 1, map[int]terms{}
+	if r != nil {
+		if err := p.checkRobust(); err != nil {
+			return err
+		}
+		p.Groups = p.Sites / r.Group
+	}
+	for _, size := range p.sizes() {
+		t := terms{threshold: 2*size/3 + 1}
+		if !p.Spec.Secure.Off || r == nil {
+			var err error
+			if t.threshold, t.degree, t.shares, err = secagg.Plan(size, p.Spec.Sites.Dropout, p.Spec.Sites.Corrupt); err != nil {
+				return err
+			}
+		}
+		if r == nil && p.Spec.Sites.Least > t.threshold {
+			t.threshold = p.Spec.Sites.Least
+			if t.degree == 0 {
+				t.shares = t.threshold - 1
+			}
+		}
+		p.terms[size] = t
+	}
+	p.Threshold = p.terms[p.sizes()[0]].threshold
+	return nil
+}
+
+func (p *Plan) checkRobust() error {
+	r := p.Spec.Robust
+	least := secagg.MinMembers
+	if p.Spec.Secure.Off {
+		least = 1
+	}
+	groups := p.Sites / max(r.Group, 1)
+	switch err := r.Check(); {
+	case err != nil:
+		return core.Errorf(core.Invalid, "%w", err).At("robust")
+	case r.Group < least:
+		return core.Errorf(core.Invalid, "groups of %d sites: want %d or more, for the hub sees the sum of each", r.Group, least).At("robust.group")
+	case p.Spec.Weights.Rows > 0:
+		return core.Errorf(core.Invalid, "with a robust rule all sites count alike: who poisons would lie about its rows, too").At("weights.rows")
+	case groups < minGroups:
+		return core.Errorf(core.Invalid, "%d sites are %d groups of %d: a rule takes at least %d groups", p.Sites, groups, r.Group, minGroups).At("robust.group")
+	case r.Withstands(groups) == 0:
+		return core.Errorf(core.Invalid, "to trim %g of %d groups leaves none out: trim %.2g or more, or have more sites", r.Trim, groups, 1/float64(groups)+0.005).At("robust.trim")
+	}
+	return nil
+}
+
+// sizes are the sizes of groups that there are: one, or two that differ by one.
+func (p *Plan) sizes() []int {
+	size := p.Sites / p.Groups
+	if p.Sites%p.Groups == 0 {
+		return []int{size}
+	}
+	return []int{size, size + 1}
+}
+
+// largest is the size of the largest group.
+func (p *Plan) largest() int { return slices.Max(p.sizes()) }
+
+// corrupt is how many of all sites may work with the hub.
+func (p *Plan) corrupt() int { return int(p.Spec.Sites.Corrupt * float64(p.Sites)) }
+
+// Deal divides the sites among groups for an attempt at a round, each in order. The lot
+// follows from the attempt's name, and so from the Spec and from whom its owners have
+// agreed on: the hub cannot put a site among its own, and who poisons cannot choose a
+// group. Both know the groups of all rounds beforehand.
+func (p *Plan) Deal(attempt core.Digest) [][]int {
+	order := make([]int, p.Sites)
+	for i := range order {
+		order[i] = i
+	}
+	if p.Groups == 1 {
+		return [][]int{order}
+	}
+	s := keystream.Public(keystream.Seed(attempt), "atoll federation groups v1")
+	for i := len(order) - 1; i > 0; i-- {
+		j := s.Below(uint64(i) + 1)
+		order[i], order[j] = order[j], order[i]
+	}
+	groups := make([][]int, p.Groups)
+	for i, site := range order {
+		groups[i%p.Groups] = append(groups[i%p.Groups], site)
+	}
+	for _, g := range groups {
+		slices.Sort(g)
+	}
+	return groups
+}
+
+// params are those of secure aggregation in a group.
+func (p *Plan) params(attempt core.Digest, members []secagg.Member, group []int) *secagg.Params {
+	t := p.terms[len(group)]
+	out := &secagg.Params{Round: attempt, Threshold: t.threshold, Degree: t.degree, Shares: t.shares, Dim: p.Dim(), Bits: int(p.Words.Modulus)}
+	for _, i := range group {
+		out.Members = append(out.Members, members[i])
+	}
+	return out
+}
+
+// bounded reports whether sites clip their updates: without masks only for a rule, lest a
+// group's mean be what its longest update is.
+func (p *Plan) bounded() bool { return !p.Spec.Secure.Off || p.Spec.Robust != nil }
+
+// longest bounds the length of the mean of n updates of sites that clip theirs.
+func (p *Plan) longest(n int) float64 {
+	const slack = 1 + 1e-4 // of sums in binary32
+	if p.Spec.Secure.Off {
+		return p.Spec.Secure.Clip * slack
+	}
+	bound := p.Grid.L2()
+	if p.Noise != nil {
+		// The norm of d normal values, but for a chance of e^-x (Laurent and Massart, 2000).
+		const x = 40
+		d := float64(p.Grid.Len())
+		bound += math.Sqrt(p.variance / float64(n) * (d + 2*math.Sqrt(d*x) + 2*x))
+	}
+	return bound * p.Grid.Step() * slack
+}
+
+// Robustness says what a rule over groups is worth.
+type Robustness struct {
+	Rule  string `json:"rule"`
+	Group int    `json:"group"`
+	// Groups there are, of which the rule withstands so many tainted ones: and so as many
+	// poisoners, wherever they are.
+	Groups     int `json:"groups"`
+	Withstands int `json:"withstands"`
+	// Breakdown is the share of tainted groups from which on they have their way, and
+	// Poisoners the share of sites that is expected to taint so many.
+	Breakdown float64 `json:"breakdown"`
+	Poisoners float64 `json:"poisoners"`
+	Tainted10 float64 `json:"tainted_by_10_percent"` // expected share of groups
+	Tainted20 float64 `json:"tainted_by_20_percent"`
+	// Exposed is the chance that in a round a site is among so many that work with the hub
+	// that the masks of its group do not hide it, if sites.corrupt of all do.
+	Exposed float64 `json:"exposed"`
+}
+
+// Robustness is what the Spec's rule is worth; nil: it asks for none.
+func (p *Plan) Robustness() *Robustness {
+	r := p.Spec.Robust
+	if r == nil {
+		return nil
+	}
+	out := &Robustness{
+		Rule: string(r.Name), Group: p.Sites / p.Groups, Groups: p.Groups, Withstands: r.Withstands(p.Groups), Breakdown: r.Breakdown(),
+		Poisoners: robust.Poisoners(r.Group, r.Breakdown()), Tainted10: robust.Taint(r.Group, 0.1), Tainted20: robust.Taint(r.Group, 0.2), Exposed: 1,
+	}
+	if !p.Spec.Secure.Off {
+		out.Exposed = 0
+		for size, t := range p.terms {
+			enough := 2*t.threshold - size // fewer cannot sign two sets of survivors
+			if t.degree == 0 {
+				enough = min(enough, t.shares) // nor put a secret together
+			}
+			out.Exposed = max(out.Exposed, robust.Exposed(p.Sites, p.corrupt(), size, enough))
+		}
+	}
+	return out
+}
