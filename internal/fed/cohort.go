@@ -26,8 +26,8 @@ type cohort struct {
 	waited   int            // deadlines that have passed without enough openings
 	out      map[int]string // who takes no part any more
 	sent     int64
-	held     *Order         // the last step, which waits for the other cohorts
-	opened   bool           // its sum has been unmasked
+	held     *Order // the last step, which waits for the other cohorts
+	opened   bool   // its sum has been unmasked
 	over     bool
 	sum      *sum  // once it is over, if it has come to one
 	failed   error // why it has not

@@ -43,7 +43,7 @@ var sharedPool = sync.OnceValue(func() *repro.Pool {
 })
 
 var keys = sync.OnceValue(func() (out []*identity.Key) {
-	for range 10 {
+	for range 40 {
 		k, err := identity.Generate()
 		if err != nil {
 			panic(err)
@@ -223,18 +223,30 @@ func (w *world) turnOver() {
 func (w *world) chance(p float64) bool { return p > 0 && w.rng.Float64() < p }
 
 // What hub and sites lose, say twice or have to do again changes nothing: the model is that
-// of the undisturbed run, but for the rounding of what is sent.
+// of the undisturbed run, but for the rounding of what is sent. So it is with groups.
 func TestDisturbedRun(t *testing.T) {
 	t.Parallel()
-	calm := newWorld(t, spec(t, ""), 4, 1)
+	for name, c := range map[string]struct {
+		sites int
+		more  string
+	}{"all": {4, ""}, "groups": {10, `,"robust":{"rule":"median","group":3}`}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			disturbed(t, c.sites, c.more)
+		})
+	}
+}
+
+func disturbed(t *testing.T, sites int, more string) {
+	calm := newWorld(t, spec(t, more), sites, 1)
 	calm.play(faults{})
-	plain := newWorld(t, spec(t, `,"secure":{"off":true}`), 4, 1)
+	plain := newWorld(t, spec(t, more+`,"secure":{"off":true}`), sites, 1)
 	plain.play(faults{})
 	if d := distance(calm.machine.State().Params, plain.machine.State().Params); d > 0.05 { // rows are taken in another order
 		t.Errorf("under masks the model is %g away from the one without", d)
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newWorld(t, spec(t, ""), 4, 1)
+		w := newWorld(t, spec(t, more), sites, 1)
 		w.play(faults{
 			lost: rapid.Float64Range(0, 0.3).Draw(rt, "lost"), doubled: rapid.Float64Range(0, 0.3).Draw(rt, "doubled"),
 			siteCrash: rapid.Float64Range(0, 0.3).Draw(rt, "site crash"), hubCrash: rapid.Float64Range(0, 0.2).Draw(rt, "hub crash"),
@@ -244,7 +256,7 @@ func TestDisturbedRun(t *testing.T) {
 			rt.Errorf("%g away, %d rounds, %s", d, len(s.Rounds), s.Stopped)
 		}
 		for i := range s.Rounds { // sums of whole numbers are exact
-			if got, want := s.Rounds[i].Counts.Held, int64(40); got != want || len(s.Rounds[i].Sites) != 4 {
+			if got, want := s.Rounds[i].Counts.Held, int64(10*sites); got != want || len(s.Rounds[i].Sites) != sites {
 				rt.Errorf("round %d: %d rows held out, want %d", i+1, got, want)
 			}
 		}

@@ -14,7 +14,6 @@ import (
 	"atoll/internal/learn/merge"
 	"atoll/internal/learn/model"
 	"atoll/internal/privacy"
-	"atoll/internal/secagg"
 	"atoll/internal/table"
 )
 
@@ -110,7 +109,7 @@ func Parse(data []byte) (*Spec, error) {
 		return nil, err
 	}
 	s.fill()
-	_, err := NewPlan(s, max(s.Sites.Least, secagg.MinMembers))
+	_, err := NewPlan(s, s.leastSites())
 	return s, err
 }
 
