@@ -2,6 +2,8 @@ package fed
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -42,9 +44,15 @@ var sharedPool = sync.OnceValue(func() *repro.Pool {
 	return p
 })
 
+// keys are the same in each run of the tests, and with them the run's name and its lots.
 var keys = sync.OnceValue(func() (out []*identity.Key) {
-	for range 40 {
-		k, err := identity.Generate()
+	for i := range 40 {
+		raw := core.DigestOf(fmt.Appendf(nil, "key %d", i))
+		private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), raw[:])
+		if err != nil {
+			panic(err)
+		}
+		k, err := identity.NewKey(private)
 		if err != nil {
 			panic(err)
 		}
@@ -67,6 +75,9 @@ type world struct {
 	charges  []privacy.Charge
 	now      time.Time
 	rng      *rand.Rand
+	// poison, if not nil, is what a site sends in place of its vector; nil: its own.
+	poison func(*Site, *Order) *Reply
+	opened int // how many openings were given
 }
 
 func newWorld(t testing.TB, s *Spec, n int, seed uint64) *world {
@@ -77,7 +88,7 @@ func newWorld(t testing.TB, s *Spec, n int, seed uint64) *world {
 		t.Fatal(err)
 	}
 	for i := range n {
-		w.members = append(w.members, secagg.Member{Name: fmt.Sprintf("site-%d", i), Key: keys()[i].Public()})
+		w.members = append(w.members, secagg.Member{Name: fmt.Sprintf("site-%0*d", len(fmt.Sprint(n-1)), i), Key: keys()[i].Public()})
 		w.rows = append(w.rows, &Rows{Train: w.examples(40), Held: w.examples(10)})
 		w.journals = append(w.journals, map[core.Digest]secagg.Journal{})
 		w.sites = append(w.sites, nil)
@@ -177,7 +188,7 @@ func (w *world) play(f faults) {
 			if w.chance(f.siteCrash) {
 				w.sites[o.Site] = w.site(o.Site)
 			}
-			r := w.sites[o.Site].Handle(w.t.Context(), o.Order)
+			r := w.answer(o)
 			if w.chance(f.lost) {
 				continue
 			}
@@ -200,10 +211,23 @@ func (w *world) play(f faults) {
 	}
 }
 
+func (w *world) answer(o Send) *Reply {
+	s := w.sites[o.Site]
+	if step := o.Order.Step; w.poison != nil && (step == StepVector || step == StepPlain) {
+		if r := w.poison(s, o.Order); r != nil {
+			return r
+		}
+	}
+	return s.Handle(w.t.Context(), o.Order)
+}
+
 func (w *world) deliver(r *Reply) {
 	w.t.Helper()
 	if r.Refused != "" {
 		w.t.Errorf("site %d refuses %s: %s", r.Site, r.Step, r.Refused)
+	}
+	if r.Opening != nil {
+		w.opened++
 	}
 	w.replies = append(w.replies, r)
 	if _, err := w.machine.Receive(r, w.now); err != nil && core.KindOf(err) != core.Conflict {
