@@ -63,6 +63,7 @@ func (p *Plan) group() error {
 		p.terms[size] = t
 	}
 	p.Threshold = p.terms[p.sizes()[0]].threshold
+	p.least = max(p.Spec.Sites.Least, p.Sites/2+1)
 	return nil
 }
 

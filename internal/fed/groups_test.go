@@ -190,8 +190,8 @@ func TestRobustness(t *testing.T) {
 	if want := 90.0 / 812; r.Groups != 10 || r.Withstands != 4 || math.Round(100*r.Tainted20) != 49 || math.Abs(r.Poisoners-0.206) > 1e-3 || math.Abs(r.Exposed-want) > 1e-9 {
 		t.Errorf("%+v", r)
 	}
-	if p.Threshold != 3 || p.Words.Modulus >= 20 {
-		t.Errorf("a sum of %d, words of %d bits", p.Threshold, p.Words.Modulus)
+	if p.Threshold != 3 || p.least != 16 || p.Words.Modulus >= 20 {
+		t.Errorf("a sum of %d, %d in a round, words of %d bits", p.Threshold, p.least, p.Words.Modulus)
 	}
 	if p, err = NewPlan(spec(t, ""), 30); err != nil || p.Robustness() != nil {
 		t.Errorf("%v, %+v", err, p)

@@ -62,7 +62,7 @@ type Weights struct {
 
 // Sites say who is needed.
 type Sites struct {
-	Least   int     `json:"least,omitempty"`   // in a round; more than two thirds
+	Least   int     `json:"least,omitempty"`   // in a round; more than two thirds, of groups more than half
 	Dropout float64 `json:"dropout,omitempty"` // share that may stay away; 0.2
 	Corrupt float64 `json:"corrupt,omitempty"` // share that may work with the hub; a third
 }
@@ -157,6 +157,7 @@ type Plan struct {
 	// Threshold is the fewest sites of which the hub learns the sum.
 	Threshold int
 	terms     map[int]terms // of each size of group
+	least     int           // sites in a round with a robust rule
 	variance  float64       // of a site's Noise
 	train     model.Config
 }

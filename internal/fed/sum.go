@@ -100,14 +100,13 @@ func (m *Machine) enough() error {
 		}
 		sites, good = sites+c.alive(), good+1
 	}
-	r, least := m.plan.Spec.Robust, m.plan.Spec.Sites.Least
-	switch {
+	switch r := m.plan.Spec.Robust; {
 	case r == nil:
 		return failed
-	case 2*good <= len(m.cohorts) || r.Withstands(good) == 0:
-		return core.Errorf(core.Unavailable, "%d of %d groups are left: want more than half, and enough for the rule to withstand one: %w", good, len(m.cohorts), failed)
-	case sites < least:
-		return core.Errorf(core.Unavailable, "%d sites are left in %d groups: want %d", sites, good, least)
+	case r.Withstands(good) == 0:
+		return core.Errorf(core.Unavailable, "%d of %d groups are left, of which the rule withstands no tainted one: %w", good, len(m.cohorts), failed)
+	case sites < m.plan.least:
+		return core.Errorf(core.Unavailable, "%d sites are left in %d groups: want %d", sites, good, m.plan.least)
 	}
 	return nil
 }
