@@ -205,6 +205,9 @@ func (f *fedRun) write(r *simulate.Result) error {
 
 func (s *session) showFederation(f *fedRun, r *simulate.Report) error {
 	fmt.Fprintf(s.out, "%s: %d rounds over %d sites in %.1f s, %s\n\n", s.out.Bold(r.Name), r.Rounds, r.Sites, r.Seconds, r.Hidden)
+	if r.Robust != nil {
+		fmt.Fprintf(s.out, "against poisoners: %s\n\n", r.Robust)
+	}
 	var rows [][]string
 	for _, x := range r.History {
 		held := "-"

@@ -14,6 +14,14 @@
 // goes on without asking for anything twice. A Site is a function of its orders, its rows
 // and its journals: whatever comes twice gets the same answer.
 //
+// # Groups
+//
+// With a robust rule (internal/fed/robust) a lot deals the sites into groups, each attempt
+// anew. Each group is added up under masks of its own and goes through its steps by itself;
+// one that fails is out of the round. Before masks are opened all groups have come so far,
+// or failed: for a site opens those of one attempt at a round alone. The rule is then over
+// the groups' means. Without a rule there is one group, of all.
+//
 // # What a vector has
 //
 // The update, clipped, rotated and rounded to integers (internal/codec), is followed by

@@ -1,6 +1,7 @@
 package fed
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -176,7 +177,8 @@ type Robustness struct {
 	Tainted10 float64 `json:"tainted_by_10_percent"` // expected share of groups
 	Tainted20 float64 `json:"tainted_by_20_percent"`
 	// Exposed is the chance that in a round a site is among so many that work with the hub
-	// that the masks of its group do not hide it, if sites.corrupt of all do.
+	// that the masks of its group do not hide it, if Corrupt of all do (sites.corrupt).
+	Corrupt int     `json:"corrupt"`
 	Exposed float64 `json:"exposed"`
 }
 
@@ -188,7 +190,8 @@ func (p *Plan) Robustness() *Robustness {
 	}
 	out := &Robustness{
 		Rule: string(r.Name), Group: p.Sites / p.Groups, Groups: p.Groups, Withstands: r.Withstands(p.Groups), Breakdown: r.Breakdown(),
-		Poisoners: robust.Poisoners(r.Group, r.Breakdown()), Tainted10: robust.Taint(r.Group, 0.1), Tainted20: robust.Taint(r.Group, 0.2), Exposed: 1,
+		Poisoners: robust.Poisoners(r.Group, r.Breakdown()), Tainted10: robust.Taint(r.Group, 0.1), Tainted20: robust.Taint(r.Group, 0.2),
+		Corrupt: p.corrupt(), Exposed: 1,
 	}
 	if !p.Spec.Secure.Off {
 		out.Exposed = 0
@@ -199,6 +202,18 @@ func (p *Plan) Robustness() *Robustness {
 			}
 			out.Exposed = max(out.Exposed, robust.Exposed(p.Sites, p.corrupt(), size, enough))
 		}
+	}
+	return out
+}
+
+// String is what somebody should know who relies on the rule, in one paragraph.
+func (r *Robustness) String() string {
+	rule := map[string]string{string(robust.Median): "median", string(robust.Trimmed): "trimmed mean"}[r.Rule]
+	out := fmt.Sprintf("%s of %d groups of %d sites, dealt anew each round. Tainted groups that it withstands: %d, and so as many poisoners, whoever they are. It breaks down at %.0f %% tainted groups, "+
+		"which %.0f %% of sites are expected to taint; 10 %% taint %.0f %% of groups, 20 %% taint %.0f %%.",
+		rule, r.Groups, r.Group, r.Withstands, 100*r.Breakdown, 100*r.Poisoners, 100*r.Tainted10, 100*r.Tainted20)
+	if r.Corrupt > 0 {
+		out += fmt.Sprintf(" If %d sites work with the hub, a site's group hides it not at all in %.2g of rounds.", r.Corrupt, r.Exposed)
 	}
 	return out
 }

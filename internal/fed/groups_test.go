@@ -190,6 +190,11 @@ func TestRobustness(t *testing.T) {
 	if want := 90.0 / 812; r.Groups != 10 || r.Withstands != 4 || math.Round(100*r.Tainted20) != 49 || math.Abs(r.Poisoners-0.206) > 1e-3 || math.Abs(r.Exposed-want) > 1e-9 {
 		t.Errorf("%+v", r)
 	}
+	for _, want := range []string{"median of 10 groups of 3 sites", "withstands: 4,", "at 50 % tainted", "which 21 % of sites", "10 % taint 27 % of groups, 20 % taint 49 %", "If 10 sites work with the hub, a site's group hides it not at all in 0.11 of rounds"} {
+		if !strings.Contains(r.String(), want) {
+			t.Errorf("%s\nwant %s", r, want)
+		}
+	}
 	if p.Threshold != 3 || p.least != 16 || p.Words.Modulus >= 20 {
 		t.Errorf("a sum of %d, %d in a round, words of %d bits", p.Threshold, p.least, p.Words.Modulus)
 	}

@@ -23,14 +23,15 @@ type Report struct {
 	Weights int         `json:"parameters"`
 	// Bytes are those of one site's update: as it was sent, in as many bits without masks,
 	// and as floating point.
-	Masked  int64       `json:"bytes_masked"`
-	Clear   int64       `json:"bytes_clear"`
-	Float   int64       `json:"bytes_float"`
-	Epsilon float64     `json:"epsilon,omitempty"`
-	Delta   float64     `json:"delta,omitempty"`
-	Unit    string      `json:"unit,omitempty"`
-	History []fed.Round `json:"history"`
-	Models  []Measured  `json:"models"`
+	Masked  int64           `json:"bytes_masked"`
+	Clear   int64           `json:"bytes_clear"`
+	Float   int64           `json:"bytes_float"`
+	Epsilon float64         `json:"epsilon,omitempty"`
+	Delta   float64         `json:"delta,omitempty"`
+	Unit    string          `json:"unit,omitempty"`
+	Robust  *fed.Robustness `json:"robust,omitempty"`
+	History []fed.Round     `json:"history"`
+	Models  []Measured      `json:"models"`
 }
 
 // Measured is a model on all rows held out.
@@ -54,6 +55,7 @@ func (r *Result) Report() *Report {
 	out := &Report{
 		Name: spec.Name, Run: r.State.Run, Rounds: spec.Rounds, Sites: r.Plan.Sites, Seconds: r.Took.Seconds(), Weights: r.Plan.Model.Size(),
 		Masked: traffic.Masked, Clear: traffic.Clear, Float: traffic.Float, History: r.State.Rounds, Hidden: "under masks: the hub saw sums alone",
+		Robust: r.Plan.Robustness(),
 	}
 	if spec.Secure.Off {
 		out.Hidden, out.Masked = "without masks: the hub saw each site's update", traffic.Float

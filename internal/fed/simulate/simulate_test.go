@@ -110,6 +110,30 @@ func TestExample(t *testing.T) {
 	}
 }
 
+// With a rule the groups go on side by side, and the report says what that withstands.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	c := config(t, 10, map[string]any{"robust": map[string]any{"rule": "median", "group": 3}, "weights": nil})
+	c.Partition.Column = ""
+	c.Drop = func(site int, o *fed.Order) bool { return site == 3 && o.Step == fed.StepVector && o.Round == 2 }
+	r, err := Run(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, p := r.Federated.AUC, r.Pooled.AUC; f < p-30_000 {
+		t.Errorf("AUC %d, of all rows in one place %d", f, p)
+	}
+	for _, x := range r.State.Rounds {
+		if len(x.Groups) != 3 || slices.Contains(x.Sites, 3) != (x.Number != 2) {
+			t.Errorf("%+v", x)
+		}
+	}
+	page, err := r.Report().HTML()
+	if err != nil || !bytes.Contains(page, []byte("median of 3 groups of 3 sites")) {
+		t.Errorf("%v\n%s", err, page)
+	}
+}
+
 // The hub's view of an update is noise: with the same rows and other masks no byte of it
 // says anything.
 func TestMasksHide(t *testing.T) {
