@@ -12,7 +12,7 @@ import (
 
 func (s *session) benchCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure what this machine can do", Example: "  atoll bench tasks"}
-	cmd.AddCommand(s.benchTasksCmd(), s.benchLossCmd(), s.benchLLMCmd(), s.benchShardCmd(), s.benchFedCmd(), s.benchMemberCmd(), s.benchWeightsCmd(), s.benchWeightsMemberCmd())
+	cmd.AddCommand(s.benchTasksCmd(), s.benchLossCmd(), s.benchLLMCmd(), s.benchShardCmd(), s.benchFedCmd(), s.benchSecAggCmd(), s.benchMemberCmd(), s.benchWeightsCmd(), s.benchWeightsMemberCmd())
 	return cmd
 }
 
