@@ -87,6 +87,25 @@ func TestGroupFails(t *testing.T) {
 	}
 }
 
+// A hub that is made anew waits for the group that had failed once more, and has the other
+// groups' openings already: it asks for nothing twice, and lets no deadline pass in vain.
+func TestGroupFailsAndHubCrashes(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(5) {
+		w := newWorld(t, spec(t, medianOf3), 12, seed)
+		w.play(faults{out: map[int]Step{2: StepVector}, hubCrash: 0.1})
+		s := w.machine.State()
+		if s.Stopped != "" || len(s.Rounds) != 4 {
+			t.Fatalf("seed %d: %s", seed, s.Stopped)
+		}
+		for _, r := range s.Rounds {
+			if took := r.EndedMs - r.BeganMs; len(r.Sites) != 9 || took > 90_000 {
+				t.Errorf("seed %d, round %d: %d sites, %d ms", seed, r.Number, len(r.Sites), took)
+			}
+		}
+	}
+}
+
 // Where too few groups are left nobody is asked to open masks, and the round begins anew
 // with another lot; in the end the run stops, with the reason.
 func TestTooFewGroups(t *testing.T) {

@@ -205,11 +205,14 @@ func (m *Machine) advance(cohorts []*cohort, now time.Time) (out []Send, err err
 		return out, nil
 	}
 	if err = m.enough(); err == nil {
+		held := false
 		for _, c := range m.cohorts {
+			held = held || c.held != nil
 			out = append(out, c.open(now)...)
 		}
-		if len(out) > 0 {
-			return out, nil
+		if held { // and a machine made anew may have all openings already
+			next, err := m.advance(m.cohorts, now)
+			return append(out, next...), err
 		}
 		err = m.settle()
 	}
