@@ -32,6 +32,7 @@ type Client struct {
 
 	keys   []Keys // of those who take part, by number of the entry
 	known  map[int]*Keys
+	all    core.Digest // of keys
 	graph  *graph
 	inbox  map[int]shares // by who has sent them
 	shared []int          // neighbours who have
@@ -101,7 +102,7 @@ func (c *Client) join(all []Keys) error {
 	if err := same(c.j, "keys", digest[:], "the hub has shown other keys before"); err != nil {
 		return err
 	}
-	c.keys, c.known = all, known
+	c.keys, c.known, c.all = all, known, digest
 	return nil
 }
 
@@ -115,7 +116,7 @@ func (c *Client) Reveal(all []Keys) (p Part, err error) {
 		return p, err
 	}
 	p = Part{From: c.self, Part: c.part()}
-	p.Sig, err = c.sign(p.statement(c.context, digestKeys(all)))
+	p.Sig, err = c.sign(p.statement(c.context, c.all))
 	return p, err
 }
 
@@ -188,7 +189,7 @@ func (c *Client) sameKeys(j int, parts []Part) error {
 		return nil
 	}
 	at, _ := slices.BinarySearchFunc(parts, j, func(p Part, m int) int { return p.From - m })
-	if err := c.p.Members[j].Key.Verify(parts[at].statement(c.context, digestKeys(c.keys)), parts[at].Sig); err != nil {
+	if err := c.p.Members[j].Key.Verify(parts[at].statement(c.context, c.all), parts[at].Sig); err != nil {
 		return core.Errorf(core.Conflict, "%s has not signed its part of the lot for these keys: %w", c.p.Members[j].Name, err)
 	}
 	return nil

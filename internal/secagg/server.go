@@ -19,7 +19,8 @@ type Server struct {
 	context core.Digest
 	step    Step
 	keys    map[int]*Keys
-	all     []Keys // of those who take part, once that is closed
+	all     []Keys      // of those who take part, once that is closed
+	digest  core.Digest // of all
 	parts   map[int]*Part
 	graph   *graph
 	shared  map[int][]Sealed    // by who has sealed
@@ -166,7 +167,7 @@ func (s *Server) CloseKeys() ([]Keys, error) {
 	for _, m := range sorted(s.keys) {
 		s.all = append(s.all, *s.keys[m])
 	}
-	s.step = Revealing
+	s.digest, s.step = digestKeys(s.all), Revealing
 	if s.p.Degree == 0 {
 		s.graph, s.step = newGraph(len(s.p.Members), 0, core.Digest{}), Sharing
 	}
@@ -189,7 +190,7 @@ func (s *Server) Reveal(p Part) error {
 	if k == nil || commitment(p.Part) != k.Commit {
 		return core.Errorf(core.Invalid, "%s shows another part of the lot than it has committed itself to", s.p.Members[p.From].Name)
 	}
-	if err := s.p.Members[p.From].Key.Verify(p.statement(s.context, digestKeys(s.all)), p.Sig); err != nil {
+	if err := s.p.Members[p.From].Key.Verify(p.statement(s.context, s.digest), p.Sig); err != nil {
 		return core.Errorf(core.Forbidden, "%s has not signed its part of the lot for these keys: %w", s.p.Members[p.From].Name, err)
 	}
 	s.parts[p.From] = &p
