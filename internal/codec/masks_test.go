@@ -103,15 +103,15 @@ func masked(t *testing.T, p *secagg.Params, vectors [][]uint32, quitter int) []u
 	must(hub.CloseShares())
 	for i, c := range clients {
 		if i != quitter {
-			v, err := c.Mask(hub.Inbox(i), vectors[i])
+			v, in, err := c.Mask(hub.Inbox(i), vectors[i])
 			must(err)
-			must(hub.Mask(i, v))
+			must(hub.Mask(v, in))
 		}
 	}
 	alive, err := hub.CloseVectors()
 	must(err)
 	for _, i := range alive {
-		a, err := clients[i].Agree(alive)
+		a, err := clients[i].Agree(alive, hub.Included(i))
 		must(err)
 		must(hub.Agree(a))
 	}

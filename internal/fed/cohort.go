@@ -73,6 +73,9 @@ func (c *cohort) again() (out []Send) {
 		case StepVector, StepSign, StepOpening:
 			o.Inbox = c.server.Inbox(c.number(site))
 		}
+		if o.Step == StepSign {
+			o.Included = c.server.Included(c.number(site))
+		}
 		out = append(out, Send{site, &o})
 	}
 	return out
@@ -150,7 +153,10 @@ func (c *cohort) take(r *Reply) error {
 	case StepShares:
 		return c.server.Share(number, r.Sealed)
 	case StepVector:
-		err := c.server.Mask(number, r.Vector)
+		if err := empty(r.Included == nil || r.Included.From != number); err != nil {
+			return err
+		}
+		err := c.server.Mask(r.Vector, *r.Included)
 		if err == nil {
 			c.sent += int64(len(r.Vector))
 		}

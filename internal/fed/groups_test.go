@@ -139,11 +139,11 @@ func TestTooLong(t *testing.T) {
 			words[i] = uint32(10 * s.c.Plan.Grid.Level())
 		}
 		s.c.Plan.Words.Modulus.Reduce(words)
-		v, err := s.client.Mask(o.Inbox, words)
+		v, in, err := s.client.Mask(o.Inbox, words)
 		if err != nil {
 			t.Error(err)
 		}
-		return &Reply{At: o.At, Site: s.self, Vector: v}
+		return &Reply{At: o.At, Site: s.self, Vector: v, Included: &in}
 	}
 	w := newWorld(t, spec(t, medianOf3), 12, 3)
 	w.poison = poison

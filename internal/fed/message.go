@@ -51,6 +51,7 @@ type Order struct {
 	Parts      []secagg.Part      `json:"parts,omitempty"`
 	Inbox      []secagg.Sealed    `json:"inbox,omitempty"`
 	Survivors  []int              `json:"survivors,omitempty"`
+	Included   []secagg.Included  `json:"included,omitempty"`
 	Agreements []secagg.Agreement `json:"agreements,omitempty"`
 }
 
@@ -61,7 +62,8 @@ type Reply struct {
 	Keys      *secagg.Keys      `json:"keys,omitempty"`
 	Part      *secagg.Part      `json:"part,omitempty"`
 	Sealed    []secagg.Sealed   `json:"sealed,omitempty"`
-	Vector    []byte            `json:"vector,omitempty"` // packed: masked, or not if there are no masks
+	Vector    []byte            `json:"vector,omitempty"`   // packed: masked, or not if there are no masks
+	Included  *secagg.Included  `json:"included,omitempty"` // with a masked vector
 	Agreement *secagg.Agreement `json:"agreement,omitempty"`
 	Opening   *secagg.Opening   `json:"opening,omitempty"`
 	// Refused, if not empty, is why the site takes no part in this attempt.

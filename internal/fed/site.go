@@ -113,10 +113,12 @@ func (s *Site) handle(ctx context.Context, o *Order, r *Reply) (err error) {
 		r.Sealed, err = s.client.Share(o.Keys, o.Parts)
 		return err
 	case StepVector:
-		r.Vector, err = s.vector(ctx, o)
+		var in secagg.Included
+		r.Vector, in, err = s.vector(ctx, o)
+		r.Included = &in
 		return err
 	case StepSign:
-		a, err := s.client.Agree(o.Survivors)
+		a, err := s.client.Agree(o.Survivors, o.Included)
 		r.Agreement = &a
 		return err
 	case StepOpening:
@@ -171,15 +173,15 @@ func (s *Site) attempt(o *Order) error {
 }
 
 // vector trains, and hides what came of it. A vector that was sent before is sent again.
-func (s *Site) vector(ctx context.Context, o *Order) ([]byte, error) {
+func (s *Site) vector(ctx context.Context, o *Order) (vector []byte, in secagg.Included, err error) {
 	words := make([]uint32, s.c.Plan.Dim())
 	before, err := s.client.MaskedBefore()
 	if err != nil {
-		return nil, err
+		return nil, in, err
 	}
 	if before == nil {
 		if words, err = s.words(ctx, o); err != nil {
-			return nil, err
+			return nil, in, err
 		}
 	}
 	return s.client.Mask(o.Inbox, words)

@@ -72,12 +72,18 @@ func NewClient(p *Params, name string, sign func([]byte) ([]byte, error), random
 
 // Advertise is a member's first word.
 func (c *Client) Advertise() (k Keys, err error) {
-	k = Keys{From: c.self, Box: c.box.PublicKey().Bytes(), Mask: c.mask.PublicKey().Bytes(), Own: digestOwn(c.ownMask)}
+	k = c.own()
+	k.Sig, err = c.sign(k.statement(c.context))
+	return k, err
+}
+
+// own are the member's keys, not signed.
+func (c *Client) own() Keys {
+	k := Keys{From: c.self, Box: c.box.PublicKey().Bytes(), Mask: c.mask.PublicKey().Bytes(), Own: digestOwn(c.ownMask)}
 	if c.p.Degree > 0 {
 		k.Commit = commitment(c.part())
 	}
-	k.Sig, err = c.sign(k.statement(c.context))
-	return k, err
+	return k
 }
 
 func (c *Client) part() [32]byte { return derive(c.root, c.context, "part") }
@@ -95,8 +101,12 @@ func (c *Client) join(all []Keys) error {
 		}
 		known[k.From] = k
 	}
-	if known[c.self] == nil {
+	own := c.own()
+	switch {
+	case known[c.self] == nil:
 		return core.Errorf(core.Invalid, "the round goes on without this member")
+	case !bytes.Equal(known[c.self].statement(c.context), own.statement(c.context)):
+		return core.Errorf(core.Forbidden, "the hub shows other keys of this member than it has sent")
 	}
 	digest := digestKeys(all)
 	if err := same(c.j, "keys", digest[:], "the hub has shown other keys before"); err != nil {
@@ -217,29 +227,38 @@ func neighbours(g *graph, keys []Keys, member int) (out []int) {
 
 // Mask takes what neighbours have sealed for this member, and hides words, which are not
 // changed. Share has been called before. Once a vector was masked, it is that one, whatever
-// the words: MaskedBefore tells without them.
-func (c *Client) Mask(inbox []Sealed, words []uint32) ([]byte, error) {
+// the words: MaskedBefore tells without them. The second result says whose masks it has.
+func (c *Client) Mask(inbox []Sealed, words []uint32) (vector []byte, in Included, err error) {
 	if len(words) != c.p.Dim {
-		return nil, core.Errorf(core.Invalid, "a vector of %d words: want %d", len(words), c.p.Dim)
+		return nil, in, core.Errorf(core.Invalid, "a vector of %d words: want %d", len(words), c.p.Dim)
 	}
 	if err := c.Receive(inbox); err != nil {
-		return nil, err
+		return nil, in, err
 	}
 	terms := []term{{key: ownKey(c.ownMask, c.context)}}
 	for _, j := range c.shared {
 		key, err := pairKey(c.mask, c.known[j].Mask, c.context)
 		if err != nil {
-			return nil, core.Errorf(core.Invalid, "%s: %w", c.p.Members[j].Name, err)
+			return nil, in, core.Errorf(core.Invalid, "%s: %w", c.p.Members[j].Name, err)
 		}
 		terms = append(terms, term{key: key, negate: c.self > j})
 	}
 	sum := slices.Clone(words)
 	apply(sum, terms)
-	vector := pack(sum, c.p.Bits)
-	if planted.SecondVector {
-		return vector, nil
+	vector = pack(sum, c.p.Bits)
+	if !planted.SecondVector {
+		if vector, err = c.j.Once("vector", vector); err != nil {
+			return nil, in, err
+		}
 	}
-	return c.j.Once("vector", vector)
+	in, err = c.included()
+	return vector, in, err
+}
+
+func (c *Client) included() (in Included, err error) {
+	in = Included{From: c.self, Without: lacking(c.neighbours(), c.inbox)}
+	in.Sig, err = c.sign(in.statement(c.context))
+	return in, err
 }
 
 // MaskedBefore returns the vector that was masked, maybe in an earlier life; nil: none was.
@@ -280,9 +299,14 @@ func (c *Client) Receive(inbox []Sealed) error {
 	return nil
 }
 
-// Agree signs who has sent a vector. Another set is refused from then on.
-func (c *Client) Agree(survivors []int) (a Agreement, err error) {
+// Agree signs who has sent a vector. Another set is refused from then on. included are
+// those of the neighbours among the survivors: whose vectors must have this member's masks,
+// as its own has theirs.
+func (c *Client) Agree(survivors []int, included []Included) (a Agreement, err error) {
 	if err := c.checkSurvivors(survivors); err != nil {
+		return a, err
+	}
+	if err := c.checkIncluded(survivors, included); err != nil {
 		return a, err
 	}
 	digest := digestSet(survivors)
@@ -292,6 +316,28 @@ func (c *Client) Agree(survivors []int) (a Agreement, err error) {
 	a = Agreement{From: c.self}
 	a.Sig, err = c.sign(a.statement(c.context, digest))
 	return a, err
+}
+
+func (c *Client) checkIncluded(survivors []int, included []Included) error {
+	var near []int
+	for _, j := range c.neighbours() {
+		if _, survived := slices.BinarySearch(survivors, j); survived {
+			near = append(near, j)
+		}
+	}
+	if len(included) != len(near) {
+		return core.Errorf(core.Invalid, "%d neighbours say whose masks they have: want %d", len(included), len(near))
+	}
+	for i := range included {
+		x, m := &included[i], &c.p.Members[near[i]]
+		if x.From != near[i] || slices.Contains(x.Without, c.self) {
+			return core.Errorf(core.Conflict, "the vector of %s is without this member's mask, or it does not say so", m.Name)
+		}
+		if err := m.Key.Verify(x.statement(c.context), x.Sig); err != nil {
+			return core.Errorf(core.Forbidden, "%s has not signed whose masks it has: %w", m.Name, err)
+		}
+	}
+	return nil
 }
 
 func (c *Client) checkSurvivors(survivors []int) error {

@@ -2,6 +2,7 @@ package secagg
 
 import (
 	"math"
+	"slices"
 
 	"atoll/internal/core"
 )
@@ -21,26 +22,30 @@ const (
 )
 
 // Plan returns the threshold for n members, how many neighbours each must have, and how
-// many shares give a secret back, if up to that share of members drop out and up to that
+// many shares t give a secret back, if up to that share of members drop out and up to that
 // share are the hub's. Members are neighbours along a ring in random order, k/2 on either
-// side. For a given k and t, by union bounds:
+// side. The hub sees the ring, and then chooses who is kept out, but for a threshold of
+// members; so the corrupt ones are counted among so few:
 //
-//	the hub has t shares of a member by itself     n · P[H(T−1, corrupt, k) ≥ t]
-//	survivors fall into two parts on the ring      n · (corrupt + dropped)^(k/2)
-//	too few neighbours of a member survive         n · P[H(n−1, surviving, k) < t]
+//	n · P[H(threshold−1, corrupt, k) > a]    ≤ 2^-41 / 16
+//	n · P[H(threshold−1, corrupt, k/2) > b]  ≤ 2^-41 / 16
+//	2·t > k + a + b
+//	n · P[H(n−1, dropped, k) > k−t]          ≤ 2^-20
 //
-// H is hypergeometric: the neighbours are a random set. In the first line it is of T, the
-// threshold, and not of n: a hub can say of all other honest members that they have not
-// come. The first two, together and times the attempts, must be under 2^-40, the third
-// under 2^-20; k is the least for which some t does it. (A part is cut off only by k/2
-// members in a row who are gone, and at both ends; one end is counted. A hub that drops
-// members on purpose is not bounded by this: see docs/secagg.md.)
+// H is hypergeometric: neighbours are a random set; 16 are the attempts. k is the least for
+// which there is such a t; none: all are neighbours. With the third line the hub cannot
+// learn two sums in one round, or that of a part of the ring. For say that it learns those
+// of two sets. A member of the first has at least t neighbours who give away its secret:
+// members of the same set, or corrupt. So has the next one along the ring who is of the
+// second. But for their distance both have the same neighbours, who cannot be in both sets:
+// so 2·t is at most k, and what corrupt ones count twice, among those of one (a) and between
+// the two (b). docs/secagg.md has the whole of it.
 func Plan(n int, dropout, corrupt float64) (threshold, degree, shares int, err error) {
 	threshold = 2*n/3 + 1
 	if n < MinMembers || n > MaxMembers {
 		return 0, 0, 0, core.Errorf(core.Invalid, "secure aggregation among %d members: want %d to %d", n, MinMembers, MaxMembers)
 	}
-	if dropout < 0 || corrupt < 0 || dropout > 1.0/3 || corrupt > 1.0/3 {
+	if !(dropout >= 0 && dropout <= 1.0/3 && corrupt >= 0 && corrupt <= 1.0/3) { // nor NaN
 		return 0, 0, 0, core.Errorf(core.Invalid, "secure aggregation where %.2f drop out and %.2f are corrupt: want up to a third of each", dropout, corrupt)
 	}
 	if n <= Complete {
@@ -57,24 +62,22 @@ func Plan(n int, dropout, corrupt float64) (threshold, degree, shares int, err e
 
 // sharesFor returns a number of shares with which a degree does what it must; 0: none.
 func sharesFor(n, k, bad, gone int) int {
-	limit := math.Exp2(-insecure) / attempts
-	cut := float64(n) * math.Pow(float64(bad+gone)/float64(n), float64(k)/2)
-	if cut > limit/2 || k > 2*n/3 {
+	least := 2*n/3 + 1
+	if k >= least {
 		return 0
 	}
-	present := 2*n/3 + 1                    // the hub can keep honest members out before the lot
-	tooMany := upperTail(present-1, bad, k) // of corrupt neighbours, from each number on
-	tooFew := upperTail(n-1, gone, k)       // of neighbours who are gone
-	for t := 2; t <= k; t++ {
-		if float64(n)*tooMany[t] > limit/2 {
-			continue
-		}
-		if float64(n)*tooFew[k-t+1] <= math.Exp2(-failing) { // so many gone leave less than t
-			return t
-		}
-		return 0 // more shares are harder to come by
+	t := (k+most(n, least, bad, k)+most(n, least, bad, k/2))/2 + 1
+	if t > k || float64(n)*upperTail(n-1, gone, k)[k-t+1] > math.Exp2(-failing) {
+		return 0
 	}
-	return 0
+	return t
+}
+
+// most is how many of k random members are corrupt at most, for each of n, among so few
+// who take part.
+func most(n, present, bad, k int) int {
+	limit := math.Exp2(-insecure-1) / attempts / float64(n)
+	return slices.IndexFunc(upperTail(present-1, bad, k), func(p float64) bool { return p <= limit }) - 1
 }
 
 // upperTail returns P[X ≥ i] for i from 0 to k+1, of a hypergeometric X: k drawn of n, of

@@ -16,8 +16,10 @@
 //	Share       shares of two secrets,
 //	            sealed for neighbours    ─▶ Server.Share
 //	            the shares for it        ◀─
-//	Mask        vector + masks           ─▶ Server.Mask          added up as they arrive
-//	            who has sent one         ◀─
+//	Mask        vector + masks, and      ─▶ Server.Mask          added up as they arrive
+//	            whose masks, signed
+//	            who has sent one, and
+//	            what neighbours signed   ◀─
 //	Agree       signature over that      ─▶ Server.Agree
 //	            all signatures           ◀─
 //	Open        one share per neighbour  ─▶ Server.Open

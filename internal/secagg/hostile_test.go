@@ -56,10 +56,10 @@ func (c *cast) share(all []Keys, parts []Part) {
 func (c *cast) mask(but ...int) []int {
 	c.t.Helper()
 	for i, x := range c.clients {
-		v, err := x.Mask(c.server.Inbox(i), c.words[i])
+		v, in, err := x.Mask(c.server.Inbox(i), c.words[i])
 		c.must(err)
 		if !slices.Contains(but, i) {
-			c.must(c.server.Mask(i, v))
+			c.must(c.server.Mask(v, in))
 		}
 	}
 	alive, err := c.server.CloseVectors()
@@ -70,7 +70,7 @@ func (c *cast) mask(but ...int) []int {
 func (c *cast) agree(alive []int) []Agreement {
 	c.t.Helper()
 	for _, i := range alive {
-		a, err := c.clients[i].Agree(alive)
+		a, err := c.clients[i].Agree(alive, c.server.Included(i))
 		c.must(err)
 		c.must(c.server.Agree(a))
 	}
@@ -106,6 +106,7 @@ func TestSwappedKeys(t *testing.T) {
 		}
 		_, err = c.clients[1].Share(all, parts)
 		c.must(err)
+		swapped[0], swapped[1] = all[0], all[1]
 		_, err = c.clients[1].Share(swapped, parts)
 		refused(t, err, core.Conflict, "other keys before")
 	}
@@ -152,16 +153,16 @@ func TestLiesOnSurvivors(t *testing.T) {
 		{[]int{0, 1, 2, 3, 4, 7}, core.Invalid, "each once"},
 		{[]int{-1, 0, 1, 2, 3, 4}, core.Invalid, "each once"},
 	} {
-		_, err := x.Agree(lie.survivors)
+		_, err := x.Agree(lie.survivors, c.server.Included(0))
 		refused(t, err, lie.kind, lie.reason)
 	}
 	_, err := x.Open(alive, nil)
 	refused(t, err, core.Conflict, "signed other survivors, or none")
 	quorum := c.agree(alive)
-	if _, err := x.Agree(alive); err != nil {
+	if _, err := x.Agree(alive, c.server.Included(0)); err != nil {
 		t.Errorf("the same survivors again: %v", err)
 	}
-	_, err = x.Agree(alive[:5])
+	_, err = x.Agree(alive[:5], c.server.Included(0)[:4])
 	refused(t, err, core.Conflict, "other survivors before")
 	_, err = x.Open(alive, quorum[:4])
 	refused(t, err, core.Invalid, "4 members have signed the survivors: 5 must")
@@ -210,12 +211,52 @@ func TestSharesKeptBack(t *testing.T) {
 	t.Parallel()
 	c, all, parts := begin(t, 9, 6, 4)
 	c.share(all, parts)
-	_, err := c.clients[0].Mask(c.server.Inbox(0)[1:], c.words[0])
+	_, _, err := c.clients[0].Mask(c.server.Inbox(0)[1:], c.words[0])
 	c.must(err)
-	_, err = c.clients[0].Agree([]int{0, 1, 2, 3, 4, 5, 6, 7, 8})
+	_, err = c.clients[0].Agree([]int{0, 1, 2, 3, 4, 5, 6, 7, 8}, nil)
 	refused(t, err, core.Conflict, "its shares have not come")
-	_, err = c.clients[0].Mask(c.server.Inbox(0), c.words[0])
+	_, _, err = c.clients[0].Mask(c.server.Inbox(0), c.words[0])
 	refused(t, err, core.Conflict, "shares of others before")
+}
+
+// A hub that has one side alone leave a common mask out: the other's own mask would be
+// opened by members whose vectors lack nothing but that of the one, and so groups be told
+// apart.
+func TestMasksAreMutual(t *testing.T) {
+	t.Parallel()
+	c, all, parts := begin(t, 7, 0, 4)
+	c.share(all, parts)
+	_, cut, err := c.clients[0].Mask(c.server.Inbox(0)[:5], c.words[0]) // without those of member 6
+	c.must(err)
+	said := []Included{cut}
+	for i := 1; i < 7; i++ {
+		v, in, err := c.clients[i].Mask(c.server.Inbox(i), c.words[i])
+		c.must(err)
+		said = append(said, in)
+		if i == 1 {
+			refused(t, c.server.Mask(v, Included{From: 1, Without: []int{2}}), core.Invalid, "not the masks of just those")
+			refused(t, c.server.Mask(v, Included{From: 1}), core.Forbidden, "has not signed whose masks")
+		}
+	}
+	everybody := []int{0, 1, 2, 3, 4, 5, 6}
+	x, near := c.clients[6], said[:6]
+	_, err = x.Agree(everybody, near)
+	refused(t, err, core.Conflict, "the vector of site-0000 is without this member's mask")
+	near[0].Without = nil
+	_, err = x.Agree(everybody, near)
+	refused(t, err, core.Forbidden, "site-0000 has not signed whose masks it has")
+	_, err = x.Agree(everybody, near[1:])
+	refused(t, err, core.Invalid, "5 neighbours say whose masks they have: want 6")
+}
+
+// A hub that shows a member other keys of its own than it has sent.
+func TestOwnKeysAreSwapped(t *testing.T) {
+	t.Parallel()
+	c, all, parts := begin(t, 7, 0, 4)
+	all = slices.Clone(all)
+	all[2].Own[0] ^= 1
+	_, err := c.clients[2].Share(all, parts)
+	refused(t, err, core.Forbidden, "other keys of this member")
 }
 
 // Messages and journals of one round are of no use in another.
@@ -259,9 +300,9 @@ func TestGarbage(t *testing.T) {
 	c.share(all, parts)
 	inbox := slices.Clone(s.Inbox(0))
 	inbox[0].Box = bytes.Repeat([]byte{1}, maxBox)
-	_, err = c.clients[0].Mask(inbox, c.words[0])
+	_, _, err = c.clients[0].Mask(inbox, c.words[0])
 	refused(t, err, core.Invalid, "cannot be opened")
-	refused(t, s.Mask(9, make([]byte, 3)), core.Invalid, "3 bytes: want 80")
+	refused(t, s.Mask(make([]byte, 3), Included{From: 9}), core.Invalid, "3 bytes: want 80")
 	alive := c.mask(9)
 	quorum := c.agree(alive)
 	for _, i := range alive {
@@ -361,24 +402,24 @@ func TestRegions(t *testing.T) {
 		regions = append(regions, r)
 	}
 	for i, x := range c.clients {
-		v, err := x.Mask(c.server.Inbox(i), c.words[i])
+		v, in, err := x.Mask(c.server.Inbox(i), c.words[i])
 		c.must(err)
 		switch {
 		case i == 8: // straight to the top
-			c.must(c.server.Mask(i, v))
+			c.must(c.server.Mask(v, in))
 		case i != 4: // lost on the way
-			c.must(regions[i%2].Mask(i, v))
-			c.must(regions[i%2].Mask(i, v))
-			refused(t, regions[i%2].Mask(i, v[1:]), core.Conflict, "something else")
+			c.must(regions[i%2].Mask(v, in))
+			c.must(regions[i%2].Mask(v, in))
+			refused(t, regions[i%2].Mask(v[1:], in), core.Conflict, "something else")
 		}
 	}
 	for _, r := range regions {
 		c.must(c.server.MaskRegion(r.Close()))
 		c.must(c.server.MaskRegion(r.Close()))
 	}
-	refused(t, regions[0].Mask(4, make([]byte, c.p.Packed())), core.Conflict, "passed its sum on")
+	refused(t, regions[0].Mask(make([]byte, c.p.Packed()), Included{From: 4}), core.Conflict, "passed its sum on")
 	mixed := regions[0].Close()
-	mixed.From, mixed.Vectors = append(mixed.From, 4), append(mixed.Vectors, core.Digest{})
+	mixed.From, mixed.Vectors = append(mixed.From, Included{From: 4}), append(mixed.Vectors, core.Digest{})
 	refused(t, c.server.MaskRegion(mixed), core.Invalid, "in order")
 	alive, err := c.server.CloseVectors()
 	c.must(err)

@@ -31,6 +31,14 @@ type (
 		To   int    `json:"to"`
 		Box  []byte `json:"box"`
 	}
+	// Included says that a member's vector has the masks of all its neighbours but those.
+	// Without it a hub could have one side alone leave a mask out, and cut the members into
+	// groups of which it learns each one's sum.
+	Included struct {
+		From    int    `json:"from"`
+		Without []int  `json:"without,omitempty"`
+		Sig     []byte `json:"sig"`
+	}
 	// Agreement is a member's signature over who has sent a vector.
 	Agreement struct {
 		From int    `json:"from"`
@@ -62,6 +70,11 @@ func (k *Keys) statement(context core.Digest) []byte {
 
 func (p *Part) statement(context, all core.Digest) []byte {
 	return statement(context, "part", p.From, all[:], p.Part[:])
+}
+
+func (x *Included) statement(context core.Digest) []byte {
+	without := digestSet(x.Without)
+	return statement(context, "included", x.From, without[:])
 }
 
 func (a *Agreement) statement(context, survivors core.Digest) []byte {

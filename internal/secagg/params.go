@@ -53,6 +53,8 @@ func (p *Params) Check() error {
 		return bad("degree", "%d neighbours of %d members: want an even number under %d, or 0 for all", p.Degree, n, n-1)
 	case p.Shares < 2 || p.Shares > p.neighbours():
 		return bad("shares", "a secret from %d shares of %d: want 2 or more, and no more than there are", p.Shares, p.neighbours())
+	case 2*p.Shares <= p.Degree:
+		return bad("shares", "a secret from %d shares of %d: want over half, lest the members fall into groups", p.Shares, p.Degree)
 	case p.Degree == 0 && p.Shares < p.Threshold-1:
 		return bad("shares", "a secret from %d shares, though %d members must agree: want %d", p.Shares, p.Threshold, p.Threshold-1)
 	case p.Dim < 1 || p.Dim > MaxDim:

@@ -10,15 +10,17 @@ import (
 // their sum on, so that the top receives one vector of each region. It holds no share and
 // can take no mask away; the members, and all other steps, are the top's.
 type Region struct {
-	p     *Params
-	sum   []uint32
-	taken map[int]core.Digest
-	done  bool
+	p       *Params
+	context core.Digest
+	sum     []uint32
+	taken   map[int]core.Digest
+	has     map[int]Included
+	done    bool
 }
 
 // Partial is what a region passes on.
 type Partial struct {
-	From    []int         `json:"from"`    // whose vectors are in it, in order
+	From    []Included    `json:"from"`    // of those whose vectors are in it, in order
 	Vectors []core.Digest `json:"vectors"` // of each, as it was sent
 	Sum     []byte        `json:"sum"`     // packed like a vector
 }
@@ -28,11 +30,13 @@ func NewRegion(p *Params) (*Region, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	return &Region{p: p, sum: make([]uint32, p.Dim), taken: map[int]core.Digest{}}, nil
+	return &Region{p: p, context: p.Context(), sum: make([]uint32, p.Dim), taken: map[int]core.Digest{}, has: map[int]Included{}}, nil
 }
 
-// Mask adds a member's masked vector.
-func (r *Region) Mask(from int, vector []byte) error {
+// Mask adds a member's masked vector. Who signs there falsely whose masks it has, spoils
+// its region's sum, and is named by the top: the region does not know who has shared.
+func (r *Region) Mask(vector []byte, in Included) error {
+	from := in.From
 	if from < 0 || from >= len(r.p.Members) {
 		return core.Errorf(core.Invalid, "a vector of member %d of %d", from, len(r.p.Members))
 	}
@@ -50,8 +54,11 @@ func (r *Region) Mask(from int, vector []byte) error {
 	if err := checkPacked(r.p, vector); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	if err := r.p.Members[from].Key.Verify(in.statement(r.context), in.Sig); err != nil {
+		return core.Errorf(core.Forbidden, "%s has not signed whose masks it has: %w", name, err)
+	}
 	addPacked(r.sum, vector, r.p.Bits)
-	r.taken[from] = digest
+	r.taken[from], r.has[from] = digest, in
 	return nil
 }
 
@@ -59,9 +66,9 @@ func (r *Region) Mask(from int, vector []byte) error {
 // top could not tell two sums of one region apart.
 func (r *Region) Close() *Partial {
 	r.done = true
-	out := &Partial{From: sorted(r.taken), Sum: pack(r.sum, r.p.Bits)}
-	for _, m := range out.From {
-		out.Vectors = append(out.Vectors, r.taken[m])
+	out := &Partial{Sum: pack(r.sum, r.p.Bits)}
+	for _, m := range sorted(r.taken) {
+		out.From, out.Vectors = append(out.From, r.has[m]), append(out.Vectors, r.taken[m])
 	}
 	return out
 }
@@ -71,22 +78,26 @@ func (s *Server) MaskRegion(x *Partial) error {
 	if len(x.From) == 0 || len(x.From) != len(x.Vectors) {
 		return core.Errorf(core.Invalid, "a region's sum of %d vectors with %d digests: want one for each", len(x.From), len(x.Vectors))
 	}
-	if err := checkSet(x.From, len(s.p.Members), "a region's members"); err != nil {
-		return err
-	}
 	again := 0
-	for i, m := range x.From {
+	for i := range x.From {
+		m := x.From[i].From
 		if err := s.at(Masking, m); err != nil {
 			return err
 		}
 		had, ok := s.masked[m]
 		switch {
+		case i > 0 && x.From[i-1].From >= m:
+			return core.Errorf(core.Invalid, "a region's members: %d after %d: want each once, in order", m, x.From[i-1].From)
 		case s.shared[m] == nil:
 			return core.Errorf(core.Invalid, "%s has shared no secrets, and a region has its vector", s.p.Members[m].Name)
 		case ok && had != x.Vectors[i]:
 			return s.twice(m)
 		case ok:
 			again++
+			continue
+		}
+		if err := s.includes(&x.From[i]); err != nil {
+			return err
 		}
 	}
 	if again == len(x.From) {
@@ -99,8 +110,9 @@ func (s *Server) MaskRegion(x *Partial) error {
 		return fmt.Errorf("a region: %w", err)
 	}
 	addPacked(s.sum, x.Sum, s.p.Bits)
-	for i, m := range x.From {
-		s.masked[m] = x.Vectors[i]
+	for i := range x.From {
+		m := x.From[i].From
+		s.masked[m], s.has[m] = x.Vectors[i], &x.From[i]
 	}
 	return nil
 }

@@ -123,17 +123,17 @@ func (c *cast) play(out map[int]Step, again map[int]bool) []int {
 	c.must(s.CloseShares())
 	for _, i := range s.Missing() {
 		if here(i, Masking) {
-			v, err := c.clients[i].Mask(s.Inbox(i), c.words[i])
+			v, in, err := c.clients[i].Mask(s.Inbox(i), c.words[i])
 			c.must(err)
-			c.must(s.Mask(i, v))
-			c.must(s.Mask(i, v))
+			c.must(s.Mask(v, in))
+			c.must(s.Mask(v, in)) // it came twice
 		}
 	}
 	alive, err := s.CloseVectors()
 	c.must(err)
 	for _, i := range s.Missing() {
 		if here(i, Agreeing) {
-			a, err := c.clients[i].Agree(alive)
+			a, err := c.clients[i].Agree(alive, s.Included(i))
 			c.must(err)
 			c.must(s.Agree(a))
 		}
@@ -165,7 +165,7 @@ func (c *cast) restarted(i int, at Step) *Client {
 		before, err := x.MaskedBefore()
 		c.must(err)
 		other := make([]uint32, c.p.Dim) // other randomness in training
-		v, err := x.Mask(s.Inbox(i), other)
+		v, _, err := x.Mask(s.Inbox(i), other)
 		c.must(err)
 		if !slices.Equal(v, before) || before == nil {
 			c.t.Errorf("member %d has a second vector after a crash", i)

@@ -27,6 +27,7 @@ type Server struct {
 	inboxes map[int][]Sealed    // by for whom
 	masked  map[int]core.Digest // of the vectors that are in sum
 	sum     []uint32
+	has     map[int]*Included
 	alive   []int // who has sent a vector
 	agreed  map[int]*Agreement
 	quorum  []Agreement
@@ -60,7 +61,7 @@ func NewServer(p *Params) (*Server, error) {
 	}
 	return &Server{
 		p: p, context: p.Context(), keys: map[int]*Keys{}, parts: map[int]*Part{}, shared: map[int][]Sealed{}, inboxes: map[int][]Sealed{},
-		masked: map[int]core.Digest{}, agreed: map[int]*Agreement{}, opened: map[int]*Opening{}, liars: map[int]bool{},
+		masked: map[int]core.Digest{}, has: map[int]*Included{}, agreed: map[int]*Agreement{}, opened: map[int]*Opening{}, liars: map[int]bool{},
 	}, nil
 }
 
@@ -222,8 +223,11 @@ func (s *Server) Share(from int, sealed []Sealed) error {
 	if err := s.at(Sharing, from); err != nil {
 		return err
 	}
+	if s.keys[from] == nil {
+		return core.Errorf(core.Invalid, "%s has sent no keys, and seals shares", s.p.Members[from].Name)
+	}
 	near := neighbours(s.graph, s.all, from)
-	if s.keys[from] == nil || len(sealed) != len(near) {
+	if len(sealed) != len(near) {
 		return core.Errorf(core.Invalid, "%s has sealed %d shares: want one for each of %d neighbours", s.p.Members[from].Name, len(sealed), len(near))
 	}
 	for i, x := range sealed {
@@ -266,8 +270,9 @@ func (s *Server) CloseShares() error {
 // Inbox is what others have sealed for a member.
 func (s *Server) Inbox(member int) []Sealed { return s.inboxes[member] }
 
-// Mask adds a member's masked vector to the sum.
-func (s *Server) Mask(from int, vector []byte) error {
+// Mask adds a member's masked vector to the sum. in says whose masks it has.
+func (s *Server) Mask(vector []byte, in Included) error {
+	from := in.From
 	if err := s.at(Masking, from); err != nil {
 		return err
 	}
@@ -284,9 +289,34 @@ func (s *Server) Mask(from int, vector []byte) error {
 	if err := checkPacked(s.p, vector); err != nil {
 		return fmt.Errorf("%s: %w", s.p.Members[from].Name, err)
 	}
+	if err := s.includes(&in); err != nil {
+		return err
+	}
 	addPacked(s.sum, vector, s.p.Bits)
-	s.masked[from] = digest
+	s.masked[from], s.has[from] = digest, &in
 	return nil
+}
+
+// includes refuses a vector that has not just the masks of those who have shared.
+func (s *Server) includes(in *Included) error {
+	m := &s.p.Members[in.From]
+	if !slices.Equal(in.Without, lacking(neighbours(s.graph, s.all, in.From), s.shared)) {
+		return core.Errorf(core.Invalid, "the vector of %s has not the masks of just those neighbours who have shared", m.Name)
+	}
+	if err := m.Key.Verify(in.statement(s.context), in.Sig); err != nil {
+		return core.Errorf(core.Forbidden, "%s has not signed whose masks it has: %w", m.Name, err)
+	}
+	return nil
+}
+
+// Included is what a survivor's neighbours have said of their vectors.
+func (s *Server) Included(member int) (out []Included) {
+	for _, j := range neighbours(s.graph, s.all, member) {
+		if in := s.has[j]; in != nil {
+			out = append(out, *in)
+		}
+	}
+	return out
 }
 
 // CloseVectors ends what can be in the sum, and returns the survivors: whom all of them
@@ -334,6 +364,9 @@ func (s *Server) CloseAgreement() ([]Agreement, error) {
 
 // Open takes a member's shares.
 func (s *Server) Open(o *Opening) error {
+	if o == nil {
+		return core.Errorf(core.Invalid, "an opening without shares")
+	}
 	if err := s.at(Unmasking, o.From); err != nil {
 		return err
 	}

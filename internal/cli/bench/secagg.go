@@ -166,7 +166,7 @@ func (r *secAggRun) each(ctx context.Context, who int, say func(i int) (any, err
 		if i < r.stay {
 			r.client += time.Since(begin)
 		}
-		if _, vector := said.([]byte); i == 0 && !vector {
+		if i == 0 {
 			r.count(said)
 		}
 		if err := r.timed(func() error { return take(i, said) }); err != nil {
@@ -229,8 +229,12 @@ func (r *secAggRun) share(ctx context.Context) error {
 }
 
 func (r *secAggRun) mask(ctx context.Context) error {
-	err := r.each(ctx, r.stay, func(i int) (any, error) { return r.clients[i].Mask(r.server.Inbox(i), r.words) },
-		func(i int, said any) error { return r.server.Mask(i, said.([]byte)) })
+	var vector []byte // counted by itself
+	err := r.each(ctx, r.stay, func(i int) (any, error) {
+		v, in, err := r.clients[i].Mask(r.server.Inbox(i), r.words)
+		vector = v
+		return in, err
+	}, func(_ int, said any) error { return r.server.Mask(vector, said.(secagg.Included)) })
 	if err != nil {
 		return err
 	}
@@ -238,7 +242,8 @@ func (r *secAggRun) mask(ctx context.Context) error {
 		return err
 	}
 	r.count(r.alive)
-	return r.each(ctx, r.stay, func(i int) (any, error) { return r.clients[i].Agree(r.alive) },
+	r.count(r.server.Included(0))
+	return r.each(ctx, r.stay, func(i int) (any, error) { return r.clients[i].Agree(r.alive, r.server.Included(i)) },
 		func(_ int, said any) error { return r.server.Agree(said.(secagg.Agreement)) })
 }
 
