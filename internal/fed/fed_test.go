@@ -470,6 +470,7 @@ func TestParse(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(fmt.Appendf(nil, specText, ""))
+	f.Add(fmt.Appendf(nil, specText, `,"robust":{"rule":"trimmed","trim":0.2,"group":3}`))
 	f.Add([]byte(`{"name":"x"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if s, err := Parse(data); err == nil && s.Rounds < 1 {
