@@ -10,7 +10,7 @@ import (
 
 func (s *session) benchSecAggCmd() *cobra.Command {
 	cfg := bench.SecAggConfig{}
-	dropouts, corrupt, gigabytes := []int{0, 10, 30}, 33, 16
+	dropouts, corrupt, gigabytes := []int{0, 10, 30}, 10, 16
 	cmd := &cobra.Command{
 		Use: "secagg", Short: "Measure sums under masks", Args: cobra.NoArgs,
 		Long: `Run rounds of secure aggregation among simulated members in this process.
@@ -54,7 +54,7 @@ those of two shorter vectors, and marked with a ~.`,
 	fl.IntSliceVar(&cfg.Members, "members", []int{10, 100, 500, 1000}, "`NUMBERS` of members")
 	fl.IntSliceVar(&cfg.Dims, "dims", []int{100_000, 1_000_000, 10_000_000}, "`NUMBERS` of words in a vector")
 	fl.IntSliceVar(&dropouts, "dropouts", dropouts, "`PERCENTAGES` of members that drop out before they send a vector")
-	fl.IntVar(&corrupt, "corrupt", corrupt, "`PERCENTAGE` of members that may work with the hub")
+	fl.IntVar(&corrupt, "corrupt", corrupt, "`PERCENTAGE` of members that may work with the hub; with 33 all are neighbours")
 	fl.IntVar(&cfg.Bits, "bits", 16, "`BITS` of an update's value")
 	fl.IntVar(&gigabytes, "masks", gigabytes, "`GB` of masks that a round may take")
 	s.jsonFlag(cmd)
