@@ -10,7 +10,8 @@ import (
 	"atoll/internal/secagg"
 )
 
-// maxAttempts is how often a round is begun anew before the run stops.
+// maxAttempts is how often a round is begun anew before the run stops; secagg.Plan counts
+// on no more than 16.
 const maxAttempts = 5
 
 // State is a run between two rounds: all that there is to keep, besides the replies of the
