@@ -32,8 +32,9 @@ type Client struct {
 
 	keys   []Keys // of those who take part, by number of the entry
 	known  map[int]*Keys
-	all    core.Digest // of keys
-	graph  *graph
+	all    core.Digest    // of keys
+	near   []int          // neighbours, in order
+	boxes  []boxKey       // in common with each of them
 	inbox  map[int]shares // by who has sent them
 	shared []int          // neighbours who have
 }
@@ -147,33 +148,32 @@ func (c *Client) Share(all []Keys, parts []Part) ([]Sealed, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []Sealed
-	for _, j := range c.neighbours() {
-		k := c.known[j]
-		if err := c.p.Members[j].Key.Verify(k.statement(c.context), k.Sig); err != nil {
-			return nil, core.Errorf(core.Forbidden, "the keys of %s are not signed by it: %w", c.p.Members[j].Name, err)
+	out, boxes := make([]Sealed, len(c.near)), make([]boxKey, len(c.near))
+	if err := each(len(c.near), func(i int) (err error) {
+		j := c.near[i]
+		if err := c.authentic(j, parts); err != nil {
+			return err
 		}
-		if err := c.sameKeys(j, parts); err != nil {
-			return nil, err
-		}
-		seal, err := box(c.box, k.Box, c.context, c.self, j)
-		if err != nil {
-			return nil, core.Errorf(core.Invalid, "%s: %w", c.p.Members[j].Name, err)
+		if boxes[i], err = agreed(c.box, c.known[j].Box); err != nil {
+			return core.Errorf(core.Invalid, "%s: %w", c.p.Members[j].Name, err)
 		}
 		a, b := own.at(j), mask.at(j)
-		nonce := make([]byte, seal.NonceSize())
-		out = append(out, Sealed{From: c.self, To: j, Box: seal.Seal(nil, nonce, append(a[:], b[:]...), nil)})
+		out[i] = Sealed{From: c.self, To: j, Box: boxes[i].seal(c.context, c.self, j, append(a[:], b[:]...))}
+		return nil
+	}); err != nil {
+		return nil, err
 	}
 	if len(out) < c.p.Shares {
 		return nil, core.Errorf(core.Unavailable, "%d neighbours take part: %d must", len(out), c.p.Shares)
 	}
+	c.boxes = boxes
 	return out, nil
 }
 
 // draw orders the ring.
 func (c *Client) draw(parts []Part) error {
 	if c.p.Degree == 0 {
-		c.graph = newGraph(len(c.p.Members), 0, core.Digest{})
+		c.near = neighbours(newGraph(len(c.p.Members), 0, core.Digest{}), c.keys, c.self)
 		return nil
 	}
 	if len(parts) != len(c.keys) {
@@ -188,25 +188,28 @@ func (c *Client) draw(parts []Part) error {
 	if err := same(c.j, "lot", seed[:], "the hub has shown another lot before"); err != nil {
 		return err
 	}
-	c.graph = newGraph(len(c.keys), degreeOf(c.p, len(c.keys)), seed)
+	c.near = neighbours(newGraph(len(c.keys), degreeOf(c.p, len(c.keys)), seed), c.keys, c.self)
 	return nil
 }
 
-// sameKeys checks that a neighbour has seen the keys that this member has, and so is on
-// the same ring.
-func (c *Client) sameKeys(j int, parts []Part) error {
+// authentic checks that a neighbour's keys are its own. On a ring it must also have seen
+// the keys that this member has, and so be on the same ring: it signs them all together
+// with its part, once its own are among them, and so need not be asked for those again.
+func (c *Client) authentic(j int, parts []Part) error {
+	m := &c.p.Members[j]
 	if c.p.Degree == 0 {
+		k := c.known[j]
+		if err := m.Key.Verify(k.statement(c.context), k.Sig); err != nil {
+			return core.Errorf(core.Forbidden, "the keys of %s are not signed by it: %w", m.Name, err)
+		}
 		return nil
 	}
 	at, _ := slices.BinarySearchFunc(parts, j, func(p Part, m int) int { return p.From - m })
-	if err := c.p.Members[j].Key.Verify(parts[at].statement(c.context, c.all), parts[at].Sig); err != nil {
-		return core.Errorf(core.Conflict, "%s has not signed its part of the lot for these keys: %w", c.p.Members[j].Name, err)
+	if err := m.Key.Verify(parts[at].statement(c.context, c.all), parts[at].Sig); err != nil {
+		return core.Errorf(core.Conflict, "%s has not signed its part of the lot for these keys: %w", m.Name, err)
 	}
 	return nil
 }
-
-// neighbours are the member's, of those who take part.
-func (c *Client) neighbours() (out []int) { return neighbours(c.graph, c.keys, c.self) }
 
 // neighbours translates a graph over those who take part into members.
 func neighbours(g *graph, keys []Keys, member int) (out []int) {
@@ -235,13 +238,9 @@ func (c *Client) Mask(inbox []Sealed, words []uint32) (vector []byte, in Include
 	if err := c.Receive(inbox); err != nil {
 		return nil, in, err
 	}
-	terms := []term{{key: ownKey(c.ownMask, c.context)}}
-	for _, j := range c.shared {
-		key, err := pairKey(c.mask, c.known[j].Mask, c.context)
-		if err != nil {
-			return nil, in, core.Errorf(core.Invalid, "%s: %w", c.p.Members[j].Name, err)
-		}
-		terms = append(terms, term{key: key, negate: c.self > j})
+	terms, err := c.masks()
+	if err != nil {
+		return nil, in, err
 	}
 	sum := slices.Clone(words)
 	apply(sum, terms)
@@ -255,8 +254,24 @@ func (c *Client) Mask(inbox []Sealed, words []uint32) (vector []byte, in Include
 	return vector, in, err
 }
 
+// masks are all that hide the vector: the member's own, and those of pairs.
+func (c *Client) masks() ([]term, error) {
+	terms := make([]term, 1+len(c.shared))
+	terms[0].key = ownKey(c.ownMask, c.context)
+	err := each(len(c.shared), func(i int) error {
+		j := c.shared[i]
+		key, err := pairKey(c.mask, c.known[j].Mask, c.context)
+		if err != nil {
+			return core.Errorf(core.Invalid, "%s: %w", c.p.Members[j].Name, err)
+		}
+		terms[1+i] = term{key: key, negate: c.self > j}
+		return nil
+	})
+	return terms, err
+}
+
 func (c *Client) included() (in Included, err error) {
-	in = Included{From: c.self, Without: lacking(c.neighbours(), c.inbox)}
+	in = Included{From: c.self, Without: lacking(c.near, c.inbox)}
 	in.Sig, err = c.sign(in.statement(c.context))
 	return in, err
 }
@@ -267,27 +282,29 @@ func (c *Client) MaskedBefore() ([]byte, error) { return c.j.Kept("vector") }
 // Receive takes what neighbours have sealed for this member. Mask does it by itself; after
 // a crash it is to be done again before Agree or Open.
 func (c *Client) Receive(inbox []Sealed) error {
-	if c.graph == nil {
+	if c.boxes == nil {
 		return core.Errorf(core.Invalid, "shares have come before the keys")
 	}
-	near := c.neighbours()
-	got, from := map[int]shares{}, []int(nil)
+	from := make([]int, len(inbox))
 	var names []byte
-	for _, s := range inbox {
-		if _, ok := slices.BinarySearch(near, s.From); !ok || s.To != c.self || len(from) > 0 && from[len(from)-1] >= s.From {
-			return core.Errorf(core.Invalid, "shares from member %d to %d: want those of neighbours for this one, in order", s.From, s.To)
+	for i, x := range inbox {
+		if _, ok := slices.BinarySearch(c.near, x.From); !ok || x.To != c.self || i > 0 && from[i-1] >= x.From {
+			return core.Errorf(core.Invalid, "shares from member %d to %d: want those of neighbours for this one, in order", x.From, x.To)
 		}
-		open, err := box(c.box, c.known[s.From].Box, c.context, s.From, c.self)
-		if err != nil {
-			return err
-		}
-		b, err := open.Open(nil, make([]byte, open.NonceSize()), s.Box, nil)
+		from[i] = x.From
+		names = binary.LittleEndian.AppendUint64(names, uint64(x.From))
+	}
+	opened := make([]shares, len(inbox))
+	if err := each(len(inbox), func(i int) error {
+		at, _ := slices.BinarySearch(c.near, from[i])
+		b, err := c.boxes[at].open(c.context, from[i], c.self, inbox[i].Box)
 		if err != nil || len(b) != 2*secretSize {
-			return core.Errorf(core.Invalid, "what %s has sealed cannot be opened", c.p.Members[s.From].Name)
+			return core.Errorf(core.Invalid, "what %s has sealed cannot be opened", c.p.Members[from[i]].Name)
 		}
-		got[s.From] = shares{secret(b[:secretSize]), secret(b[secretSize:])}
-		from = append(from, s.From)
-		names = binary.LittleEndian.AppendUint64(names, uint64(s.From))
+		opened[i] = shares{secret(b[:secretSize]), secret(b[secretSize:])}
+		return nil
+	}); err != nil {
+		return err
 	}
 	if len(from) < c.p.Shares {
 		return core.Errorf(core.Unavailable, "%d neighbours have shared their secrets: %d must", len(from), c.p.Shares)
@@ -295,7 +312,10 @@ func (c *Client) Receive(inbox []Sealed) error {
 	if err := same(c.j, "shared", names, "the hub has shown the shares of others before"); err != nil {
 		return err
 	}
-	c.inbox, c.shared = got, from
+	c.inbox, c.shared = make(map[int]shares, len(from)), from
+	for i, j := range from {
+		c.inbox[j] = opened[i]
+	}
 	return nil
 }
 
@@ -320,7 +340,7 @@ func (c *Client) Agree(survivors []int, included []Included) (a Agreement, err e
 
 func (c *Client) checkIncluded(survivors []int, included []Included) error {
 	var near []int
-	for _, j := range c.neighbours() {
+	for _, j := range c.near {
 		if _, survived := slices.BinarySearch(survivors, j); survived {
 			near = append(near, j)
 		}
@@ -333,11 +353,14 @@ func (c *Client) checkIncluded(survivors []int, included []Included) error {
 		if x.From != near[i] || slices.Contains(x.Without, c.self) {
 			return core.Errorf(core.Conflict, "the vector of %s is without this member's mask, or it does not say so", m.Name)
 		}
+	}
+	return each(len(near), func(i int) error {
+		x, m := &included[i], &c.p.Members[near[i]]
 		if err := m.Key.Verify(x.statement(c.context), x.Sig); err != nil {
 			return core.Errorf(core.Forbidden, "%s has not signed whose masks it has: %w", m.Name, err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func (c *Client) checkSurvivors(survivors []int) error {
@@ -358,7 +381,7 @@ func (c *Client) checkSurvivors(survivors []int) error {
 			return core.Errorf(core.Conflict, "%s is named as a survivor, and was not there in the beginning", c.p.Members[j].Name)
 		}
 	}
-	for _, j := range c.neighbours() { // else the hub could cut members off by keeping shares back
+	for _, j := range c.near { // else the hub could cut members off by keeping shares back
 		if _, survived := slices.BinarySearch(survivors, j); !survived {
 			continue
 		}
@@ -398,19 +421,20 @@ func (c *Client) Open(survivors []int, agreements []Agreement) (*Opening, error)
 }
 
 func (c *Client) checkAgreements(survivors []int, agreements []Agreement, digest core.Digest) error {
-	valid, last := 0, -1
-	for i := range agreements {
-		a := &agreements[i]
-		if _, ok := slices.BinarySearch(survivors, a.From); !ok || a.From <= last {
+	if len(agreements) < c.p.Threshold {
+		return core.Errorf(core.Invalid, "%d members have signed the survivors: %d must", len(agreements), c.p.Threshold)
+	}
+	agreements = agreements[:c.p.Threshold] // more tell nothing
+	for i, a := range agreements {
+		if _, ok := slices.BinarySearch(survivors, a.From); !ok || i > 0 && agreements[i-1].From >= a.From {
 			return core.Errorf(core.Invalid, "a signature of member %d: want those of survivors, in order", a.From)
 		}
-		last = a.From
-		if err := c.p.Members[a.From].Key.Verify(a.statement(c.context, digest), a.Sig); err != nil {
-			return core.Errorf(core.Forbidden, "%s has not signed these survivors: %w", c.p.Members[a.From].Name, err)
-		}
-		if valid++; valid == c.p.Threshold { // more tell nothing
-			return nil
-		}
 	}
-	return core.Errorf(core.Invalid, "%d members have signed the survivors: %d must", valid, c.p.Threshold)
+	return each(len(agreements), func(i int) error {
+		a, m := &agreements[i], &c.p.Members[agreements[i].From]
+		if err := m.Key.Verify(a.statement(c.context, digest), a.Sig); err != nil {
+			return core.Errorf(core.Forbidden, "%s has not signed these survivors: %w", m.Name, err)
+		}
+		return nil
+	})
 }

@@ -108,7 +108,7 @@ func FuzzServer(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, step uint8, data []byte) {
 		s := *c.server // which has all that it needs of every step
 		s.step = Step(step) % Closed
-		s.opened = map[int]*Opening{}
+		s.opened, s.given = map[int]*Opening{}, map[int]given{}
 		var k Keys
 		var p Part
 		var sealed []Sealed

@@ -99,7 +99,7 @@ func TestSwappedKeys(t *testing.T) {
 			theirs := slices.Clone(parts)
 			theirs[0] = mine
 			_, err = x.Share(swapped, theirs)
-			refused(t, err, core.Forbidden, "not signed by it")
+			refused(t, err, core.Conflict, "has not signed its part of the lot for these keys")
 		} else {
 			_, err := x.Share(swapped, nil)
 			refused(t, err, core.Forbidden, "not signed by it")
@@ -294,12 +294,12 @@ func TestGarbage(t *testing.T) {
 	refused(t, s.Share(0, sealed[1:]), core.Invalid, "want one for each of 9")
 	refused(t, s.Share(10, sealed), core.Invalid, "member 10 of 10")
 	long := slices.Clone(sealed)
-	long[0].Box = make([]byte, maxBox+1)
+	long[0].Box = make([]byte, boxSize+1)
 	refused(t, s.Share(0, long), core.Invalid, "has sealed")
 	refused(t, s.Advertise(all[0]), core.Conflict, "the round is at the shares")
 	c.share(all, parts)
 	inbox := slices.Clone(s.Inbox(0))
-	inbox[0].Box = bytes.Repeat([]byte{1}, maxBox)
+	inbox[0].Box = bytes.Repeat([]byte{1}, boxSize)
 	_, _, err = c.clients[0].Mask(inbox, c.words[0])
 	refused(t, err, core.Invalid, "cannot be opened")
 	refused(t, s.Mask(make([]byte, 3), Included{From: 9}), core.Invalid, "3 bytes: want 80")

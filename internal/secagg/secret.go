@@ -61,16 +61,16 @@ func privateKey(b [32]byte) *ecdh.PrivateKey {
 }
 
 // agreed is what two keys have in common. It refuses public keys of small order.
-func agreed(mine *ecdh.PrivateKey, theirs []byte) ([]byte, error) {
+func agreed(mine *ecdh.PrivateKey, theirs []byte) ([32]byte, error) {
 	public, err := ecdh.X25519().NewPublicKey(theirs)
 	if err != nil {
-		return nil, core.Errorf(core.Invalid, "a public key: %w", err)
+		return [32]byte{}, core.Errorf(core.Invalid, "a public key: %w", err)
 	}
 	shared, err := mine.ECDH(public)
 	if err != nil {
-		return nil, core.Errorf(core.Invalid, "a public key: %w", err)
+		return [32]byte{}, core.Errorf(core.Invalid, "a public key: %w", err)
 	}
-	return shared, nil
+	return [32]byte(shared), nil
 }
 
 // pairKey is that of the mask between two members.
@@ -79,7 +79,7 @@ func pairKey(mine *ecdh.PrivateKey, theirs []byte, context core.Digest) ([32]byt
 	if err != nil {
 		return [32]byte{}, err
 	}
-	key := derive(shared, context, "pair")
+	key := derive(shared[:], context, "pair")
 	if planted.ShortSeed {
 		clear(key[4:])
 	}
@@ -89,17 +89,35 @@ func pairKey(mine *ecdh.PrivateKey, theirs []byte, context core.Digest) ([32]byt
 // ownKey is that of a member's own mask.
 func ownKey(s secret, context core.Digest) [32]byte { return derive(s[:], context, "own") }
 
-// box seals what one member has for another, once in a round: so the nonce is 0.
-func box(mine *ecdh.PrivateKey, theirs []byte, context core.Digest, from, to int) (cipher.AEAD, error) {
-	shared, err := agreed(mine, theirs)
-	if err != nil {
-		return nil, err
-	}
+// boxKey is what two members have in common, from which keys of boxes come: one for each
+// direction.
+type boxKey [32]byte
+
+// boxSize is that of what one member has for another: two shares, and a tag.
+const boxSize = 2*secretSize + 16
+
+// seal hides what one member has for another, once in a round: so the nonce is 0.
+func (k *boxKey) seal(context core.Digest, from, to int, plain []byte) []byte {
+	gcm := k.cipher(context, from, to)
+	return gcm.Seal(nil, make([]byte, gcm.NonceSize()), plain, nil)
+}
+
+// open refuses what was not sealed so.
+func (k *boxKey) open(context core.Digest, from, to int, box []byte) ([]byte, error) {
+	gcm := k.cipher(context, from, to)
+	return gcm.Open(nil, make([]byte, gcm.NonceSize()), box, nil)
+}
+
+func (k *boxKey) cipher(context core.Digest, from, to int) cipher.AEAD {
 	use := binary.LittleEndian.AppendUint32([]byte("box "), uint32(from))
-	key := derive(shared, context, string(binary.LittleEndian.AppendUint32(use, uint32(to))))
+	key := derive(k[:], context, string(binary.LittleEndian.AppendUint32(use, uint32(to))))
 	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		return nil, err
+	if err != nil { // never: the key has 32 bytes
+		panic("secagg: " + err.Error())
 	}
-	return cipher.NewGCM(block)
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		panic("secagg: " + err.Error())
+	}
+	return gcm
 }

@@ -32,7 +32,8 @@ type Server struct {
 	agreed  map[int]*Agreement
 	quorum  []Agreement
 	opened  map[int]*Opening
-	liars   map[int]bool // who has opened a share that fits no secret
+	given   map[int]given // from opened, by whose the secret is
+	liars   map[int]bool  // who has opened a share that fits no secret
 }
 
 // Step is what a round waits for.
@@ -61,7 +62,7 @@ func NewServer(p *Params) (*Server, error) {
 	}
 	return &Server{
 		p: p, context: p.Context(), keys: map[int]*Keys{}, parts: map[int]*Part{}, shared: map[int][]Sealed{}, inboxes: map[int][]Sealed{},
-		masked: map[int]core.Digest{}, has: map[int]*Included{}, agreed: map[int]*Agreement{}, opened: map[int]*Opening{}, liars: map[int]bool{},
+		masked: map[int]core.Digest{}, has: map[int]*Included{}, agreed: map[int]*Agreement{}, opened: map[int]*Opening{}, given: map[int]given{}, liars: map[int]bool{},
 	}, nil
 }
 
@@ -231,7 +232,7 @@ func (s *Server) Share(from int, sealed []Sealed) error {
 		return core.Errorf(core.Invalid, "%s has sealed %d shares: want one for each of %d neighbours", s.p.Members[from].Name, len(sealed), len(near))
 	}
 	for i, x := range sealed {
-		if x.From != from || x.To != near[i] || len(x.Box) > maxBox {
+		if x.From != from || x.To != near[i] || len(x.Box) != boxSize {
 			return core.Errorf(core.Invalid, "%s has sealed a share from %d to %d: want one to %d", s.p.Members[from].Name, x.From, x.To, near[i])
 		}
 	}
@@ -244,9 +245,6 @@ func (s *Server) Share(from int, sealed []Sealed) error {
 	s.shared[from] = sealed
 	return nil
 }
-
-// maxBox bounds what one member has for another: two secrets and a tag.
-const maxBox = 2*secretSize + 16
 
 // CloseShares goes on with those who have shared. Inbox is what each of them is told.
 func (s *Server) CloseShares() error {
@@ -296,6 +294,9 @@ func (s *Server) Mask(vector []byte, in Included) error {
 	s.masked[from], s.has[from] = digest, &in
 	return nil
 }
+
+// Masked is how many vectors are in the sum.
+func (s *Server) Masked() int { return len(s.masked) }
 
 // includes refuses a vector that has not just the masks of those who have shared.
 func (s *Server) includes(in *Included) error {
@@ -397,5 +398,11 @@ func (s *Server) Open(o *Opening) error {
 		return core.Errorf(core.Invalid, "%s opens secrets of members who are not its neighbours", s.p.Members[o.From].Name)
 	}
 	s.opened[o.From] = o
+	for _, of := range []map[int]secret{o.Own, o.Masks} {
+		for m, share := range of {
+			g := s.given[m]
+			s.given[m] = given{append(g.from, o.From), append(g.shares, share)}
+		}
+	}
 	return nil
 }

@@ -2,6 +2,8 @@ package secagg
 
 import (
 	"encoding/binary"
+	"math/bits"
+	"slices"
 
 	"filippo.io/edwards25519"
 
@@ -41,9 +43,11 @@ func (p split) at(member int) secret {
 	return secret(y.Bytes())
 }
 
-func point(member int) *edwards25519.Scalar {
+func point(member int) *edwards25519.Scalar { return small(uint64(member) + 1) }
+
+func small(n uint64) *edwards25519.Scalar {
 	var b [32]byte
-	binary.LittleEndian.PutUint64(b[:], uint64(member)+1)
+	binary.LittleEndian.PutUint64(b[:], n)
 	x, err := new(edwards25519.Scalar).SetCanonicalBytes(b[:])
 	if err != nil { // so small a number always is one
 		panic("secagg: " + err.Error())
@@ -52,24 +56,82 @@ func point(member int) *edwards25519.Scalar {
 }
 
 // weights are what shares of these members are multiplied by to add up to the secret:
-// Lagrange's polynomials at 0.
+// Lagrange's polynomials at 0. Who has shares is no secret, so numbers may take their time.
+//
+//	Π j≠i  x_j / (x_j − x_i)  =  Π x_j  /  (x_i · Π j≠i (x_j − x_i))
 func weights(members []int) []*edwards25519.Scalar {
-	xs := make([]*edwards25519.Scalar, len(members))
-	for i, m := range members {
-		xs[i] = point(m)
-	}
-	out := make([]*edwards25519.Scalar, len(members))
-	for i := range xs {
-		above, below, d := point(0), point(0), edwards25519.NewScalar()
-		for j := range xs {
+	var above product
+	below := make([]*edwards25519.Scalar, len(members))
+	for i, a := range members {
+		above.times(a + 1)
+		var p product
+		p.times(a + 1)
+		for j, b := range members {
 			if j != i {
-				above.Multiply(above, xs[j])
-				below.Multiply(below, d.Subtract(xs[j], xs[i]))
+				p.times(b - a)
 			}
 		}
-		out[i] = above.Multiply(above, below.Invert(below))
+		below[i] = p.scalar()
 	}
-	return out
+	invert(below)
+	all := above.scalar()
+	for _, w := range below {
+		w.Multiply(w, all)
+	}
+	return below
+}
+
+// product multiplies small numbers, as many as fit into a machine's word at a time.
+type product struct {
+	all      *edwards25519.Scalar // nil: 1
+	some     uint64               // 0: 1
+	negative bool
+}
+
+func (p *product) times(n int) {
+	if n < 0 {
+		n, p.negative = -n, !p.negative
+	}
+	high, low := bits.Mul64(max(p.some, 1), uint64(n))
+	if high > 0 {
+		p.gather()
+		low = uint64(n)
+	}
+	p.some = low
+}
+
+func (p *product) gather() {
+	if some := small(max(p.some, 1)); p.all == nil {
+		p.all = some
+	} else {
+		p.all.Multiply(p.all, some)
+	}
+	p.some = 1
+}
+
+func (p *product) scalar() *edwards25519.Scalar {
+	p.gather()
+	if p.negative {
+		p.all.Negate(p.all)
+	}
+	return p.all
+}
+
+// invert inverts all of some numbers, none of which is 0, at the price of one and three
+// multiplications each (Montgomery).
+func invert(xs []*edwards25519.Scalar) {
+	before := make([]*edwards25519.Scalar, len(xs)) // products of those before each
+	all := small(1)
+	for i, x := range xs {
+		before[i] = edwards25519.NewScalar().Set(all)
+		all.Multiply(all, x)
+	}
+	all.Invert(all)
+	for i, x := range slices.Backward(xs) {
+		rest := edwards25519.NewScalar().Multiply(all, before[i])
+		all.Multiply(all, x)
+		x.Set(rest)
+	}
 }
 
 // join gives a secret back from shares, with the weights of who has them.

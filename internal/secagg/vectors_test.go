@@ -77,12 +77,12 @@ func makeVectors(t *testing.T) *vectors {
 		t.Fatal(err)
 	}
 	v.PairKey, v.PairMask = hex.EncodeToString(key[:]), make([]uint32, 4)
-	applySome(v.PairMask, []term{{key: key}})
-	seal, err := box(clients[0].box, clients[1].box.PublicKey().Bytes(), context, 0, 1)
+	applyAt(v.PairMask, []term{{key: key}}, 0)
+	common, err := agreed(clients[0].box, clients[1].box.PublicKey().Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.Sealed = hex.EncodeToString(seal.Seal(nil, make([]byte, seal.NonceSize()), bytes.Repeat([]byte{9}, 2*secretSize), nil))
+	v.Sealed = hex.EncodeToString((*boxKey)(&common).seal(context, 0, 1, bytes.Repeat([]byte{9}, 2*secretSize)))
 	return v
 }
 
