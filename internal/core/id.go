@@ -24,6 +24,8 @@ type (
 	// FileID names content that an account keeps. It is written as in OpenAI's API,
 	// "file-0c3v7k9qmbn4a".
 	FileID int64
+	// FederationID names one run of a federation.
+	FederationID int64
 )
 
 const (
@@ -92,6 +94,8 @@ func (id LeaseID) String() string    { return formatID("lease_", int64(id)) }
 func (id TransferID) String() string { return formatID("xfer_", int64(id)) }
 func (id FileID) String() string     { return formatID("file-", int64(id)) }
 
+func (id FederationID) String() string { return formatID("fed_", int64(id)) }
+
 func (id TaskID) MarshalText() ([]byte, error)     { return id.AppendText(make([]byte, 0, idRoom)) }
 func (id LeaseID) MarshalText() ([]byte, error)    { return id.AppendText(make([]byte, 0, idRoom)) }
 func (id TransferID) MarshalText() ([]byte, error) { return id.AppendText(make([]byte, 0, idRoom)) }
@@ -104,10 +108,17 @@ func (id TransferID) AppendText(b []byte) ([]byte, error) {
 func (id FileID) AppendText(b []byte) ([]byte, error) { return appendID(b, "file-", int64(id)), nil }
 func (id FileID) MarshalText() ([]byte, error)        { return id.AppendText(make([]byte, 0, idRoom)) }
 
+func (id FederationID) AppendText(b []byte) ([]byte, error) {
+	return appendID(b, "fed_", int64(id)), nil
+}
+func (id FederationID) MarshalText() ([]byte, error) { return id.AppendText(make([]byte, 0, idRoom)) }
+
 func (id *TaskID) UnmarshalText(b []byte) error     { return unmarshalID("task_", b, (*int64)(id)) }
 func (id *LeaseID) UnmarshalText(b []byte) error    { return unmarshalID("lease_", b, (*int64)(id)) }
 func (id *TransferID) UnmarshalText(b []byte) error { return unmarshalID("xfer_", b, (*int64)(id)) }
 func (id *FileID) UnmarshalText(b []byte) error     { return unmarshalID("file-", b, (*int64)(id)) }
+
+func (id *FederationID) UnmarshalText(b []byte) error { return unmarshalID("fed_", b, (*int64)(id)) }
 
 // ParseTaskID reads the text form.
 func ParseTaskID(s string) (id TaskID, err error) { return id, id.UnmarshalText([]byte(s)) }

@@ -99,3 +99,23 @@ func TestLock(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestMkdirAll(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "a", "b", "c")
+	for range 2 {
+		if err := MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		t.Error(err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := WriteFile(file, nil, Private); err != nil {
+		t.Fatal(err)
+	}
+	if err := MkdirAll(filepath.Join(file, "d"), 0o700); err == nil {
+		t.Error("a directory in a file")
+	}
+}

@@ -66,6 +66,22 @@ func put(path string, mode fs.FileMode, write func(io.Writer) error, appear func
 	return syncDir(dir)
 }
 
+// MkdirAll makes a directory with those above it that are missing. They are there after a
+// power cut, too: what is durable in a directory is lost if that is not.
+func MkdirAll(dir string, mode fs.FileMode) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if err := MkdirAll(parent, mode); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
+}
+
 // syncDir makes what a directory lists durable.
 func syncDir(dir string) error {
 	if runtime.GOOS == "windows" {

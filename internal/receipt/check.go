@@ -14,7 +14,7 @@ type Want struct {
 	// Key is the expected signer. Zero: the key in the log entry is used, which
 	// proves integrity but not who signed.
 	Key    Key
-	Type   string       // ExecutionType or VerdictType
+	Type   string       // ExecutionType, VerdictType or RoundType
 	Lease  core.LeaseID // and, if given, it is this lease's task, nonce and result
 	Task   core.TaskID
 	Nonce  string
@@ -54,6 +54,7 @@ type Report struct {
 	Checkpoint tlog.Checkpoint `json:"-"`
 	Execution  *Execution      `json:"execution,omitempty"`
 	Verdict    *Verdict        `json:"verdict,omitempty"`
+	Round      *Round          `json:"round,omitempty"`
 }
 
 // steps are the checks, in their order. Each fails with one error of its own.

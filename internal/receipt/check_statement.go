@@ -58,7 +58,10 @@ func (c *checker) statement() (string, error) {
 		return "", err
 	}
 	c.opened = o
-	c.report.Type, c.report.Execution, c.report.Verdict = o.kind, o.execution, o.verdict
+	c.report.Type, c.report.Execution, c.report.Verdict, c.report.Round = o.kind, o.execution, o.verdict, o.round
+	if o.round != nil {
+		return fmt.Sprintf("in-toto statement over round %d of %s; its subject is the model that came of it", o.round.Round, o.round.Federation), nil
+	}
 	return fmt.Sprintf("in-toto statement over %d lease(s); each subject is a lease's result", len(o.predicate().claims())), nil
 }
 
@@ -95,7 +98,7 @@ func (c *checker) any(asked bool, match func(claim) bool, refusal error, wanted 
 	}
 	for _, x := range c.about() {
 		if match(x) {
-			return fmt.Sprintf("%v, as %s says", wanted, x.lease), nil
+			return fmt.Sprintf("%v, as %s says", wanted, x.name), nil
 		}
 	}
 	return "", fmt.Errorf("%w: want %v", refusal, wanted)

@@ -1,13 +1,15 @@
-// Package receipt builds, signs and checks the two statements that everything
+// Package receipt builds, signs and checks the statements that everything
 // else in Atoll is settled by: a node's execution receipt, which says what it
-// computed under which leases, and a hub's verdict, which says which of these
-// count. Whoever holds a receipt can check it offline, with this package or with
-// tools that others wrote (cosign, sigstore-go).
+// computed under which leases, a hub's verdict, which says which of these
+// count, and a hub's word on a round of federated learning. Whoever holds a receipt
+// can check it offline, with this package or with tools that others wrote (cosign,
+// sigstore-go).
 //
 // # Layers
 //
 //	statement   in-toto Statement v1; one subject for each lease: its name is the
-//	            lease ID, its sha256 the result. Predicate: Execution or Verdict.
+//	            lease ID, its sha256 the result; of a Round the model that came of it.
+//	            Predicate: Execution, Verdict or Round.
 //	envelope    DSSE, payload type application/vnd.in-toto+json, one signature:
 //	            ECDSA P-256 with SHA-256 over the pre-authentication encoding (PAE)
 //	leaf        what the log stores: a hashedrekord 0.0.2 entry in canonical JSON

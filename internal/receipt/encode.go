@@ -24,8 +24,9 @@ type statement[P any] struct {
 	Predicate     P         `json:"predicate"`
 }
 
-// claim is what a statement of either type says of one lease.
+// claim is what a statement says of its subject: of a lease, but in a Round.
 type claim struct {
+	name   string
 	lease  core.LeaseID
 	task   core.TaskID
 	result core.Digest
@@ -36,7 +37,7 @@ func (e *Execution) claims() []claim {
 	out := make([]claim, len(e.Leases))
 	for i := range e.Leases {
 		l := &e.Leases[i]
-		out[i] = claim{l.Lease, l.Task, l.Result, l.Nonce}
+		out[i] = claim{l.Lease.String(), l.Lease, l.Task, l.Result, l.Nonce}
 	}
 	return out
 }
@@ -45,7 +46,7 @@ func (v *Verdict) claims() []claim {
 	out := make([]claim, len(v.Leases))
 	for i := range v.Leases {
 		l := &v.Leases[i]
-		out[i] = claim{l.Lease, l.Task, l.Result, ""}
+		out[i] = claim{l.Lease.String(), l.Lease, l.Task, l.Result, ""}
 	}
 	return out
 }
@@ -64,7 +65,7 @@ func encode(kind string, p predicate) ([]byte, error) {
 	claims := p.claims()
 	s := statement[predicate]{Type: statementType, PredicateType: kind, Predicate: p, Subject: make([]subject, len(claims))}
 	for i, c := range claims {
-		s.Subject[i].Name = c.lease.String()
+		s.Subject[i].Name = c.name
 		s.Subject[i].Digest.SHA256 = c.result.Hex()
 	}
 	b, err := json.Marshal(&s)
@@ -74,21 +75,25 @@ func encode(kind string, p predicate) ([]byte, error) {
 	return b, nil
 }
 
-// opened is a parsed statement: one of the two is set.
+// opened is a parsed statement: one of the three is set.
 type opened struct {
 	kind      string
 	execution *Execution
 	verdict   *Verdict
+	round     *Round
 }
 
 func (o *opened) predicate() predicate {
-	if o.execution != nil {
+	switch {
+	case o.execution != nil:
 		return o.execution
+	case o.verdict != nil:
+		return o.verdict
 	}
-	return o.verdict
+	return o.round
 }
 
-// decode reads a statement of either type, strictly.
+// decode reads a statement of any type, strictly.
 func decode(payload []byte) (*opened, error) {
 	var s statement[jsontext.Value]
 	if err := strict(payload, &s); err != nil {
@@ -106,6 +111,9 @@ func decode(payload []byte) (*opened, error) {
 	case VerdictType:
 		o.verdict = new(Verdict)
 		err = strict(s.Predicate, o.verdict)
+	case RoundType:
+		o.round = new(Round)
+		err = strict(s.Predicate, o.round)
 	default:
 		return nil, fault("predicate type %.80q is not known", s.PredicateType)
 	}
@@ -117,11 +125,11 @@ func decode(payload []byte) (*opened, error) {
 	}
 	claims := o.predicate().claims()
 	if len(claims) != len(s.Subject) {
-		return nil, fault("%d subjects for %d leases", len(s.Subject), len(claims))
+		return nil, fault("%d subjects, want %d", len(s.Subject), len(claims))
 	}
 	for i, c := range claims {
-		if s.Subject[i].Name != c.lease.String() || s.Subject[i].Digest.SHA256 != c.result.Hex() {
-			return nil, fault("subject[%d] is not the result of leases[%d]", i, i)
+		if s.Subject[i].Name != c.name || s.Subject[i].Digest.SHA256 != c.result.Hex() {
+			return nil, fault("subject[%d] is not %s with its result", i, c.name)
 		}
 	}
 	return o, nil

@@ -47,6 +47,7 @@ func FuzzStatement(f *testing.F) {
 func FuzzEnvelope(f *testing.F) {
 	f.Add(must[Signed](f)(fixedSigner(f, 1).Execution(exampleExecution(1))).Envelope)
 	f.Add(must[Signed](f)(fixedSigner(f, 1).Verdict(exampleVerdict())).Envelope)
+	f.Add(must[Signed](f)(fixedSigner(f, 1).Round(exampleRound())).Envelope)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := parseEnvelope(b)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 const (
 	ExecutionType = "urn:atoll:execution-receipt:v1"
 	VerdictType   = "urn:atoll:verdict:v1"
+	RoundType     = "urn:atoll:federated-round:v1"
 
 	statementType = "https://in-toto.io/Statement/v1"
 	payloadType   = "application/vnd.in-toto+json"
