@@ -27,6 +27,7 @@ import (
 	"atoll/internal/bus"
 	"atoll/internal/control"
 	"atoll/internal/durable"
+	"atoll/internal/fed/server"
 	"atoll/internal/fetch"
 	"atoll/internal/httpapi/atoll"
 	"atoll/internal/httpapi/conns"
@@ -75,18 +76,19 @@ type Hub struct {
 	Control  *control.Control
 	Bus      *bus.Server // nil over an external NATS
 
-	cfg    HubConfig
-	link   *bus.HubConn
-	admit  control.Admitter
-	ca     *identity.CA
-	secure bool // away from loopback: API and bus speak TLS
-	key    *identity.Key
-	ln     net.Listener
-	relay  *relay.Hub // nil: nothing is relayed
-	server *http.Server
-	outbox *callbacks
-	unlock func() error
-	close  []func() error // in the order of opening
+	cfg         HubConfig
+	link        *bus.HubConn
+	admit       control.Admitter
+	ca          *identity.CA
+	secure      bool // away from loopback: API and bus speak TLS
+	key         *identity.Key
+	ln          net.Listener
+	relay       *relay.Hub // nil: nothing is relayed
+	server      *http.Server
+	outbox      *callbacks
+	federations *server.Server
+	unlock      func() error
+	close       []func() error // in the order of opening
 
 	dispatcher *webhook.Dispatcher
 	ready      chan struct{}
@@ -171,6 +173,9 @@ func (h *Hub) openControl(ctx context.Context, registry *prometheus.Registry) er
 		return err
 	}
 	h.outbox.control = h.Control
+	if h.federations, err = server.New(ctx, server.Config{Hub: h.Control, Store: h.Control.Store(), Blobs: blobs, Log: h.cfg.Log}); err != nil {
+		return errors.Join(err, h.Control.Close())
+	}
 	h.close = append(h.close, h.Control.Close)
 	h.Control.Register(registry)
 	return nil
@@ -191,7 +196,7 @@ func (h *Hub) openAPI(registry *prometheus.Registry) error {
 		return err
 	}
 	handler, err := atoll.New(atoll.Config{
-		Mounts: mounts, Relay: h.relay, Hub: h.Control, Log: h.cfg.Log, Tracer: h.cfg.Tracer, Version: Version, LogHandler: logHandler,
+		Mounts: mounts, Federations: h.federations, Relay: h.relay, Hub: h.Control, Log: h.cfg.Log, Tracer: h.cfg.Tracer, Version: Version, LogHandler: logHandler,
 		MetricsHandler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	})
 	if err != nil {

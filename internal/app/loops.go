@@ -41,6 +41,10 @@ func (h *Hub) begin(ctx context.Context, g *errgroup.Group) error {
 		h.dispatcher.Run(ctx)
 		return nil
 	})
+	g.Go(func() error {
+		h.federations.Run(ctx)
+		return nil
+	})
 	g.Go(h.serve)
 	g.Go(func() error {
 		<-ctx.Done()

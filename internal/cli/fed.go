@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"atoll/internal/fed"
 	"atoll/internal/fed/dataset"
 	"atoll/internal/fed/simulate"
+	"atoll/internal/learn/model"
 	"atoll/internal/repro"
 	"atoll/internal/table"
 )
@@ -28,6 +30,7 @@ single one. The specification says what is learnt, from which columns, and what
 may be told of whom.`,
 	}
 	cmd.AddCommand(s.fedRunCmd())
+	cmd.AddCommand(s.fedHubCmds()...)
 	return cmd
 }
 
@@ -39,43 +42,55 @@ type fedRun struct {
 	seed    uint64
 	data    string
 	drop    []string
+	slow    []string
+	start   string
 	model   string
 	html    string
 	threads int
+	watch   bool
 }
 
 func (s *session) fedRunCmd() *cobra.Command {
 	f := fedRun{}
 	cmd := &cobra.Command{
-		Use: "run --simulate SITES --data FILE SPEC", Short: "Run a federation, on this machine first", Args: cobra.ExactArgs(1),
-		Long: `Run the federation that SPEC (YAML or JSON) describes, with the rows of one file
-divided among simulated sites. They and the hub are the real ones, with keys,
-masks and noise; only the network between them is not there. In the end the model
-is measured on all rows held out, beside what each site would have come to alone
-and what all rows in one place would give.
+		Use: "run SPEC", Short: "Run a federation: over the hub's nodes, or on this machine first", Args: cobra.ExactArgs(1),
+		Long: `Run the federation that SPEC (YAML or JSON) describes over the nodes that offer its
+dataset (see: atoll dataset add). With --watch it is followed to its end.
+
+With --simulate the rows of one file are divided among simulated sites. They and the
+hub are the real ones, with keys, masks and noise; only the network between them is not
+there. In the end the model is measured on all rows held out, beside what each site
+would have come to alone and what all rows in one place would give.
 
 SPEC names the table's schema as a file beside it (Frictionless Table Schema).`,
 		Example: `  atoll fed run --simulate 4 --data my.csv cross-bank-fraud.yaml
+  atoll fed run cross-bank-fraud.yaml --watch
   atoll fed run --simulate 4 --by bank --data examples/federation/loans.csv examples/federation/loans.yaml
   atoll fed run --simulate 5 --drop 2@vector --data my.csv spec.yaml --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.sites == 0 || f.data == "" {
-				return usagef("--simulate and --data are needed: sites on other machines are not run yet")
+			if (f.sites == 0) != (f.data == "") {
+				return usagef("--simulate and --data belong together; without either the hub's nodes are the sites")
 			}
 			spec, err := s.loadFederation(args[0])
 			if err != nil {
 				return err
 			}
+			if f.sites == 0 {
+				return s.runOnHub(cmd, spec, f.watch)
+			}
 			return s.simulate(cmd, &f, spec)
 		},
 	}
 	fl := cmd.Flags()
+	fl.BoolVar(&f.watch, "watch", false, "follow it to its end")
 	fl.IntVar(&f.sites, "simulate", 0, "`NUMBER` of sites among which the rows of --data are divided")
 	fl.StringVar(&f.data, "data", "", "`FILE` with the rows: .csv, .csv.gz or .parquet")
 	fl.StringVar(&f.by, "by", "", "`COLUMN` whose equal values stay at one site; without it rows go anywhere")
 	fl.Float64Var(&f.alpha, "skew", 0, "with --by: divide the rows of each value by Dirichlet `SHARES` instead; 0.1 is very uneven, 100 hardly")
 	fl.Uint64Var(&f.seed, "seed", 1, "`NUMBER` from which the division is drawn")
 	fl.StringArrayVar(&f.drop, "drop", nil, "`SITE@STEP`: this site, from 1, leaves before the step in each round (keys, shares, vector, survivors, opening)")
+	fl.StringArrayVar(&f.slow, "slow", nil, "`SITE@TIMES`: this site, from 1, takes so many times as long to train as others do, on a simulated clock")
+	fl.StringVar(&f.start, "start-from", "", "`FILE` of the earlier model that the specification's start_from names")
 	fl.StringVar(&f.model, "model-out", "", "`FILE` to write the trained model to")
 	fl.StringVar(&f.html, "report", "", "`FILE` to write the report to: HTML with its pictures in it")
 	fl.IntVar(&f.threads, "threads", 0, "`NUMBER` of threads that train (default: all cores)")
@@ -110,9 +125,17 @@ func (s *session) simulate(cmd *cobra.Command, f *fedRun, spec *fed.Spec) error 
 	if err != nil {
 		return err
 	}
+	delay, err := slowed(f.slow, f.sites)
+	if err != nil {
+		return err
+	}
+	start, err := s.readStart(f.start)
+	if err != nil {
+		return err
+	}
 	bar := s.err.Bar(spec.Name, spec.Rounds)
 	r, err := simulate.Run(cmd.Context(), simulate.Config{
-		Spec: spec, Pool: pool, Drop: drop, Partition: table.Partition{Sites: f.sites, Column: f.by, Alpha: f.alpha, Seed: f.seed},
+		Spec: spec, Start: start, Pool: pool, Drop: drop, Delay: delay, Partition: table.Partition{Sites: f.sites, Column: f.by, Alpha: f.alpha, Seed: f.seed},
 		Rows:  func(res *table.Resource) iter.Seq2[table.Row, error] { return dataset.Open(f.data, res) },
 		Round: func(x fed.Round) { bar.Set(x.Number, spec.Rounds, roundNote(&x)) },
 	})
@@ -129,6 +152,25 @@ func (s *session) simulate(cmd *cobra.Command, f *fedRun, spec *fed.Spec) error 
 	}
 	return s.showFederation(f, report)
 }
+
+// readStart reads the parameters of an earlier model.
+func (s *session) readStart(path string) ([]float32, error) {
+	if path == "" {
+		return nil, nil
+	}
+	b, err := s.readFile(path, maxStart)
+	if err != nil {
+		return nil, err
+	}
+	m, err := model.Load(b)
+	if err != nil {
+		return nil, usagef("--start-from %s: %w", path, err)
+	}
+	return m.Params, nil
+}
+
+// maxStart bounds the file of a model to begin with.
+const maxStart = 4 << 30
 
 // newPool has models trained on so many threads.
 func newPool(threads int) (*repro.Pool, error) {
@@ -205,8 +247,14 @@ func (f *fedRun) write(r *simulate.Result) error {
 
 func (s *session) showFederation(f *fedRun, r *simulate.Report) error {
 	fmt.Fprintf(s.out, "%s: %d rounds over %d sites in %.1f s, %s\n\n", s.out.Bold(r.Name), r.Rounds, r.Sites, r.Seconds, r.Hidden)
+	if r.Drawn != "" {
+		fmt.Fprintf(s.out, "in a round: %s\n\n", r.Drawn)
+	}
 	if r.Robust != nil {
 		fmt.Fprintf(s.out, "against poisoners: %s\n\n", r.Robust)
+	}
+	if r.Promotion != nil {
+		fmt.Fprintf(s.out, "better than before? %s\n\n", r.Promotion)
 	}
 	var rows [][]string
 	for _, x := range r.History {
@@ -222,9 +270,13 @@ func (s *session) showFederation(f *fedRun, r *simulate.Report) error {
 		if len(x.Out) > 0 {
 			out = fmt.Sprintf("%d (%s)", x.Out[0].Site+1, core.Clip(x.Out[0].Why, 40))
 		}
-		rows = append(rows, []string{fmt.Sprint(x.Number), fmt.Sprint(len(x.Sites)), out, held, epsilon, fmt.Sprint(x.Sent)})
+		age := "-"
+		if len(x.Stale) > 0 {
+			age = fmt.Sprint(slices.Max(x.Stale))
+		}
+		rows = append(rows, []string{fmt.Sprint(x.Number), fmt.Sprint(len(x.Sites)), out, age, held, epsilon, fmt.Sprint(x.Sent)})
 	}
-	if err := s.out.Table("ROUND SITES OUT LOSS-BEFORE EPSILON BYTES", rows); err != nil {
+	if err := s.out.Table("ROUND SITES OUT OLDEST LOSS-BEFORE EPSILON BYTES", rows); err != nil {
 		return err
 	}
 	fmt.Fprintln(s.out)

@@ -270,6 +270,15 @@ func (s *session) printReport(r *receipt.Report, refused error) {
 			fmt.Fprintf(s.out, "  node %s of %s says: %s part %d, %s, in %s\n", clean(string(e.Node)), clean(string(e.Owner)), l.Task, l.Part, clean(string(l.Outcome)), clean(l.RegionDeclared))
 		}
 	}
+	if x := r.Round; x != nil {
+		fmt.Fprintf(s.out, "  hub %s says: round %d of %s added up %d sites under run %s; the model %s became %s\n", clean(x.Hub), x.Round, x.Federation, len(x.Participants), x.Run.Short(), x.Before.Short(), x.After.Short())
+		for _, p := range x.Participants {
+			fmt.Fprintf(s.out, "    %s, key %s\n", clean(p.Site), p.Key)
+		}
+		if v := x.Privacy; v != nil {
+			fmt.Fprintf(s.out, "    told of one %s by then: ε = %.6g at δ = %s\n", clean(v.Unit), float64(v.EpsilonMicro)/1e6, clean(v.Delta))
+		}
+	}
 	if v := r.Verdict; v != nil {
 		for _, l := range v.Leases {
 			fmt.Fprintf(s.out, "  hub %s says: %s part %d by %s %s, %s credits %s\n", clean(v.Hub), l.Task, l.Part, clean(string(l.Node)), clean(string(l.Outcome)), core.Money(l.PayMicro), clean(l.Reason))

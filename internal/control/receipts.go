@@ -126,6 +126,12 @@ func (c *Control) shownLease(ctx context.Context, v request.Viewer, id core.Leas
 	return l, nil
 }
 
+// Bundle returns a statement of the log, by its index, as a Sigstore bundle. It is for
+// those who know that the caller may see it.
+func (c *Control) Bundle(ctx context.Context, leaf int64) ([]byte, error) {
+	return c.bundle(ctx, leaf)
+}
+
 // bundle puts a leaf and its proof under the newest checkpoint together.
 func (c *Control) bundle(ctx context.Context, leaf int64) ([]byte, error) {
 	p := c.cfg.Log.latest()

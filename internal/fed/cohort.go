@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"atoll/internal/codec"
 	"atoll/internal/core"
 	"atoll/internal/secagg"
 )
@@ -16,8 +15,10 @@ import (
 // messages of secure aggregation have that in the cohort.
 type cohort struct {
 	plan     *Plan
+	members  []secagg.Member // of the run
 	sites    []int
 	names    []string
+	ready    map[int]int    // by site, the round that its update is of, in an asynchronous run
 	params   []byte         // of the model, as sites are told
 	server   *secagg.Server // if there are masks
 	plain    map[int][]byte // vectors, if there are none
@@ -43,20 +44,34 @@ type sum struct {
 
 // newCohort begins an attempt among some of the members.
 func newCohort(p *Plan, at At, members []secagg.Member, sites []int, params []byte) (*cohort, error) {
-	c := &cohort{plan: p, sites: sites, params: params, plain: map[int][]byte{}, out: map[int]string{}}
-	for _, i := range sites {
-		c.names = append(c.names, members[i].Name)
+	c := &cohort{plan: p, members: members, params: params, ready: map[int]int{}, plain: map[int][]byte{}, out: map[int]string{}}
+	c.gather(sites)
+	switch {
+	case p.Spec.Async != nil:
+		at.Step = StepReady
+	case p.Spec.Secure.Off:
+		at.Step = StepPlain
+	default:
+		at.Step = StepKeys
+		c.order = Order{At: at}
+		return c, c.serve(at)
 	}
-	at.Step = StepPlain
 	c.order = Order{At: at, Params: params}
-	if p.Spec.Secure.Off {
-		return c, nil
+	return c, nil
+}
+
+// gather says who the cohort is.
+func (c *cohort) gather(sites []int) {
+	c.sites, c.names = sites, nil
+	for _, i := range sites {
+		c.names = append(c.names, c.members[i].Name)
 	}
-	at.Step = StepKeys
-	c.order = Order{At: at}
-	var err error
-	c.server, err = secagg.NewServer(p.params(at.id(), members, sites))
-	return c, err
+}
+
+// serve begins secure aggregation.
+func (c *cohort) serve(at At) (err error) {
+	c.server, err = secagg.NewServer(c.plan.params(at.id(), c.members, c.sites))
+	return err
 }
 
 // ask begins a step: it orders it of all who still take part.
@@ -100,19 +115,17 @@ func (c *cohort) missing() (out []int) {
 	if c.idle() {
 		return nil
 	}
-	var lack []int
-	if c.server == nil {
-		for i, site := range c.sites {
-			if c.plain[site] == nil {
-				lack = append(lack, i)
-			}
-		}
-	} else {
-		lack = c.server.Missing()
+	lacks := func(i, site int) bool { return c.plain[site] == nil }
+	switch {
+	case c.order.Step == StepReady:
+		lacks = func(_, site int) bool { return c.ready[site] == 0 }
+	case c.server != nil:
+		lack := c.server.Missing() // in order
+		lacks = func(i, _ int) bool { _, ok := slices.BinarySearch(lack, i); return ok }
 	}
-	for _, i := range lack {
-		if _, gone := c.out[c.sites[i]]; !gone {
-			out = append(out, c.sites[i])
+	for i, site := range c.sites {
+		if _, gone := c.out[site]; !gone && lacks(i, site) {
+			out = append(out, site)
 		}
 	}
 	return out
@@ -128,6 +141,9 @@ func (c *cohort) take(r *Reply) error {
 			c.out[r.Site] = "it refuses: " + core.Clip(r.Refused, 500)
 		}
 		return nil
+	}
+	if r.Step == StepReady && c.plan.Spec.Async != nil {
+		return c.takeReady(r)
 	}
 	if c.server == nil {
 		return c.takePlain(r)
@@ -176,7 +192,7 @@ func (c *cohort) take(r *Reply) error {
 }
 
 func (c *cohort) takePlain(r *Reply) error {
-	if want := c.plan.plainSize(); r.Step != StepPlain || len(r.Vector) != want {
+	if want := c.plan.plainSize(); r.Step != StepPlain || c.order.Step != StepPlain || len(r.Vector) != want {
 		return core.Errorf(core.Invalid, "a vector of %d bytes: want %d", len(r.Vector), want)
 	}
 	if c.plain[r.Site] == nil {
@@ -190,8 +206,12 @@ func (c *cohort) takePlain(r *Reply) error {
 const maxWaits = 10
 
 // expire has sites that have not answered by the deadline out of the step. Openings are
-// asked for again, and waited for: there may be no other attempt.
+// asked for again, and waited for: there may be no other attempt. So are sites that train at
+// their own pace.
 func (c *cohort) expire(now time.Time) []Send {
+	if c.order.Step == StepReady {
+		return c.ask(c.order, now)
+	}
 	if c.order.Step == StepOpening && c.waited < maxWaits {
 		c.waited++
 		return c.ask(c.order, now)
@@ -204,7 +224,7 @@ func (c *cohort) expire(now time.Time) []Send {
 
 // advance closes the step once nobody is waited for, and returns the orders of the next.
 func (c *cohort) advance(now time.Time) []Send {
-	if c.idle() || len(c.missing()) > 0 && (c.order.Step != StepOpening || !c.server.Openable()) {
+	if c.idle() || !c.closes() {
 		return nil
 	}
 	next, err := c.close()
@@ -217,6 +237,34 @@ func (c *cohort) advance(now time.Time) []Send {
 		return c.ask(*next, now)
 	}
 	return nil
+}
+
+// closes reports whether the step waits for nobody any more. Who has not sent a vector when
+// enough have is out.
+func (c *cohort) closes() bool {
+	missing := c.missing()
+	if len(missing) == 0 {
+		return true
+	}
+	enough, vectors := c.plan.Spec.Sites.Enough, len(c.plain)
+	switch c.order.Step {
+	case StepReady:
+		return len(c.ready) >= c.plan.Drawn
+	case StepOpening:
+		return c.server.Openable()
+	case StepVector:
+		vectors = c.server.Masked()
+	case StepPlain:
+	default:
+		return false
+	}
+	if enough == 0 || vectors < enough {
+		return false
+	}
+	for _, site := range missing {
+		c.out[site] = fmt.Sprintf("late: %d others had sent a vector before", vectors)
+	}
+	return true
 }
 
 // open begins the last step, if the cohort has come to it.
@@ -234,6 +282,8 @@ func (c *cohort) close() (*Order, error) {
 	o := c.order
 	var err error
 	switch o.Step {
+	case StepReady:
+		err = c.closeReady(&o)
 	case StepKeys:
 		o.Keys, err = c.server.CloseKeys()
 		o.Step = StepLot
@@ -263,17 +313,3 @@ func (c *cohort) terms() terms { return c.plan.terms[len(c.sites)] }
 
 // String names the cohort by its sites.
 func (c *cohort) String() string { return "the sum of " + strings.Join(c.names, ", ") }
-
-// checked takes a sum if it is no longer than that of honest sites can be.
-func (c *cohort) checked(s *sum) error {
-	length, err := codec.Norm(s.update)
-	if err != nil {
-		return err
-	}
-	n := float64(len(s.sites))
-	if most := n * c.plan.longest(len(s.sites)); c.plan.bounded() && !(length <= most) {
-		return core.Errorf(core.Forbidden, "%s has a length of %.4g, and of sites that keep to the clip at most %.4g: one of them poisons the model", c, length, most)
-	}
-	c.sum = s
-	return nil
-}

@@ -7,7 +7,7 @@ import (
 // Numbers that are summed exactly: 32 bits each, a byte to a word, so that each word has
 // head room for the sum.
 const (
-	counts     = 4 // rows, held out, right, loss
+	counts     = 6 // the fields of Counts
 	countBits  = 8
 	countWords = 32 / countBits
 )
@@ -18,10 +18,13 @@ type Counts struct {
 	Held  int64 `json:"held"`  // rows held out
 	Right int64 `json:"right"` // of these answered rightly
 	Loss  int64 `json:"loss"`  // of these, in thousandths of a nat, added up
+	// The same of the model that the run began with, in the round that compares.
+	RightBefore int64 `json:"right_before,omitzero"`
+	LossBefore  int64 `json:"loss_before,omitzero"`
 }
 
 func (c *Counts) append(words []uint32) []uint32 {
-	for _, n := range []int64{c.Rows, c.Held, c.Right, c.Loss} {
+	for _, n := range []int64{c.Rows, c.Held, c.Right, c.Loss, c.RightBefore, c.LossBefore} {
 		n = min(max(n, 0), 1<<32-1)
 		for range countWords {
 			words = append(words, uint32(n&(1<<countBits-1)))
@@ -33,6 +36,7 @@ func (c *Counts) append(words []uint32) []uint32 {
 
 func (c *Counts) add(d Counts) {
 	c.Rows, c.Held, c.Right, c.Loss = c.Rows+d.Rows, c.Held+d.Held, c.Right+d.Right, c.Loss+d.Loss
+	c.RightBefore, c.LossBefore = c.RightBefore+d.RightBefore, c.LossBefore+d.LossBefore
 }
 
 // countsOf reads the sums of words, modulo 2^m.
@@ -43,7 +47,7 @@ func countsOf(words []uint32) Counts {
 		}
 		return n
 	}
-	return Counts{Rows: number(0), Held: number(1), Right: number(2), Loss: number(3)}
+	return Counts{Rows: number(0), Held: number(1), Right: number(2), Loss: number(3), RightBefore: number(4), LossBefore: number(5)}
 }
 
 // bitsFor is how many bits the sum of so many numbers needs more than one of them.

@@ -22,11 +22,19 @@
 // or failed: for a site opens those of one attempt at a round alone. The rule is then over
 // the groups' means. Without a rule there is one group, of all.
 //
+// # At their own pace
+//
+// In an asynchronous run (Async) a round is a buffer. The step Ready comes first: sites
+// answer it when they have trained, on whichever parameters were the newest when they began,
+// and the first so many become the cohort, by their order's Roster. A site keeps its update
+// in its journal until a buffer takes it, and it is in one alone.
+//
 // # What a vector has
 //
 // The update, clipped, rotated and rounded to integers (internal/codec), is followed by
 // whole numbers in bytes, one to a word, which sum up exactly: the rows trained on, and of
-// the rows held out how many there are, how many were answered rightly, and their loss. So
+// the rows held out how many there are, how many were answered rightly, and their loss, of
+// the model that the run began with, too, where it is compared (Promote). So
 // the hub learns how good the model is, and not at which site. Where a Spec asks for
 // privacy they are all 0 but for the rows of a site's weight, which is then 1 for all.
 package fed

@@ -7,7 +7,6 @@ import (
 
 	"atoll/internal/core"
 	"atoll/internal/fed/robust"
-	"atoll/internal/keystream"
 	"atoll/internal/secagg"
 )
 
@@ -21,19 +20,6 @@ type Robust struct {
 // minGroups is how many groups a rule takes: of two none is in the middle.
 const minGroups = 3
 
-// leastSites is a number of sites with which a Spec is possible, if it is with any.
-func (s *Spec) leastSites() int {
-	n := max(secagg.MinMembers, s.Sites.Least)
-	if r := s.Robust; r != nil {
-		groups := minGroups
-		if r.Trim > 0 {
-			groups = max(groups, int(math.Ceil(min(1/r.Trim, secagg.MaxMembers))))
-		}
-		n = max(n, groups*min(r.Group, secagg.MaxMembers))
-	}
-	return min(n, secagg.MaxMembers)
-}
-
 // terms are those of secure aggregation among so many sites.
 type terms struct{ threshold, degree, shares int }
 
@@ -45,13 +31,13 @@ func (p *Plan) group() error {
 		if err := p.checkRobust(); err != nil {
 			return err
 		}
-		p.Groups = p.Sites / r.Group
+		p.Groups = p.Drawn / r.Group
 	}
 	for _, size := range p.sizes() {
 		t := terms{threshold: 2*size/3 + 1}
 		if !p.Spec.Secure.Off || r == nil {
 			var err error
-			if t.threshold, t.degree, t.shares, err = secagg.Plan(size, p.Spec.Sites.Dropout, p.Spec.Sites.Corrupt); err != nil {
+			if t.threshold, t.degree, t.shares, err = secagg.Plan(size, p.dropout(), p.corruptShare()); err != nil {
 				return err
 			}
 		}
@@ -64,8 +50,8 @@ func (p *Plan) group() error {
 		p.terms[size] = t
 	}
 	p.Threshold = p.terms[p.sizes()[0]].threshold
-	p.least = max(p.Spec.Sites.Least, p.Sites/2+1)
-	return nil
+	p.least = max(p.Spec.Sites.Least, p.Drawn/2+1)
+	return p.checkEnough()
 }
 
 func (p *Plan) checkRobust() error {
@@ -74,7 +60,7 @@ func (p *Plan) checkRobust() error {
 	if p.Spec.Secure.Off {
 		least = 1
 	}
-	groups := p.Sites / max(r.Group, 1)
+	groups := p.Drawn / max(r.Group, 1)
 	switch err := r.Check(); {
 	case err != nil:
 		return core.Errorf(core.Invalid, "%w", err).At("robust")
@@ -83,7 +69,7 @@ func (p *Plan) checkRobust() error {
 	case p.Spec.Weights.Rows > 0:
 		return core.Errorf(core.Invalid, "with a robust rule all sites count alike: who poisons would lie about its rows, too").At("weights.rows")
 	case groups < minGroups:
-		return core.Errorf(core.Invalid, "%d sites are %d groups of %d: a rule takes at least %d groups", p.Sites, groups, r.Group, minGroups).At("robust.group")
+		return core.Errorf(core.Invalid, "%d sites are %d groups of %d: a rule takes at least %d groups", p.Drawn, groups, r.Group, minGroups).At("robust.group")
 	case r.Withstands(groups) == 0:
 		return core.Errorf(core.Invalid, "to trim %g of %d groups leaves none out: trim %.2g or more, or have more sites", r.Trim, groups, 1/float64(groups)+0.005).At("robust.trim")
 	}
@@ -92,8 +78,8 @@ func (p *Plan) checkRobust() error {
 
 // sizes are the sizes of groups that there are: one, or two that differ by one.
 func (p *Plan) sizes() []int {
-	size := p.Sites / p.Groups
-	if p.Sites%p.Groups == 0 {
+	size := p.Drawn / p.Groups
+	if p.Drawn%p.Groups == 0 {
 		return []int{size}
 	}
 	return []int{size, size + 1}
@@ -101,36 +87,6 @@ func (p *Plan) sizes() []int {
 
 // largest is the size of the largest group.
 func (p *Plan) largest() int { return slices.Max(p.sizes()) }
-
-// corrupt is how many of all sites may work with the hub.
-func (p *Plan) corrupt() int { return int(p.Spec.Sites.Corrupt * float64(p.Sites)) }
-
-// Deal divides the sites among groups for an attempt at a round, each in order. The lot
-// follows from the attempt's name, and so from the Spec and from whom its owners have
-// agreed on: the hub cannot put a site among its own, and who poisons cannot choose a
-// group. Both know the groups of all rounds beforehand.
-func (p *Plan) Deal(attempt core.Digest) [][]int {
-	order := make([]int, p.Sites)
-	for i := range order {
-		order[i] = i
-	}
-	if p.Groups == 1 {
-		return [][]int{order}
-	}
-	s := keystream.Public(keystream.Seed(attempt), "atoll federation groups v1")
-	for i := len(order) - 1; i > 0; i-- {
-		j := s.Below(uint64(i) + 1)
-		order[i], order[j] = order[j], order[i]
-	}
-	groups := make([][]int, p.Groups)
-	for i, site := range order {
-		groups[i%p.Groups] = append(groups[i%p.Groups], site)
-	}
-	for _, g := range groups {
-		slices.Sort(g)
-	}
-	return groups
-}
 
 // params are those of secure aggregation in a group.
 func (p *Plan) params(attempt core.Digest, members []secagg.Member, group []int) *secagg.Params {
@@ -189,19 +145,9 @@ func (p *Plan) Robustness() *Robustness {
 		return nil
 	}
 	out := &Robustness{
-		Rule: string(r.Name), Group: p.Sites / p.Groups, Groups: p.Groups, Withstands: r.Withstands(p.Groups), Breakdown: r.Breakdown(),
+		Rule: string(r.Name), Group: p.Drawn / p.Groups, Groups: p.Groups, Withstands: r.Withstands(p.Groups), Breakdown: r.Breakdown(),
 		Poisoners: robust.Poisoners(r.Group, r.Breakdown()), Tainted10: robust.Taint(r.Group, 0.1), Tainted20: robust.Taint(r.Group, 0.2),
-		Corrupt: p.corrupt(), Exposed: 1,
-	}
-	if !p.Spec.Secure.Off {
-		out.Exposed = 0
-		for size, t := range p.terms {
-			enough := 2*t.threshold - size // fewer cannot sign two sets of survivors
-			if t.degree == 0 {
-				enough = min(enough, t.shares) // nor put a secret together
-			}
-			out.Exposed = max(out.Exposed, robust.Exposed(p.Sites, p.corrupt(), size, enough))
-		}
+		Corrupt: p.corrupt(), Exposed: p.Exposed(),
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package fed
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,15 +23,23 @@ type State struct {
 	Attempt   int         `json:"attempt"`
 	Params    []float32   `json:"params"`
 	Optimizer merge.State `json:"optimizer"`
-	Rounds    []Round     `json:"rounds"`            // that are over
+	Rounds    []Round     `json:"rounds"`          // that are over
+	Start     []float32   `json:"start,omitempty"` // the parameters of the earlier model that it began with
+	Promotion *Promotion  `json:"promotion,omitempty"`
 	Stopped   string      `json:"stopped,omitempty"` // why there will be no more
+}
+
+// Vectors are what is large of a state: who keeps it may keep them apart.
+func (s *State) Vectors() []*[]float32 {
+	return []*[]float32{&s.Params, &s.Optimizer.First, &s.Optimizer.Second, &s.Start}
 }
 
 // Round is what came of one.
 type Round struct {
 	Number   int         `json:"number"`
 	Attempts int         `json:"attempts"`
-	Sites    []int       `json:"sites"` // in the sum
+	Sites    []int       `json:"sites"`           // in the sum
+	Stale    []int       `json:"stale,omitempty"` // how many rounds old each of their updates is, in an asynchronous run
 	Out      []Out       `json:"out,omitempty"`
 	Counts   Counts      `json:"counts"` // of the model that the round began with
 	Params   core.Digest `json:"params"` // of the parameters that it ended with
@@ -69,12 +78,13 @@ type Machine struct {
 	began   time.Time
 }
 
-// NewMachine begins a run, or goes on with one between two rounds.
+// NewMachine begins a run, or goes on with one between two rounds. If the Spec begins with
+// an earlier model the first state is of Plan.StateFrom.
 func NewMachine(p *Plan, members []secagg.Member, state *State) (*Machine, error) {
 	if len(members) != p.Sites {
 		return nil, core.Errorf(core.Invalid, "%d sites in a plan for %d", len(members), p.Sites)
 	}
-	run, err := RunID(p.Spec, members)
+	run, err := p.RunID(members)
 	if err != nil {
 		return nil, err
 	}
@@ -84,13 +94,14 @@ func NewMachine(p *Plan, members []secagg.Member, state *State) (*Machine, error
 			return nil, core.Errorf(core.Mismatch, "the state is of another run")
 		}
 	}
-	return m, nil
+	return m, p.checkStart(state)
 }
 
-// RunID names a run: its Spec, and who takes part.
-func RunID(s *Spec, members []secagg.Member) (core.Digest, error) {
-	d, err := s.Digest()
-	b := append([]byte("atoll federation run v1\n"), d[:]...)
+// RunID names a run: its ID, its Spec, and who takes part.
+func (p *Plan) RunID(members []secagg.Member) (core.Digest, error) {
+	d, err := p.Spec.Digest()
+	b := append([]byte("atoll federation run v1\n"), p.ID...)
+	b = append(append(b, '\n'), d[:]...)
 	for _, m := range members {
 		k := m.Key.Digest()
 		b = append(append(append(b, m.Name...), '\n'), k[:]...)
@@ -135,7 +146,7 @@ func (m *Machine) Begin(now time.Time) ([]Send, error) {
 	}
 	m.state.Attempt, m.began, m.cohorts = m.state.Attempt+1, now, nil
 	at := At{Run: m.state.Run, Round: m.state.Round, Attempt: m.state.Attempt}
-	params := packFloats(m.state.Params)
+	params := m.shown()
 	var out []Send
 	for _, sites := range m.plan.Deal(at.id()) {
 		c, err := newCohort(m.plan, at, m.members, sites, params)
@@ -166,12 +177,23 @@ func (m *Machine) Receive(r *Reply, now time.Time) ([]Send, error) {
 	}
 	i := slices.IndexFunc(m.cohorts, func(c *cohort) bool { return slices.Contains(c.sites, r.Site) })
 	if i < 0 {
-		return nil, core.Errorf(core.Conflict, "a reply of round %d, which has not begun", r.Round)
+		return nil, core.Errorf(core.Conflict, "a reply of round %d, attempt %d, which has not begun, or for which the lot has not drawn %s", r.Round, r.Attempt, m.members[r.Site].Name)
 	}
 	if err := m.cohorts[i].take(r); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.members[r.Site].Name, err)
 	}
 	return m.advance(m.cohorts[i:i+1], now)
+}
+
+// Leave has a site out of the step that it is waited for in: it is known not to answer.
+func (m *Machine) Leave(site int, why string, now time.Time) ([]Send, error) {
+	for i, c := range m.cohorts {
+		if slices.Contains(c.missing(), site) {
+			c.out[site] = why
+			return m.advance(m.cohorts[i:i+1], now)
+		}
+	}
+	return nil, nil
 }
 
 // Tick lets time pass: sites that have not answered by the deadline are out of the step.
@@ -193,6 +215,23 @@ func (m *Machine) Tick(now time.Time) ([]Send, error) {
 	}
 	next, err := m.advance(late, now)
 	return append(again, next...), err
+}
+
+// complaints are why sites are out of the attempt, of a few of them.
+func (m *Machine) complaints() (out string) {
+	const most = 3
+	n := 0
+	for _, c := range m.cohorts {
+		for _, site := range slices.Sorted(maps.Keys(c.out)) {
+			if n++; n <= most {
+				out += fmt.Sprintf("; %s: %s", m.members[site].Name, c.out[site])
+			}
+		}
+	}
+	if n > most {
+		out += fmt.Sprintf("; and %d more", n-most)
+	}
+	return out
 }
 
 // advance has cohorts go on, and the run once all of them are over. Sites open the masks
@@ -219,7 +258,7 @@ func (m *Machine) advance(cohorts []*cohort, now time.Time) (out []Send, err err
 	}
 	opened := slices.ContainsFunc(m.cohorts, func(c *cohort) bool { return c.opened })
 	if err != nil && (opened || m.state.Attempt >= maxAttempts) {
-		m.state.Stopped = fmt.Sprintf("round %d failed at attempt %d: %v", m.state.Round, m.state.Attempt, err)
+		m.state.Stopped = fmt.Sprintf("round %d failed at attempt %d: %v%s", m.state.Round, m.state.Attempt, err, m.complaints())
 	}
 	if m.Over() {
 		m.cohorts = nil

@@ -1,9 +1,13 @@
 package fed
 
 import (
+	"bytes"
 	"encoding/binary"
+	"io"
 	"math"
 	"slices"
+
+	fastjson "github.com/go-json-experiment/json"
 
 	"atoll/internal/core"
 	"atoll/internal/keystream"
@@ -13,8 +17,10 @@ import (
 // Step is what a site is asked for.
 type Step string
 
-// The steps of a round, in order. Without secure aggregation there is one, Plain.
+// The steps of a round, in order. Without secure aggregation there is one, Plain. Ready
+// comes before them where sites train at their own pace.
 const (
+	StepReady   Step = "ready"
 	StepKeys    Step = "keys"
 	StepLot     Step = "lot"
 	StepShares  Step = "shares"
@@ -23,6 +29,10 @@ const (
 	StepOpening Step = "opening"
 	StepPlain   Step = "plain"
 )
+
+// Lasting reports whether what a site does for the step is of use to it even if the hub has
+// gone on: who carries orders lets it come to its end.
+func (s Step) Lasting() bool { return s == StepReady }
 
 // At says to which moment of a run a message belongs.
 type At struct {
@@ -46,7 +56,8 @@ func (a At) id() core.Digest {
 // site needs no memory of earlier orders but its journal.
 type Order struct {
 	At
-	Params     []byte             `json:"params,omitempty"` // of the model: binary32, little-endian
+	Params     []byte             `json:"-"`                // of the model: binary32, little-endian
+	Roster     []int              `json:"roster,omitempty"` // the sites in the buffer, after the step Ready
 	Keys       []secagg.Keys      `json:"keys,omitempty"`
 	Parts      []secagg.Part      `json:"parts,omitempty"`
 	Inbox      []secagg.Sealed    `json:"inbox,omitempty"`
@@ -58,16 +69,73 @@ type Order struct {
 // Reply is a site's answer to an Order.
 type Reply struct {
 	At
-	Site      int               `json:"site"` // its number in the run
+	Site      int               `json:"site"`             // its number in the run
+	Version   int               `json:"version,omitzero"` // the round on whose parameters its update was trained, in the step Ready
 	Keys      *secagg.Keys      `json:"keys,omitempty"`
 	Part      *secagg.Part      `json:"part,omitempty"`
 	Sealed    []secagg.Sealed   `json:"sealed,omitempty"`
-	Vector    []byte            `json:"vector,omitempty"`   // packed: masked, or not if there are no masks
+	Vector    []byte            `json:"-"`                  // packed: masked, or not if there are no masks
 	Included  *secagg.Included  `json:"included,omitempty"` // with a masked vector
 	Agreement *secagg.Agreement `json:"agreement,omitempty"`
 	Opening   *secagg.Opening   `json:"opening,omitempty"`
 	// Refused, if not empty, is why the site takes no part in this attempt.
 	Refused string `json:"refused,omitempty"`
+}
+
+// A message on its way, or kept, is
+//
+//	uint32   bytes of the head, little-endian, at most MaxHead
+//	head     JSON: an Order without its Params, or a Reply without its Vector
+//	rest     these
+//
+// MaxHead has room for the shares of secagg.MaxMembers, MaxParams for what a site is shown.
+const (
+	MaxHead   = 64 << 20
+	MaxParams = 2 << 30
+)
+
+// AppendBinary appends the order as it travels.
+func (o *Order) AppendBinary(b []byte) ([]byte, error) { return appendMessage(b, o, o.Params) }
+
+// ReadHead reads the order's head. What follows it is Params.
+func (o *Order) ReadHead(r io.Reader) error { return readHead(r, o) }
+
+// AppendBinary appends the reply as it travels.
+func (r *Reply) AppendBinary(b []byte) ([]byte, error) { return appendMessage(b, r, r.Vector) }
+
+// ReadHead reads the reply's head. What follows it is Vector.
+func (r *Reply) ReadHead(from io.Reader) error { return readHead(from, r) }
+
+func appendMessage(b []byte, head any, rest []byte) ([]byte, error) {
+	h, err := fastjson.Marshal(head)
+	if err != nil {
+		return nil, err
+	}
+	if len(h) > MaxHead {
+		return nil, core.Errorf(core.TooLarge, "a message with a head of %d bytes, at most %d", len(h), MaxHead)
+	}
+	b = slices.Grow(b, 4+len(h)+len(rest))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(h)))
+	return append(append(b, h...), rest...), nil
+}
+
+func readHead(r io.Reader, head any) error {
+	var size [4]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return core.Errorf(core.Invalid, "a message without a head: %w", err)
+	}
+	n := int64(binary.LittleEndian.Uint32(size[:]))
+	if n > MaxHead {
+		return core.Errorf(core.TooLarge, "a message with a head of %d bytes, at most %d", n, MaxHead)
+	}
+	var b bytes.Buffer // grows with what comes, not with what was announced
+	if got, err := io.CopyN(&b, r, n); err != nil {
+		return core.Errorf(core.Invalid, "a message whose head ends after %d of %d bytes: %w", got, n, err)
+	}
+	if err := fastjson.Unmarshal(b.Bytes(), head, fastjson.RejectUnknownMembers(true)); err != nil {
+		return core.Errorf(core.Invalid, "the head of a message: %w", err)
+	}
+	return nil
 }
 
 // seed is that of a round's rotation: it follows from keys that members have made fresh,
@@ -78,6 +146,39 @@ func seed(id core.Digest, keys []secagg.Keys) keystream.Seed {
 		b = append(append(b, keys[i].Box...), keys[i].Mask...)
 	}
 	return keystream.Seed(core.DigestOf(b))
+}
+
+// ParamsDigest names a model's parameters.
+func ParamsDigest(params []float32) core.Digest { return core.DigestOf(packFloats(params)) }
+
+// PackFloats returns vectors as they are kept: of each its length as a uint32, and its
+// numbers in binary32, all little-endian.
+func PackFloats(vectors ...[]float32) (out []byte) {
+	for _, v := range vectors {
+		out = append(binary.LittleEndian.AppendUint32(out, uint32(len(v))), packFloats(v)...)
+	}
+	return out
+}
+
+// UnpackFloats reads what PackFloats has written, into as many vectors.
+func UnpackFloats(b []byte, into ...*[]float32) error {
+	for _, v := range into {
+		if len(b) < 4 || uint64(len(b)-4) < 4*uint64(binary.LittleEndian.Uint32(b)) {
+			return core.Errorf(core.Invalid, "kept numbers end early")
+		}
+		n := int(binary.LittleEndian.Uint32(b))
+		x, err := unpackFloats(b[4:4+4*n], n)
+		if err != nil {
+			return err
+		}
+		if b = b[4+4*n:]; n > 0 {
+			*v = x
+		}
+	}
+	if len(b) > 0 {
+		return core.Errorf(core.Invalid, "%d bytes follow kept numbers", len(b))
+	}
+	return nil
 }
 
 func packFloats(x []float32) []byte {
@@ -104,5 +205,5 @@ func unpackFloats(b []byte, n int) ([]float32, error) {
 
 // StepNumber is a step's place in a round; -1: there is no such step.
 func StepNumber(s Step) int {
-	return slices.Index([]Step{StepKeys, StepLot, StepShares, StepVector, StepSign, StepOpening, StepPlain}, s)
+	return slices.Index([]Step{StepReady, StepKeys, StepLot, StepShares, StepVector, StepSign, StepOpening, StepPlain}, s)
 }

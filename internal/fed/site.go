@@ -9,9 +9,7 @@ import (
 
 	"atoll/internal/codec"
 	"atoll/internal/core"
-	"atoll/internal/keystream"
 	"atoll/internal/learn"
-	"atoll/internal/learn/model"
 	"atoll/internal/privacy"
 	"atoll/internal/repro"
 	"atoll/internal/secagg"
@@ -30,8 +28,9 @@ type SiteConfig struct {
 	Sign    func([]byte) ([]byte, error)
 	Rows    *Rows
 	Pool    *repro.Pool
-	// Journal is that of an attempt at a round, or of the round itself.
-	Journal func(id core.Digest) (secagg.Journal, error)
+	// Journal is that of an attempt at a round, or of the round itself. Those of rounds
+	// before Plan.Oldest are not asked for any more.
+	Journal func(round int, id core.Digest) (secagg.Journal, error)
 	// Spend has the dataset's owner agree to what an attempt costs, durably; nil if the Spec
 	// asks for no privacy, or nobody counts.
 	Spend func(privacy.Charge) error
@@ -41,6 +40,7 @@ type SiteConfig struct {
 type Site struct {
 	c      SiteConfig
 	self   int
+	spec   core.Digest
 	run    core.Digest
 	client *secagg.Client // of the attempt
 	at     core.Digest
@@ -58,12 +58,17 @@ func NewSite(c SiteConfig) (*Site, error) {
 	if err := c.Rows.Train.CheckTrainable(classes); err != nil {
 		return nil, core.Errorf(core.Invalid, "%s: %w", c.Name, err)
 	}
-	run, err := RunID(c.Plan.Spec, c.Members)
-	return &Site{c: c, self: self, run: run}, err
+	spec, err := c.Plan.Spec.Digest()
+	if err != nil {
+		return nil, err
+	}
+	run, err := c.Plan.RunID(c.Members)
+	return &Site{c: c, self: self, spec: spec, run: run}, err
 }
 
 // Handle answers an order. What keeps the site from it is in the Reply, too: the hub need
-// not wait for it.
+// not wait for it. Who has a newer order may cancel an older one by its context, unless
+// what it does is Lasting.
 func (s *Site) Handle(ctx context.Context, o *Order) *Reply {
 	r := &Reply{At: o.At, Site: s.self}
 	if err := s.handle(ctx, o, r); err != nil {
@@ -79,11 +84,17 @@ func (s *Site) handle(ctx context.Context, o *Order, r *Reply) (err error) {
 	if o.Round < 1 || o.Round > s.c.Plan.Spec.Rounds+1 || o.Attempt < 1 || o.Attempt > maxAttempts {
 		return core.Errorf(core.Invalid, "round %d, attempt %d: the federation has %d rounds, and begins none more than %d times", o.Round, o.Attempt, s.c.Plan.Spec.Rounds, maxAttempts)
 	}
+	if o.Step == StepReady && s.c.Plan.Spec.Async == nil {
+		return core.Errorf(core.Invalid, "a step %q in a federation whose sites do not train at their own pace", o.Step)
+	}
 	if s.c.Plan.Spec.Secure.Off {
 		return s.plain(ctx, o, r)
 	}
 	if err := s.once(o, false); err != nil {
 		return err
+	}
+	if o.Step == StepReady {
+		return s.ready(ctx, o, r)
 	}
 	if err := s.attempt(o); err != nil {
 		return err
@@ -122,6 +133,9 @@ func (s *Site) handle(ctx context.Context, o *Order, r *Reply) (err error) {
 		r.Agreement = &a
 		return err
 	case StepOpening:
+		if err := s.forward(o); err != nil {
+			return err
+		}
 		if r.Opening, err = s.client.Open(o.Survivors, o.Agreements); err == nil {
 			err = s.once(o, true)
 		}
@@ -134,7 +148,7 @@ func (s *Site) handle(ctx context.Context, o *Order, r *Reply) (err error) {
 // other survivors the hub would learn the update of those who are in one of them: for the
 // round's updates are the same.
 func (s *Site) once(o *Order, opens bool) error {
-	j, err := s.c.Journal(o.round())
+	j, err := s.journal(o.Round)
 	if err != nil {
 		return err
 	}
@@ -152,19 +166,40 @@ func (s *Site) once(o *Order, opens bool) error {
 // openedName is what a round's journal has the attempt under whose masks were opened.
 const openedName = "opened"
 
+// forward has a site go on to later attempts at a round only: it opens none after it has
+// sent a vector in a later one. Members of attempts differ where they are drawn, dealt or
+// buffered. So those who have opened one are in the sum of no later one, with vectors sent
+// before or after; and of several sums, of which the hub might make one of few, the first
+// has at least all honest ones who opened it more than the others.
+func (s *Site) forward(o *Order) error {
+	j, err := s.journal(o.Round)
+	for a := o.Attempt + 1; err == nil && a <= maxAttempts; a++ {
+		var sent []byte
+		if sent, err = j.Kept(sentName(a)); err == nil && sent != nil {
+			err = core.Errorf(core.Conflict, "this site has sent a vector at attempt %d at round %d: it opens no masks of an earlier one", a, o.Round)
+		}
+	}
+	return err
+}
+
+// sentName is what a round's journal has of an attempt in which a vector was sent.
+func sentName(attempt int) string { return fmt.Sprintf("vector-%d", attempt) }
+
 // attempt takes up the one that an order is of.
 func (s *Site) attempt(o *Order) error {
 	id := o.id()
 	if s.client != nil && s.at == id {
 		return nil
 	}
-	j, err := s.c.Journal(id)
+	j, err := s.c.Journal(o.Round, id)
 	if err != nil {
 		return err
 	}
-	groups := s.c.Plan.Deal(id) // and not from the hub's word
-	own := slices.IndexFunc(groups, func(g []int) bool { return slices.Contains(g, s.self) })
-	c, err := secagg.NewClient(s.c.Plan.params(id, s.c.Members, groups[own]), s.c.Name, s.c.Sign, rand.Reader, j)
+	group, err := s.c.Plan.groupOf(s.self, o)
+	if err != nil {
+		return err
+	}
+	c, err := secagg.NewClient(s.c.Plan.params(id, s.c.Members, group), s.c.Name, s.c.Sign, rand.Reader, j)
 	if err != nil {
 		return err
 	}
@@ -183,39 +218,26 @@ func (s *Site) vector(ctx context.Context, o *Order) (vector []byte, in secagg.I
 		if words, err = s.words(ctx, o); err != nil {
 			return nil, in, err
 		}
+		j, err := s.journal(o.Round)
+		if err != nil {
+			return nil, in, err
+		}
+		if _, err := j.Once(sentName(o.Attempt), []byte{1}); err != nil {
+			return nil, in, err
+		}
 	}
 	return s.client.Mask(o.Inbox, words)
 }
 
-// words are the site's own, before they are masked.
-func (s *Site) words(ctx context.Context, o *Order) ([]uint32, error) {
-	update, c, err := s.work(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	return s.c.Plan.encode(update, c, o)
-}
-
-// encode clips and rounds an update, adds noise if there is to be some, and the counts.
-func (p *Plan) encode(update []float32, c Counts, o *Order) ([]uint32, error) {
-	secret, err := keystream.Secret(rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	words, _, err := p.Grid.Encode(update, seed(o.id(), o.Keys), secret)
-	if err != nil {
-		return nil, fmt.Errorf("the update: %w", err)
-	}
-	if p.Noise != nil {
-		p.Noise.AddTo(words, secret)
-	}
-	p.Words.Modulus.Reduce(words)
-	return c.append(words), nil
-}
-
 func (s *Site) plain(ctx context.Context, o *Order, r *Reply) error {
+	if o.Step == StepReady {
+		return s.ready(ctx, o, r)
+	}
 	if o.Step != StepPlain {
 		return core.Errorf(core.Invalid, "a step %.40q in a federation without masks", o.Step)
+	}
+	if _, err := s.c.Plan.groupOf(s.self, o); err != nil {
+		return err
 	}
 	update, c, err := s.work(ctx, o)
 	if err != nil {
@@ -228,82 +250,4 @@ func (s *Site) plain(ctx context.Context, o *Order, r *Reply) error {
 	}
 	r.Vector = s.c.Plan.appendPlain(update, c)
 	return nil
-}
-
-// work measures the model, trains it, and returns the update by the site's weight.
-func (s *Site) work(ctx context.Context, o *Order) (update []float32, c Counts, err error) {
-	p := s.c.Plan
-	params, err := unpackFloats(o.Params, p.Model.Size())
-	if err != nil {
-		return nil, c, err
-	}
-	if p.Spec.Privacy == nil && s.c.Rows.Held.Len() > 0 {
-		if c, err = s.measure(ctx, params); err != nil {
-			return nil, c, err
-		}
-	}
-	if o.Round > p.Spec.Rounds { // it only measures
-		return make([]float32, len(params)), c, nil
-	}
-	if err := s.spend(o); err != nil {
-		return nil, c, err
-	}
-	cfg, err := p.Train(1)
-	if err != nil {
-		return nil, c, err
-	}
-	cfg.Seed = model.SeedOf(s.run.String(), o.Round, s.c.Name)
-	u, err := model.Train(ctx, p.Model, params, s.c.Rows.Train, cfg, s.c.Pool)
-	if err != nil {
-		return nil, c, err
-	}
-	if most := p.Spec.Weights.Rows; most > 0 {
-		c.Rows = int64(min(u.Rows, most))
-		weight := float32(float64(c.Rows) / float64(most))
-		for i, v := range u.Delta {
-			u.Delta[i] = float32(v * weight)
-		}
-	}
-	return u.Delta, c, nil
-}
-
-// Train is how a site trains, with fresh randomness where privacy asks for noise. A share
-// under 1 has it add that share of it: 0, for comparing, hardly any.
-func (p *Plan) Train(share float64) (model.Config, error) {
-	cfg := p.train
-	if cfg.Private == nil {
-		return cfg, nil
-	}
-	private := *cfg.Private
-	private.Noise *= max(share, 1e-3)
-	secret, err := keystream.Secret(rand.Reader)
-	if err == nil {
-		private.Chance, err = privacy.NewCentral(p.Model.Size(), private.Clip, private.Noise, secret)
-	}
-	cfg.Private = &private
-	return cfg, err
-}
-
-func (s *Site) measure(ctx context.Context, params []float32) (c Counts, err error) {
-	rep, err := model.Evaluate(ctx, s.c.Plan.Model, params, s.c.Rows.Held, s.c.Pool)
-	if err != nil {
-		return c, err
-	}
-	c.Held, c.Loss = int64(rep.Rows), int64(rep.Loss)*int64(rep.Rows)/1000
-	for i := range rep.Confusion {
-		c.Right += int64(rep.Confusion[i][i])
-	}
-	return c, nil
-}
-
-// spend has the attempt's cost agreed to before anything is computed from the rows that
-// may leave.
-func (s *Site) spend(o *Order) error {
-	v := s.c.Plan.Spec.Privacy
-	if v == nil || s.c.Spend == nil {
-		return nil
-	}
-	return s.c.Spend(privacy.Charge{
-		ID: o.id().String(), Federation: s.run.String(), Round: o.Round, Unit: v.Unit, Cost: s.c.Plan.PerRound.Cost(),
-	})
 }

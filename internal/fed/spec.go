@@ -40,10 +40,32 @@ type Spec struct {
 	Weights Weights         `json:"weights,omitzero"`
 	Robust  *Robust         `json:"robust,omitempty"`
 
+	// StartFrom names the parameters of an earlier model to begin with; zero: the model's
+	// own. See Promote for what becomes of it.
+	StartFrom core.Digest `json:"start_from,omitzero"`
+	Promote   *Promote    `json:"promote,omitempty"`
+	Async     *Async      `json:"async,omitempty"`
+	Schedule  *Schedule   `json:"schedule,omitempty"`
+
 	Sites    Sites        `json:"sites,omitzero"`
 	Secure   Secure       `json:"secure,omitzero"`
 	Privacy  *Privacy     `json:"privacy,omitempty"`
 	Deadline api.Duration `json:"deadline,omitzero"` // of each step of a round; 1 minute
+}
+
+// Schedule has a hub begin the federation again, each time over who has the dataset then.
+// With Promote each run begins with the model that the one before has yielded, else anew.
+type Schedule struct {
+	Every api.Duration `json:"every"`         // from one beginning to the next, if it is over by then
+	Runs  int          `json:"runs,omitzero"` // in all; 0: until it is stopped
+}
+
+// check refuses a schedule that is none.
+func (s *Schedule) check() error {
+	if s != nil && (time.Duration(s.Every) < time.Second || s.Runs < 0) {
+		return core.Errorf(core.Invalid, "%d runs, one every %s: want 0 or more, and a second at least", s.Runs, time.Duration(s.Every)).At("schedule")
+	}
+	return nil
 }
 
 // Model is what is trained. Its inputs and classes follow from the features.
@@ -60,8 +82,17 @@ type Weights struct {
 	Rows int `json:"rows,omitempty"`
 }
 
-// Sites say who is needed.
+// Sites say who is asked, and who is needed.
 type Sites struct {
+	Nodes     []string `json:"nodes,omitzero"`     // only these; else all that have the dataset
+	Selector  string   `json:"selector,omitzero"`  // labels that they must match
+	Residency []string `json:"residency,omitzero"` // countries, or groups of them, where they must be
+
+	// Select is how many a lot draws for each attempt at a round; 0: all are asked.
+	Select int `json:"select,omitzero"`
+	// Enough, if not 0, is with how many vectors a sum is closed: who is slower is out of
+	// the round.
+	Enough  int     `json:"enough,omitzero"`
 	Least   int     `json:"least,omitempty"`   // in a round; more than two thirds, of groups more than half
 	Dropout float64 `json:"dropout,omitempty"` // share that may stay away; 0.2
 	Corrupt float64 `json:"corrupt,omitempty"` // share that may work with the hub; a third
@@ -109,7 +140,7 @@ func Parse(data []byte) (*Spec, error) {
 		return nil, err
 	}
 	s.fill()
-	_, err := NewPlan(s, s.leastSites())
+	_, err := NewPlan(s, s.LeastSites())
 	return s, err
 }
 
@@ -145,8 +176,10 @@ func (s *Spec) Digest() (core.Digest, error) {
 
 // Plan is what everybody computes from a Spec and the number of sites.
 type Plan struct {
+	ID       string // tells a run from others of the same Spec by the same sites; see RunID
 	Spec     *Spec
 	Sites    int
+	Drawn    int // of them, who are asked in an attempt at a round: Sites.Select, or all
 	Resource *table.Resource
 	Model    model.Spec
 	Grid     *codec.Grid
@@ -200,8 +233,14 @@ func NewPlan(s *Spec, sites int) (p *Plan, err error) {
 	if p.Grid, err = codec.NewGrid(codec.Shape{Dim: p.Model.Size(), Clip: s.Secure.Clip, Bits: s.Secure.Bits}); err != nil {
 		return nil, err
 	}
-	if s.Sites.Least > sites {
-		return nil, core.Errorf(core.Invalid, "at least %d sites of %d", s.Sites.Least, sites).At("sites.least")
+	if err := errors.Join(s.checkPromote(), s.Schedule.check()); err != nil {
+		return nil, err
+	}
+	if err := p.draw(); err != nil {
+		return nil, err
+	}
+	if _, err := s.Sites.Filter(); err != nil {
+		return nil, err
 	}
 	if err := p.group(); err != nil {
 		return nil, err
@@ -278,6 +317,14 @@ func (p *Plan) hideSites(target privacy.Target) error {
 
 // Dim is how many words a site sends.
 func (p *Plan) Dim() int { return p.Grid.Len() + counts*countWords }
+
+// VectorSize is how many bytes a site sends of its update.
+func (p *Plan) VectorSize() int64 {
+	if p.Spec.Secure.Off {
+		return int64(p.plainSize())
+	}
+	return (int64(p.Dim())*int64(p.Words.Modulus) + 7) / 8
+}
 
 // Degree is how many neighbours a site has in the smallest group; 0: all others.
 func (p *Plan) Degree() int { return p.terms[p.sizes()[0]].degree }

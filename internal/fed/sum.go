@@ -65,6 +65,20 @@ func (c *cohort) addPlain() error {
 	return c.checked(s)
 }
 
+// checked takes a sum if it is no longer than that of honest sites can be.
+func (c *cohort) checked(s *sum) error {
+	length, err := codec.Norm(s.update)
+	if err != nil {
+		return err
+	}
+	n := float64(len(s.sites))
+	if most := n * c.plan.longest(len(s.sites)); c.plan.bounded() && !(length <= most) {
+		return core.Errorf(core.Forbidden, "%s has a length of %.4g, and of sites that keep to the clip at most %.4g: one of them poisons the model", c, length, most)
+	}
+	c.sum = s
+	return nil
+}
+
 // training reports whether the round is one in which the model is trained.
 func (m *Machine) training() bool { return m.state.Round <= m.plan.Spec.Rounds }
 
@@ -81,8 +95,11 @@ func (m *Machine) settle() error {
 			return fmt.Errorf("the sum of the updates: %w", err)
 		}
 	}
+	if m.plan.compares(m.state.Round) {
+		m.promote(&next, total.counts)
+	}
 	r := m.round(total)
-	r.Params = core.DigestOf(packFloats(next.Params))
+	r.Params = ParamsDigest(next.Params)
 	next.Rounds = append(slices.Clip(next.Rounds), r)
 	next.Round, next.Attempt = next.Round+1, 0
 	m.state = next
@@ -161,6 +178,9 @@ func (m *Machine) round(total *sum) Round {
 	for _, c := range m.cohorts {
 		r.Sent += c.sent
 		r.EndedMs = max(r.EndedMs, c.deadline.Add(-time.Duration(m.plan.Spec.Deadline)).UnixMilli())
+		if m.plan.Spec.Async != nil {
+			r.Stale = c.stale(r.Sites)
+		}
 		why := ""
 		if c.failed != nil {
 			why = c.failed.Error()

@@ -10,6 +10,8 @@
 //	outbox.db         reports not yet acknowledged
 //	lock              held while a process uses the directory, and says which
 //	cache/            models, by digest
+//	datasets/         tables that federations may learn from: see package dataset
+//	federations/      what the node must not forget of those: see package fed/client
 package node
 
 import (
@@ -35,6 +37,7 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/durable"
 	"atoll/internal/engine"
+	"atoll/internal/fed/client"
 	"atoll/internal/identity"
 	"atoll/internal/node/agent"
 	"atoll/internal/node/measure"
@@ -115,10 +118,11 @@ type Node struct {
 	cancel   context.CancelFunc // of a Run that has no agent yet
 	draining bool
 
-	web    *http.Client // to the hub, set by start
-	cert   *certificate // shown to peers, and to the hub but on loopback; set by start; nil if there is none
-	near   *peers       // set by start; nil if there is no certificate
-	models *swarm.Swarm // set by start
+	web    *http.Client   // to the hub, set by start
+	cert   *certificate   // shown to peers, and to the hub but on loopback; set by start; nil if there is none
+	near   *peers         // set by start; nil if there is no certificate
+	models *swarm.Swarm   // set by start
+	hub    *agent.HubHTTP // set by start
 
 	up    chan struct{} // closed when agent and conn are set
 	ended chan struct{} // closed when Run has returned
@@ -287,8 +291,16 @@ func (n *Node) work(ctx context.Context, grant *identity.JoinGrant, conn *bus.No
 				func(err error) { n.cfg.Log.Warn("the certificate was not renewed, trying again", "error", err) })
 		})
 	}
+	learner, err := client.New(client.Config{
+		Node: n.cfg.Name, Country: n.cfg.Country, Key: n.key, Dir: n.cfg.Dir, Hub: client.HTTP{Caller: n.hub}, Threads: n.cfg.Slots, Log: n.cfg.Log,
+	})
+	if err != nil {
+		stop(err)
+	} else {
+		watching.Go(func() { learner.Run(ctx) })
+	}
 	watching.Go(func() { n.near.serve(n) })
-	err := n.agent.Run(ctx, conn)
+	err = n.agent.Run(ctx, conn)
 	err = errors.Join(err, n.near.close())
 	disowned := context.Cause(ctx)
 	stop(nil)
@@ -325,9 +337,10 @@ func (n *Node) start(ctx context.Context, grant *identity.JoinGrant, out *outbox
 	if err != nil {
 		return nil, err
 	}
-	if cfg.HTTP, err = agent.NewHubHTTP(n.cfg.HubURL, grant.APIKey, n.web); err != nil {
+	if n.hub, err = agent.NewHubHTTP(n.cfg.HubURL, grant.APIKey, n.web); err != nil {
 		return nil, err
 	}
+	cfg.HTTP = n.hub
 	if err := n.openModels(&cfg); err != nil {
 		return nil, err
 	}

@@ -95,9 +95,9 @@ func (s *Store) OldUploads(ctx context.Context, beforeMs int64, after Upload, li
 	return out, rows.Err()
 }
 
-const sqlReferred = `SELECT EXISTS (SELECT 1 FROM task_blobs WHERE digest=?1) OR EXISTS (SELECT 1 FROM uploads WHERE digest=?1) OR EXISTS (SELECT 1 FROM files WHERE digest=?1)`
+const sqlReferred = `SELECT EXISTS (SELECT 1 FROM task_blobs WHERE digest=?1) OR EXISTS (SELECT 1 FROM uploads WHERE digest=?1) OR EXISTS (SELECT 1 FROM files WHERE digest=?1) OR EXISTS (SELECT 1 FROM federation_blobs WHERE digest=?1)`
 
-// Referred reports whether a task, an upload or a file needs content, as is committed.
+// Referred reports whether a task, an upload, a file or a federation needs content, as is committed.
 func (s *Store) Referred(ctx context.Context, d core.Digest) (yes bool, err error) {
 	return yes, s.read.QueryRowContext(ctx, sqlReferred, d[:]).Scan(&yes)
 }

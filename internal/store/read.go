@@ -287,7 +287,7 @@ func (s *Store) Meta(ctx context.Context, k string) (v []byte, err error) {
 // MaxID returns the greatest time-ordered ID in use, so that a restarted hub
 // goes on above it.
 func (s *Store) MaxID(ctx context.Context) (id int64, err error) {
-	err = s.read.QueryRowContext(ctx, `SELECT MAX(COALESCE((SELECT MAX(id) FROM tasks), 0), COALESCE((SELECT MAX(id) FROM transfers), 0), COALESCE((SELECT MAX(id) FROM callbacks), 0), COALESCE((SELECT MAX(id) FROM files), 0))`).Scan(&id)
+	err = s.read.QueryRowContext(ctx, `SELECT MAX(COALESCE((SELECT MAX(id) FROM tasks), 0), COALESCE((SELECT MAX(id) FROM transfers), 0), COALESCE((SELECT MAX(id) FROM callbacks), 0), COALESCE((SELECT MAX(id) FROM files), 0), COALESCE((SELECT MAX(id) FROM federations), 0))`).Scan(&id)
 	return id, err
 }
 

@@ -62,6 +62,7 @@ var migrations = []string{
 	keeping,
 	services,
 	files,
+	federations,
 }
 
 // uploads are the bytes that an account has brought itself, and may therefore
@@ -115,6 +116,18 @@ CREATE TABLE batches (task INTEGER PRIMARY KEY, account TEXT NOT NULL, doc BLOB 
 CREATE INDEX batches_by_account ON batches (account, task);
 `
 
+// federations are runs of federated learning. federation_log has what has happened in the
+// round under way, from which its state follows; federation_rounds what has come of each.
+const federations = `
+CREATE TABLE federations (id INTEGER PRIMARY KEY, account TEXT NOT NULL, open INTEGER NOT NULL, doc BLOB NOT NULL);
+CREATE INDEX federations_by_account ON federations (account, id);
+CREATE INDEX federations_open ON federations (id) WHERE open = 1;
+CREATE TABLE federation_log (federation INTEGER, seq INTEGER, doc BLOB NOT NULL, PRIMARY KEY (federation, seq)) WITHOUT ROWID;
+CREATE TABLE federation_rounds (federation INTEGER, number INTEGER, doc BLOB NOT NULL, PRIMARY KEY (federation, number)) WITHOUT ROWID;
+CREATE TABLE federation_blobs (federation INTEGER, digest BLOB, PRIMARY KEY (federation, digest)) WITHOUT ROWID;
+CREATE INDEX federation_blobs_by_digest ON federation_blobs (digest);
+`
+
 // statements of the writer, prepared once.
 const (
 	sqlBegin           = `BEGIN IMMEDIATE`
@@ -142,5 +155,6 @@ const (
 	sqlPutUsage        = `INSERT INTO usage (account, bytes) VALUES (?,?) ON CONFLICT DO UPDATE SET bytes=excluded.bytes`
 	sqlPutService      = `INSERT INTO services (name, doc) VALUES (?,?) ON CONFLICT DO UPDATE SET doc=excluded.doc`
 	sqlDeleteService   = `DELETE FROM services WHERE name=?`
+	sqlPutFedEvent     = `INSERT INTO federation_log (federation, seq, doc) VALUES (?,?,?)`
 	sqlPutMeta         = `INSERT INTO meta (k, v) VALUES (?,?) ON CONFLICT DO UPDATE SET v=excluded.v`
 )

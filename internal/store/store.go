@@ -152,7 +152,7 @@ func (s *Store) init() error {
 	}
 	for _, q := range []string{sqlBegin, sqlCommit, sqlInsertTask, sqlUpdateTask, sqlPutPart, sqlPutResult, sqlPutReported, sqlPutEvents, sqlPutIdempotency,
 		sqlFindIdempotency, sqlPutAccount, sqlPutTransfer, sqlPutLeaf, sqlPutCheckpoint, sqlPutNode, sqlPutKey, sqlDeleteKey,
-		sqlPutToken, sqlPutModel, sqlPutService, sqlDeleteService, sqlPutCallback, sqlPutUpload, sqlPutTaskBlob, sqlPutUsage, sqlPutMeta} {
+		sqlPutToken, sqlPutModel, sqlPutService, sqlDeleteService, sqlPutCallback, sqlPutUpload, sqlPutTaskBlob, sqlPutUsage, sqlPutFedEvent, sqlPutMeta} {
 		if s.stmts[q], err = conn.PrepareContext(ctx, q); err != nil {
 			return fmt.Errorf("%s: %w", q, err)
 		}

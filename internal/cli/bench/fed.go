@@ -22,7 +22,11 @@ type FedConfig struct {
 	Hidden int // width of the model's hidden layer
 	Rounds int
 	Pool   *repro.Pool
-	Watch  func(done, total int, what string)
+	// Processes, if not 0, is of how many sites a federation runs over processes, too, of
+	// which Binary is the program.
+	Processes int
+	Binary    string
+	Watch     func(done, total int, what string)
 }
 
 // FedReport is what a round costs besides the training: sites have a few rows each, and
@@ -36,15 +40,18 @@ type FedReport struct {
 
 // FedRow is a federation of so many sites.
 type FedRow struct {
-	Sites      int     `json:"sites"`
-	Parameters int     `json:"parameters"`
-	Masks      bool    `json:"masks"`
-	Degree     int     `json:"degree"`      // neighbours of a site; 0: all
-	PerRound   float64 `json:"round_s"`     // with sites and hub on this machine
-	Site       float64 `json:"site_ms"`     // a site's work in a round, training included
-	Hub        float64 `json:"hub_ms"`      // the hub's
-	Bytes      int64   `json:"bytes"`       // a site's vector
-	Whole      int64   `json:"float_bytes"` // the same in floating point
+	Sites      int  `json:"sites"`
+	Parameters int  `json:"parameters"`
+	Masks      bool `json:"masks"`
+	// Processes: sites and hub are processes of their own, and speak over HTTP. What each
+	// of them works is not told then.
+	Processes bool    `json:"processes"`
+	Degree    int     `json:"degree"`      // neighbours of a site; 0: all
+	PerRound  float64 `json:"round_s"`     // with sites and hub on this machine
+	Site      float64 `json:"site_ms"`     // a site's work in a round, training included
+	Hub       float64 `json:"hub_ms"`      // the hub's
+	Bytes     int64   `json:"bytes"`       // a site's vector
+	Whole     int64   `json:"float_bytes"` // the same in floating point
 }
 
 // Fed runs the benchmark.
@@ -59,6 +66,17 @@ func Fed(ctx context.Context, cfg FedConfig) (*FedReport, error) {
 			}
 			r.Rows = append(r.Rows, row)
 		}
+	}
+	for _, masks := range []bool{false, true} {
+		if cfg.Processes == 0 {
+			break
+		}
+		cfg.Watch(2*len(cfg.Sites)-1, 2*len(cfg.Sites), fmt.Sprintf("%d processes", cfg.Processes))
+		row, err := fedProcesses(ctx, &cfg, masks)
+		if err != nil {
+			return nil, fmt.Errorf("%d processes: %w", cfg.Processes, err)
+		}
+		r.Rows = append(r.Rows, row)
 	}
 	return r, nil
 }

@@ -26,7 +26,9 @@ import (
 	"atoll/internal/core"
 	"atoll/internal/durable"
 	"atoll/internal/fed"
+	"atoll/internal/policy"
 	"atoll/internal/privacy"
+	"atoll/internal/secagg"
 	"atoll/internal/table"
 )
 
@@ -42,7 +44,7 @@ type Dataset struct {
 }
 
 // Policy is on what terms. Its zero value allows any purpose, under masks, without a bound
-// on what is told.
+// on what is told, and with nobody: members are to be named.
 type Policy struct {
 	Purposes []string `json:"purposes,omitempty"` // none: any
 	// Sites is the fewest whose sum may be seen; under MinSites: MinSites.
@@ -52,6 +54,19 @@ type Policy struct {
 	Limit *privacy.Limit `json:"limit,omitempty"`
 	// Unmasked lets the hub see this site's updates.
 	Unmasked bool `json:"unmasked,omitempty"`
+	// Members are whom its rows may be learnt from together with. A hub that chose them
+	// could surround a site with its own, and take these out of the sum: AnyMember trusts
+	// the hub not to.
+	Members   []Member `json:"members,omitempty"`
+	AnyMember bool     `json:"any_member,omitempty"`
+	// Residency is where the node may be: countries, or groups of them; none: anywhere.
+	Residency []string `json:"residency,omitempty"`
+}
+
+// Member is another owner's node, as that owner has told.
+type Member struct {
+	Name string      `json:"name"`
+	Key  core.Digest `json:"key_digest"` // of its public key
 }
 
 // MinSites is the fewest whose sum anybody may see.
@@ -62,11 +77,48 @@ func (p *Policy) Check() error {
 	if p.Sites < 0 {
 		return core.Errorf(core.Invalid, "at least %d sites", p.Sites).At("policy.sites")
 	}
+	if _, err := policy.Parse(p.Residency); err != nil {
+		return core.Errorf(core.Invalid, "%w", err).At("policy.residency")
+	}
+	for i := range p.Members {
+		if p.Members[i].Key.IsZero() {
+			return core.Errorf(core.Invalid, "member %q has no key", p.Members[i].Name).At("policy.members")
+		}
+	}
 	if p.Limit == nil {
 		return nil
 	}
 	_, err := privacy.NewBudget("check", *p.Limit)
 	return err
+}
+
+// MayStay refuses, with core.Forbidden, a country that the rows must not be in.
+func (p *Policy) MayStay(country string) error {
+	r, err := policy.Parse(p.Residency)
+	if err == nil && !r.Allows(country) {
+		err = core.Errorf(core.Forbidden, "its owner lets it be used in %s alone, and this node is in %s", r, country)
+	}
+	return err
+}
+
+// Admits refuses, with core.Forbidden, members that the owner has not named. self is the
+// owner's own node.
+func (p *Policy) Admits(members []secagg.Member, self string) error {
+	if p.AnyMember {
+		return nil
+	}
+	var unknown []string
+	for _, m := range members {
+		key := m.Key.Digest()
+		if m.Name != self && !slices.ContainsFunc(p.Members, func(x Member) bool { return x.Key == key }) {
+			unknown = append(unknown, m.Name+"="+key.String())
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	return core.Errorf(core.Forbidden, "the dataset's owner has not named %s as members", strings.Join(unknown, ", ")).
+		WithHint("once the owners have told one another their keys: atoll dataset admit")
 }
 
 // protects ranks units: each protects those before it, too.

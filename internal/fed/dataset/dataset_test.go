@@ -4,13 +4,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"atoll/internal/core"
 	"atoll/internal/fed"
+	"atoll/internal/identity"
 	"atoll/internal/privacy"
+	"atoll/internal/secagg"
 )
 
 const schema = `{"fields":[{"name":"id","type":"integer"},{"name":"x","type":"number"},{"name":"y","type":"string"}],"primaryKey":["id"]}`
@@ -199,5 +202,49 @@ func TestLedger(t *testing.T) {
 	}
 	if room, err := s.Room(d, p); err != nil || room != 0 {
 		t.Errorf("room for %d rounds, %v", room, err)
+	}
+}
+
+// An owner names whom its rows are learnt from together with, by their keys: a hub that
+// enters others under the same names is refused.
+func TestAdmits(t *testing.T) {
+	t.Parallel()
+	var members []secagg.Member
+	var named []Member
+	for _, name := range []string{"own", "north", "south"} {
+		k, err := identity.Generate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		members = append(members, secagg.Member{Name: name, Key: k.Public()})
+		named = append(named, Member{Name: name, Key: k.Public().Digest()})
+	}
+	other, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	swapped := slices.Clone(members)
+	swapped[2].Key = other.Public()
+	for name, c := range map[string]struct {
+		policy  Policy
+		members []secagg.Member
+		want    string
+	}{
+		"nobody is named": {Policy{}, members, "north=sha256:"},
+		"all are":         {Policy{Members: named[1:]}, members, ""},
+		"one is not":      {Policy{Members: named[1:2]}, members, "south=sha256:"},
+		"another key":     {Policy{Members: named[1:]}, swapped, "south=" + other.Public().Digest().String()},
+		"anybody":         {Policy{AnyMember: true}, swapped, ""},
+	} {
+		err := c.policy.Admits(c.members, "own")
+		if (err == nil) != (c.want == "") || err != nil && (core.KindOf(err) != core.Forbidden || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := (&Policy{Residency: []string{"EU"}}).MayStay("US"); core.KindOf(err) != core.Forbidden {
+		t.Errorf("EU alone, in the US: %v", err)
+	}
+	if err := (&Policy{Residency: []string{"EU"}}).MayStay("FR"); err != nil {
+		t.Error(err)
 	}
 }

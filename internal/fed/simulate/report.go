@@ -12,15 +12,17 @@ import (
 	"atoll/internal/learn/model"
 )
 
-// Report is what there is to tell of a simulation.
+// Report is what there is to tell of a federation; of one that was not simulated without
+// the models that it could be compared with.
 type Report struct {
-	Name    string      `json:"name"`
-	Run     core.Digest `json:"run"`
-	Rounds  int         `json:"rounds"`
-	Sites   int         `json:"sites"`
-	Seconds float64     `json:"seconds"`
-	Hidden  string      `json:"hidden"` // what the hub saw of an update
-	Weights int         `json:"parameters"`
+	Simulated bool        `json:"simulated"`
+	Name      string      `json:"name"`
+	Run       core.Digest `json:"run"`
+	Rounds    int         `json:"rounds"`
+	Sites     int         `json:"sites"`
+	Seconds   float64     `json:"seconds"`
+	Hidden    string      `json:"hidden"` // what the hub saw of an update
+	Weights   int         `json:"parameters"`
 	// Bytes are those of one site's update: as it was sent, in as many bits without masks,
 	// and as floating point.
 	Masked  int64           `json:"bytes_masked"`
@@ -30,8 +32,11 @@ type Report struct {
 	Delta   float64         `json:"delta,omitempty"`
 	Unit    string          `json:"unit,omitempty"`
 	Robust  *fed.Robustness `json:"robust,omitempty"`
+	Drawn   string          `json:"drawn,omitempty"` // who is in a round, if not all
 	History []fed.Round     `json:"history"`
-	Models  []Measured      `json:"models"`
+	// Promotion says whether the model is the new one, where that is asked.
+	Promotion *fed.Promotion `json:"promotion,omitempty"`
+	Models    []Measured     `json:"models"`
 }
 
 // Measured is a model on all rows held out.
@@ -53,9 +58,9 @@ func (r *Result) Report() *Report {
 	spec := r.Plan.Spec
 	traffic := r.Plan.Grid.Traffic(r.Plan.Words.Modulus)
 	out := &Report{
-		Name: spec.Name, Run: r.State.Run, Rounds: spec.Rounds, Sites: r.Plan.Sites, Seconds: r.Took.Seconds(), Weights: r.Plan.Model.Size(),
+		Simulated: true, Name: spec.Name, Run: r.State.Run, Rounds: spec.Rounds, Sites: r.Plan.Sites, Seconds: r.Took.Seconds(), Weights: r.Plan.Model.Size(),
 		Masked: traffic.Masked, Clear: traffic.Clear, Float: traffic.Float, History: r.State.Rounds, Hidden: "under masks: the hub saw sums alone",
-		Robust: r.Plan.Robustness(),
+		Robust: r.Plan.Robustness(), Drawn: r.Plan.Lot(), Promotion: r.State.Promotion,
 	}
 	if spec.Secure.Off {
 		out.Hidden, out.Masked = "without masks: the hub saw each site's update", traffic.Float

@@ -10,8 +10,6 @@ import (
 	"iter"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"atoll/internal/core"
 	"atoll/internal/fed"
 	"atoll/internal/identity"
@@ -33,10 +31,16 @@ type Config struct {
 	Pool      *repro.Pool
 	// Assign, if not nil, says instead who has a row of the file, from 0.
 	Assign func(row int) int
+	// Start are the parameters of the model that the Spec's start_from names.
+	Start []float32
 	// Blind leaves out what the model is compared with.
 	Blind bool
 	// Drop, if not nil, is asked before a site answers an order; true: it does not.
 	Drop func(site int, o *fed.Order) bool
+	// Delay, if not nil, is how long a site takes for a reply, for which it has trained or
+	// not, on a clock that only such times and deadlines move. It is called by several
+	// goroutines.
+	Delay func(site int, r *fed.Reply, trained bool) time.Duration
 	// Seen, if not nil, is told of each reply that the hub gets, and of each round.
 	Seen   func(*fed.Reply)
 	Round  func(fed.Round)
@@ -79,12 +83,19 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := fed.NewMachine(plan, r.Members, nil)
+	var state *fed.State
+	if c.Start != nil {
+		if state, err = plan.StateFrom(r.Members, c.Start); err != nil {
+			return nil, err
+		}
+	}
+	m, err := fed.NewMachine(plan, r.Members, state)
 	if err != nil {
 		return nil, err
 	}
 	running := time.Now()
-	if err := r.drive(ctx, &c, m, sites); err != nil {
+	d := &driver{c: &c, r: r, m: m, sites: sites, at: running, flying: make([]*flight, len(sites)), next: make([]*fed.Order, len(sites)), newest: make([]int, len(sites))}
+	if err := d.run(ctx); err != nil {
 		return nil, err
 	}
 	r.State, r.Took, r.Ran = m.State(), time.Since(began), time.Since(running)
@@ -141,7 +152,7 @@ func (r *Result) build(c *Config, rows []*fed.Rows) (out []*site, err error) {
 		journals := map[core.Digest]secagg.Journal{}
 		s, err := fed.NewSite(fed.SiteConfig{
 			Plan: r.Plan, Members: r.Members, Name: r.Members[i].Name, Sign: keys[i].Sign, Rows: rows[i], Pool: c.Pool,
-			Journal: func(id core.Digest) (secagg.Journal, error) {
+			Journal: func(_ int, id core.Digest) (secagg.Journal, error) {
 				if journals[id] == nil {
 					journals[id] = new(secagg.MemoryJournal)
 				}
@@ -155,78 +166,6 @@ func (r *Result) build(c *Config, rows []*fed.Rows) (out []*site, err error) {
 		out = append(out, &site{s, rows[i]})
 	}
 	return out, nil
-}
-
-// drive carries orders and replies until the run is over. Time stands still but for sites
-// that do not answer: nothing is waited for.
-func (r *Result) drive(ctx context.Context, c *Config, m *fed.Machine, sites []*site) error {
-	orders, err := m.Begin(time.Now())
-	if err != nil {
-		return err
-	}
-	told := 0
-	for !m.Over() {
-		replies, err := answers(ctx, c, sites, orders)
-		if err != nil {
-			return err
-		}
-		orders = nil
-		for _, reply := range replies {
-			if c.Seen != nil {
-				c.Seen(reply)
-			}
-			began := time.Now()
-			more, err := m.Receive(reply, began)
-			r.Hub += time.Since(began)
-			if err != nil && core.KindOf(err) != core.Conflict { // a late opening, say
-				return err
-			}
-			orders = append(orders, more...)
-		}
-		if len(orders) == 0 && !m.Over() {
-			_, _, deadline := m.Waiting()
-			if orders, err = m.Tick(deadline); err != nil {
-				return err
-			}
-		}
-		for s := m.State(); told < len(s.Rounds); told++ {
-			if c.Round != nil {
-				c.Round(s.Rounds[told])
-			}
-		}
-	}
-	if why := m.State().Stopped; why != "" {
-		return core.Errorf(core.Unavailable, "the federation has stopped: %s", why)
-	}
-	return nil
-}
-
-// answers has sites answer orders, several at a time.
-func answers(ctx context.Context, c *Config, sites []*site, orders []fed.Send) ([]*fed.Reply, error) {
-	out := make([]*fed.Reply, len(orders))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
-	for i, o := range orders {
-		if c.Drop != nil && c.Drop(o.Site, o.Order) {
-			continue
-		}
-		g.Go(func() error {
-			began := time.Now()
-			out[i] = sites[o.Site].Handle(ctx, o.Order)
-			if c.Worked != nil {
-				c.Worked(o.Site, time.Since(began))
-			}
-			return ctx.Err()
-		})
-	}
-	err := g.Wait()
-	var replies []*fed.Reply
-	for _, r := range out {
-		if r != nil {
-			replies = append(replies, r)
-		}
-	}
-	return replies, err
 }
 
 // compare measures what sites would have come to alone, and with all rows in one place:

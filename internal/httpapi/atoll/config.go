@@ -26,6 +26,8 @@ type Config struct {
 	// paths without that prefix: /checkpoint, /tile/….
 	LogHandler http.Handler
 	Mounts     []Mount // other APIs on the same server
+	// Federations, optional, is federated learning on this hub.
+	Federations Federations
 	// Relay, optional, joins nodes that cannot dial one another. It stays the
 	// caller's to close.
 	Relay *relay.Hub

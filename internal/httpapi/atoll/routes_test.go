@@ -91,6 +91,20 @@ var routes = []struct {
 	{"get-node-model-chunks", "GET", "/v1/node/models/DIGEST/chunks", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"get-lease-input", "GET", "/v1/node/leases/LEASE/input", "", [6]int{401, 403, 403, 403, 200, 403}},
 	{"put-lease-result", "PUT", "/v1/node/leases/LEASE/result", "result", [6]int{401, 403, 403, 403, 204, 403}},
+	{"begin-federation", "POST", "/v1/federations", "{}", [6]int{401, 403, 201, 201, 403, 201}},
+	{"get-federation-roster", "POST", "/v1/federations/roster", "{}", [6]int{401, 403, 200, 200, 403, 200}},
+	{"list-federations", "GET", "/v1/federations", "", [6]int{401, 200, 200, 200, 403, 200}},
+	{"get-federation", "GET", "/v1/federations/FED", "", [6]int{401, 200, 200, 404, 403, 200}},
+	{"list-federation-rounds", "GET", "/v1/federations/FED/rounds", "", [6]int{401, 200, 200, 404, 403, 200}},
+	{"get-federation-receipt", "GET", "/v1/federations/FED/rounds/1/receipt", "", [6]int{401, 200, 200, 404, 403, 200}},
+	{"get-federation-model", "GET", "/v1/federations/FED/model", "", [6]int{401, 200, 200, 404, 403, 200}},
+	{"get-federation-card", "GET", "/v1/federations/FED/card", "", [6]int{401, 200, 200, 404, 403, 200}},
+	{"pause-federation", "POST", "/v1/federations/FED/pause", "", [6]int{401, 403, 200, 404, 403, 200}},
+	{"resume-federation", "POST", "/v1/federations/FED/resume", "", [6]int{401, 403, 200, 404, 403, 200}},
+	{"stop-federation", "POST", "/v1/federations/FED/stop", "", [6]int{401, 403, 200, 404, 403, 200}},
+	{"get-federation-order", "POST", "/v1/node/federations/orders", `{"datasets":[]}`, [6]int{401, 403, 403, 403, 204, 403}},
+	{"get-federation-terms", "GET", "/v1/node/federations/FED", "", [6]int{401, 403, 403, 403, 200, 403}},
+	{"reply-to-federation", "POST", "/v1/node/federations/FED/replies", "\x02\x00\x00\x00{}", [6]int{401, 403, 403, 403, 204, 403}},
 	{"attach-to-relay", "GET", "/v1/node/relay", "", [6]int{401, 403, 403, 403, 400, 403}},
 	{"connect-through-relay", "GET", "/v1/node/relay/rome-1", "", [6]int{401, 403, 403, 403, 400, 403}},
 	{"revoke-node", "DELETE", "/v1/nodes/paris-1", "", [6]int{401, 403, 200, 404, 401, 200}}, // ann's row revokes the node's key
@@ -105,7 +119,7 @@ func TestScopes(t *testing.T) {
 	b := start(t, nil)
 	blob := []byte("model bytes")
 	b.hub.blobs[core.DigestOf(blob)] = blob
-	fill := strings.NewReplacer("TASK", b.task("succeeded").task.ID.String(), "LEASE", core.LeaseID(1).String(), "DIGEST", core.DigestOf(blob).String())
+	fill := strings.NewReplacer("TASK", b.task("succeeded").task.ID.String(), "LEASE", core.LeaseID(1).String(), "FED", fakeFederation.String(), "DIGEST", core.DigestOf(blob).String())
 	keys := [6]string{"", "ann-read", "ann-key", "bob-key", "node-key", "admin-key"}
 	for _, rt := range routes {
 		for i, key := range keys {

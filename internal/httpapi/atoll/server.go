@@ -57,6 +57,9 @@ func New(cfg Config) (http.Handler, error) {
 	s.addAccounts()
 	s.addNodes()
 	s.addReceipts()
+	if cfg.Federations != nil {
+		s.addFederations()
+	}
 	s.addSystem()
 	s.addMounts()
 	if s.spec, err = finishDocument(s.doc.OpenAPI()); err != nil {

@@ -57,7 +57,7 @@ func start(t testing.TB, edit func(*atoll.Config)) *bench {
 	t.Helper()
 	b := &bench{t: t, hub: newFakeHub(), log: &logBuffer{}}
 	cfg := atoll.Config{
-		Hub: b.hub, Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
+		Hub: b.hub, Federations: fakeFederations{}, Log: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Version: "test",
 		MetricsHandler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metric 1\n") }),
 		LogHandler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/checkpoint" || strings.HasPrefix(r.URL.Path, "/tile/") {

@@ -160,11 +160,43 @@ func (h *HubHTTP) send(req *http.Request) (*http.Response, error) {
 	}
 	text, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorText))
 	_ = res.Body.Close() // nothing depends on it any more
-	err = fmt.Errorf("the hub answered %s: %s", res.Status, strings.TrimSpace(string(text)))
+	err = core.Errorf(kindOf(res.StatusCode), "the hub answered %s: %s", res.Status, strings.TrimSpace(string(text)))
 	if c := res.StatusCode; c/100 != 5 && c != http.StatusTooManyRequests && c != http.StatusRequestTimeout {
 		err = backoff.Permanent(err) // asking again would not help
 	}
 	return nil, err
+}
+
+// kindOf tells what a status means.
+func kindOf(status int) core.Kind {
+	switch {
+	case status == http.StatusUnauthorized:
+		return core.Unauthorized
+	case status == http.StatusForbidden:
+		return core.Forbidden
+	case status == http.StatusNotFound:
+		return core.NotFound
+	case status == http.StatusConflict:
+		return core.Conflict
+	case status == http.StatusTooManyRequests:
+		return core.Throttled
+	case status/100 == 5:
+		return core.Unavailable
+	}
+	return core.Invalid
+}
+
+// Call makes one request, with a body of such a content type, and returns its successful
+// answer, whose body is to be closed. Its error has the kind that the status means.
+func (h *HubHTTP) Call(ctx context.Context, method, path, kind string, data []byte) (*http.Response, error) {
+	req, err := h.request(ctx, method, path, data)
+	if err != nil {
+		return nil, err
+	}
+	if data != nil {
+		req.Header.Set("Content-Type", kind)
+	}
+	return h.send(req)
 }
 
 // retry calls once until it succeeds, gives up for good, or has had its tries.
