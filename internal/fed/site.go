@@ -40,7 +40,6 @@ type SiteConfig struct {
 type Site struct {
 	c      SiteConfig
 	self   int
-	spec   core.Digest
 	run    core.Digest
 	client *secagg.Client // of the attempt
 	at     core.Digest
@@ -58,12 +57,8 @@ func NewSite(c SiteConfig) (*Site, error) {
 	if err := c.Rows.Train.CheckTrainable(classes); err != nil {
 		return nil, core.Errorf(core.Invalid, "%s: %w", c.Name, err)
 	}
-	spec, err := c.Plan.Spec.Digest()
-	if err != nil {
-		return nil, err
-	}
 	run, err := c.Plan.RunID(c.Members)
-	return &Site{c: c, self: self, spec: spec, run: run}, err
+	return &Site{c: c, self: self, run: run}, err
 }
 
 // Handle answers an order. What keeps the site from it is in the Reply, too: the hub need

@@ -73,7 +73,7 @@ type Model struct {
 	Kind   model.Kind `json:"kind"`
 	Hidden []int      `json:"hidden,omitempty"`
 	Bits   int        `json:"bits,omitempty"`
-	Seed   uint64     `json:"seed,omitempty"` // of its first parameters
+	Seed   uint64     `json:"seed,omitempty"` // of its first parameters, and of the order in which sites take their rows
 }
 
 // Weights say how much each site counts.

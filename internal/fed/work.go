@@ -68,7 +68,8 @@ func (s *Site) train(ctx context.Context, params []float32, round int) (update [
 	if err != nil {
 		return nil, 0, err
 	}
-	cfg.Seed = model.SeedOf(s.spec.String(), round, s.c.Name) // the same in each run of the Spec
+	// Whatever else the Spec says: so that what masks cost, say, can be seen by itself.
+	cfg.Seed = model.SeedOf(fmt.Sprintf("seed %d", p.Spec.Model.Seed), round, s.c.Name)
 	u, err := model.Train(ctx, p.Model, params, s.c.Rows.Train, cfg, s.c.Pool)
 	if err != nil {
 		return nil, 0, err

@@ -19,6 +19,7 @@ import (
 	"atoll/internal/learn"
 	"atoll/internal/learn/model"
 	"atoll/internal/repro"
+	"atoll/internal/secagg"
 	"atoll/internal/table"
 )
 
@@ -94,20 +95,28 @@ func (s study) run(t *testing.T) {
 		}
 		return r
 	}
-	plain, masked := with(members{"secure": members{"off": true}}), with(nil)
+	open := members{"secure": members{"off": true}}
+	plain, masked := with(open), (*Result)(nil)
+	if s.partition.Sites < secagg.MinMembers { // each of two would see the other's update in the sum
+		masked = plain
+	} else {
+		open, masked = members{}, with(nil)
+	}
 	var alone float64
 	for _, r := range plain.Alone {
 		alone += s.show(r) / float64(len(plain.Alone))
 	}
 	var out strings.Builder
 	out.WriteString(fmt.Sprintf("%d sites, %d parameters, %d rounds: alone %.4f (mean), federated %.4f in the clear, %.4f under masks", s.partition.Sites, len(plain.State.Params), len(plain.State.Rounds), alone, s.show(plain.Federated), s.show(masked.Federated)))
-	if got := s.show(masked.Federated); got < s.floor || got < s.show(plain.Federated)-0.02 {
+	if got := s.show(masked.Federated); got < s.floor || got < s.show(plain.Federated)-0.005 {
 		t.Errorf("%.4f under masks, want %.4f, and what is reached in the clear", got, s.floor)
 	}
 	for i, epsilon := range s.epsilons {
 		privacy := maps.Clone(s.private)
 		privacy["epsilon"] = epsilon
-		got := s.show(with(members{"train": members{"rate": s.rate}, "privacy": privacy, "weights": members{}}).Federated)
+		change := members{"train": members{"rate": s.rate}, "privacy": privacy, "weights": members{}}
+		maps.Copy(change, open)
+		got := s.show(with(change).Federated)
 		out.WriteString(fmt.Sprintf(", %.4f with ε = %g", got, epsilon))
 		if i == 0 && got < s.worst {
 			t.Errorf("%.4f with ε = %g, want %.4f", got, epsilon, s.worst)
@@ -150,11 +159,11 @@ func TestPublishedCredit(t *testing.T) {
 		rows: func(r *table.Resource) iter.Seq2[table.Row, error] {
 			return r.ReadCSV("credit", strings.NewReader(file.String()))
 		},
-		partition: table.Partition{Sites: 3, Column: "bank"}, show: auc, floor: 0.75, worst: 0.72,
+		partition: table.Partition{Sites: 3, Column: "bank"}, show: auc, floor: 0.745, worst: 0.72,
 	}.run(t)
 }
 
-// A census over 5 and 10 offices.
+// A census over 2, 5 and 10 offices: the two without masks.
 func TestPublishedCensus(t *testing.T) {
 	t.Parallel()
 	var spec members
@@ -166,7 +175,7 @@ func TestPublishedCensus(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := published(t, "fl-uci-adult/adult.csv.gz", "archive.ics.uci.edu/dataset/2/adult")
-	for _, sites := range []int{5, 10} {
+	for _, sites := range []int{2, 5, 10} {
 		study{
 			spec: spec, private: members{"unit": "record", "delta": 1e-5, "steps": 50, "sample": 0.03, "clip": 1}, rate: 0.5, epsilons: []float64{8, 4, 1},
 			rows:      func(r *table.Resource) iter.Seq2[table.Row, error] { return r.ReadCSV("adult", bytes.NewReader(file)) },
