@@ -35,7 +35,7 @@ func (p *Plan) group() error {
 	}
 	for _, size := range p.sizes() {
 		t := terms{threshold: 2*size/3 + 1}
-		if !p.Spec.Secure.Off || r == nil {
+		if !p.Spec.Secure.Off {
 			var err error
 			if t.threshold, t.degree, t.shares, err = secagg.Plan(size, p.dropout(), p.corruptShare()); err != nil {
 				return err

@@ -15,6 +15,9 @@ import (
 // LeastSites is a number of sites with which a Spec is possible, if it is with any.
 func (s *Spec) LeastSites() int {
 	n := max(secagg.MinMembers, s.Sites.Least, s.Sites.Enough)
+	if s.Secure.Off {
+		n = max(2, s.Sites.Least, s.Sites.Enough)
+	}
 	if s.Async != nil {
 		n = max(n, s.Async.Buffer)
 	}
