@@ -247,6 +247,7 @@ func (f *fedRun) write(r *simulate.Result) error {
 
 func (s *session) showFederation(f *fedRun, r *simulate.Report) error {
 	fmt.Fprintf(s.out, "%s: %d rounds over %d sites in %.1f s, %s\n\n", s.out.Bold(r.Name), r.Rounds, r.Sites, r.Seconds, r.Hidden)
+	fmt.Fprintf(s.out, "a site sends %s a round, %.2f of its update in floating point\n\n", bytesOf(r.Sent), float64(r.Sent)/float64(max(r.Float, 1)))
 	if r.Drawn != "" {
 		fmt.Fprintf(s.out, "in a round: %s\n\n", r.Drawn)
 	}

@@ -55,6 +55,16 @@ func Compress(update, residual []float32, keep int) (message []byte, rest []floa
 	return appendMessage(nil, len(update), at, q, scales), rest, nil
 }
 
+// MaxMessage is how many bytes a message of Compress has at most.
+func MaxMessage(dim, keep int) int64 {
+	gap := int64(len(binary.AppendUvarint(nil, uint64(dim))))
+	if keep == dim {
+		gap = 0
+	}
+	blocks := (int64(keep) + repro.BlockSize - 1) / repro.BlockSize
+	return 2*binary.MaxVarintLen32 + int64(keep)*(1+gap) + 4*blocks
+}
+
 func appendMessage(b []byte, dim int, at []int, q []int8, scales []float32) []byte {
 	b = binary.AppendUvarint(b, uint64(dim))
 	b = binary.AppendUvarint(b, uint64(len(at)))

@@ -32,6 +32,9 @@ func TestCompress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if most := codec.MaxMessage(n, keep); int64(len(message)) > most {
+			t.Errorf("%d of %d values take %d bytes, and at most %d", keep, n, len(message), most)
+		}
 		got, err := codec.Decompress(message, n)
 		if err != nil {
 			t.Fatal(err)

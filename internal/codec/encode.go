@@ -126,7 +126,7 @@ func (g *Grid) Decode(sum []uint32, m Modulus, seed keystream.Seed) ([]float32, 
 		return nil, err
 	}
 	x := make([]float32, g.shape.Dim)
-	step := float64(g.shape.Dim) / float64(g.kept) / g.scale
+	step := g.Gain() / g.scale
 	if g.kept == g.shape.Dim {
 		for i, w := range sum {
 			x[i] = float32(float64(m.Centre(w)) * step)

@@ -78,6 +78,10 @@ func (g *Grid) Len() int { return g.kept }
 // Step is the distance of two neighbouring values on the grid.
 func (g *Grid) Step() float64 { return 1 / g.scale }
 
+// Gain is by how much a sum of the coordinates that were chosen is the longer for standing
+// for all of them: Dim to Keep.
+func (g *Grid) Gain() float64 { return float64(g.shape.Dim) / float64(g.kept) }
+
 // L2 bounds the norm of the integers that a client sends before noise: by so much
 // the sum changes when one client's update is replaced by zeros. Of a part of an update,
 // such as one record's, it says nothing: rounding joins them.

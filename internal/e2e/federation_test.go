@@ -22,14 +22,14 @@ import (
 )
 
 var (
-	fedRuns = flag.Int("fed-runs", 2, "how many federations TestFederationKill disturbs")
+	fedRuns = flag.Int("fed-runs", 3, "how many federations TestFederationKill disturbs")
 	fedSeed = flag.Uint64("fed-seed", 1, "seed of what is killed, and when")
 )
 
 const fedSites = 5
 
 // TestFederationKill kills the hub and sites at random steps of federations, masked and
-// not, and starts them again at once. All sites are in each round in the end, and the
+// not, and not but compressed, and starts them again at once. All sites are in each round in the end, and the
 // model is that of a run that nobody disturbed: to the bit without masks, and else but for
 // the rounding of what is masked, for which each run has fresh randomness.
 //
@@ -38,19 +38,21 @@ func TestFederationKill(t *testing.T) {
 	cfg := testConfig(t, fedSites)
 	n, c := startTest(t, cfg)
 	addRows(t, cfg.Dir)
-	var calm [2][]float32
-	for i := range calm {
-		calm[i] = runFederation(t, c, fedSpec(t, i == 1), nil)
+	kinds := []string{"", `,"secure":{"off":true}`, `,"secure":{"off":true},"compress":{"keep":0.5}`}
+	calm := make([][]float32, len(kinds))
+	for i := range kinds {
+		calm[i] = runFederation(t, c, fedSpec(t, kinds[i]), nil)
 	}
 	rng, killed := rand.New(rand.NewPCG(*fedSeed, 0)), 0
 	for run := range *fedRuns {
 		k := &fedKiller{t: t, n: n, rng: rng}
-		got := runFederation(t, c, fedSpec(t, run%2 == 1), k.look)
+		kind := run % len(kinds)
+		got := runFederation(t, c, fedSpec(t, kinds[kind]), k.look)
 		off := 0.0
-		for i, v := range calm[run%2] {
+		for i, v := range calm[kind] {
 			off = max(off, math.Abs(float64(v-got[i])))
 		}
-		if run%2 == 1 && off != 0 || off > 0.02 {
+		if kind > 0 && off != 0 || off > 0.02 {
 			t.Errorf("run %d: %g away from the run that nobody disturbed, after %v", run, off, k.killed)
 		}
 		t.Logf("run %d: killed %v", run, k.killed)
@@ -92,11 +94,11 @@ func fedFile(t *testing.T, name string) []byte {
 	return b
 }
 
-func fedSpec(t *testing.T, plain bool) []byte {
+func fedSpec(t *testing.T, more string) []byte {
 	t.Helper()
-	return fmt.Appendf(nil, `{"name":"loans","dataset":"loans","schema":%s,"rounds":6,"sites":{"least":%d},"secure":{"off":%t},
+	return fmt.Appendf(nil, `{"name":"loans","dataset":"loans","schema":%s,"rounds":6,"sites":{"least":%d},
 		"features":{"inputs":[{"column":"income","as":"number","mean":33,"deviation":18},{"column":"debt","as":"number","mean":22,"deviation":16}],"label":{"column":"defaulted","classes":["no","yes"]}},
-		"model":{"kind":"logistic"},"train":{"epochs":1,"batch":32,"rate":0.1}}`, fedFile(t, "loans.schema.json"), fedSites, plain)
+		"model":{"kind":"logistic"},"train":{"epochs":1,"batch":32,"rate":0.1}%s}`, fedFile(t, "loans.schema.json"), fedSites, more)
 }
 
 // runFederation runs one to its end and returns the model's parameters. look is shown how

@@ -18,20 +18,26 @@ type cohort struct {
 	members  []secagg.Member // of the run
 	sites    []int
 	names    []string
-	ready    map[int]int    // by site, the round that its update is of, in an asynchronous run
-	params   []byte         // of the model, as sites are told
-	server   *secagg.Server // if there are masks
-	plain    map[int][]byte // vectors, if there are none
-	order    Order          // of the step under way, as all are told
-	deadline time.Time      // of it
-	waited   int            // deadlines that have passed without enough openings
-	out      map[int]string // who takes no part any more
+	ready    map[int]int          // by site, the round that its update is of, in an asynchronous run
+	params   []byte               // of the model, as sites are told
+	server   *secagg.Server       // if there are masks
+	plain    map[int]*plainUpdate // by site, if there are none
+	order    Order                // of the step under way, as all are told
+	deadline time.Time            // of it
+	waited   int                  // deadlines that have passed without enough openings
+	out      map[int]string       // who takes no part any more
 	sent     int64
 	held     *Order // the last step, which waits for the other cohorts
 	opened   bool   // its sum has been unmasked
 	over     bool
 	sum      *sum  // once it is over, if it has come to one
 	failed   error // why it has not
+}
+
+// plainUpdate is what a site has sent without masks.
+type plainUpdate struct {
+	update []float32
+	counts Counts
 }
 
 // sum is what a cohort has come to.
@@ -44,7 +50,7 @@ type sum struct {
 
 // newCohort begins an attempt among some of the members.
 func newCohort(p *Plan, at At, members []secagg.Member, sites []int, params []byte) (*cohort, error) {
-	c := &cohort{plan: p, members: members, params: params, ready: map[int]int{}, plain: map[int][]byte{}, out: map[int]string{}}
+	c := &cohort{plan: p, members: members, params: params, ready: map[int]int{}, plain: map[int]*plainUpdate{}, out: map[int]string{}}
 	c.gather(sites)
 	switch {
 	case p.Spec.Async != nil:
@@ -191,13 +197,19 @@ func (c *cohort) take(r *Reply) error {
 	return core.Errorf(core.Invalid, "a reply to the step %.40q, which there is not", r.Step)
 }
 
+// takePlain takes an update. A site whose update is none is out: it would not send another.
 func (c *cohort) takePlain(r *Reply) error {
-	if want := c.plan.plainSize(); r.Step != StepPlain || c.order.Step != StepPlain || len(r.Vector) != want {
-		return core.Errorf(core.Invalid, "a vector of %d bytes: want %d", len(r.Vector), want)
+	if r.Step != StepPlain || c.order.Step != StepPlain {
+		return core.Errorf(core.Invalid, "a reply to the step %.40q, and that of the round is %q", r.Step, c.order.Step)
 	}
-	if c.plain[r.Site] == nil {
+	if !slices.Contains(c.missing(), r.Site) {
+		return nil
+	}
+	if update, counts, err := c.plan.readSent(r.Vector); err != nil {
+		c.out[r.Site] = "its update is refused: " + err.Error()
+	} else {
 		c.sent += int64(len(r.Vector))
-		c.plain[r.Site] = r.Vector
+		c.plain[r.Site] = &plainUpdate{update, counts}
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package fed
 
 import (
 	"math/bits"
+
+	"atoll/internal/core"
 )
 
 // Numbers that are summed exactly: 32 bits each, a byte to a word, so that each word has
@@ -48,6 +50,27 @@ func countsOf(words []uint32) Counts {
 		return n
 	}
 	return Counts{Rows: number(0), Held: number(1), Right: number(2), Loss: number(3), RightBefore: number(4), LossBefore: number(5)}
+}
+
+// appendBytes writes them as they follow an update without masks.
+func (c *Counts) appendBytes(b []byte) []byte {
+	for _, w := range c.append(nil) {
+		b = append(b, byte(w))
+	}
+	return b
+}
+
+// cutCounts reads what appendBytes has written, and returns what comes before.
+func cutCounts(b []byte) (c Counts, update []byte, err error) {
+	n := len(b) - counts*countWords
+	if n < 0 {
+		return c, nil, core.Errorf(core.Invalid, "an update of %d bytes", len(b))
+	}
+	words := make([]uint32, 0, counts*countWords)
+	for _, x := range b[n:] {
+		words = append(words, uint32(x))
+	}
+	return countsOf(words), b[:n], nil
 }
 
 // bitsFor is how many bits the sum of so many numbers needs more than one of them.

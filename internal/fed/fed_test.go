@@ -74,6 +74,7 @@ type world struct {
 	sites    []*Site
 	rows     []*Rows
 	journals []map[core.Digest]secagg.Journal
+	rests    []MemorySlot
 	charges  []privacy.Charge
 	now      time.Time
 	rng      *rand.Rand
@@ -93,7 +94,7 @@ func newWorld(t testing.TB, s *Spec, n int, seed uint64, start ...[]float32) *wo
 		w.members = append(w.members, secagg.Member{Name: fmt.Sprintf("site-%0*d", len(fmt.Sprint(n-1)), i), Key: keys()[i].Public()})
 		w.rows = append(w.rows, &Rows{Train: w.examples(40), Held: w.examples(10)})
 		w.journals = append(w.journals, map[core.Digest]secagg.Journal{})
-		w.sites = append(w.sites, nil)
+		w.sites, w.rests = append(w.sites, nil), append(w.rests, MemorySlot{})
 	}
 	for i := range n {
 		w.sites[i] = w.site(i)
@@ -144,6 +145,7 @@ func (w *world) site(i int) *Site {
 			}
 			return w.journals[i][id], nil
 		},
+		Rest:  &w.rests[i],
 		Spend: func(c privacy.Charge) error { w.charges = append(w.charges, c); return nil },
 	})
 	if err != nil {
@@ -280,7 +282,7 @@ func disturbed(t *testing.T, sites, drawn int, more string) {
 	calm.play(faults{})
 	plain := newWorld(t, spec(t, more+`,"secure":{"off":true}`), sites, 1)
 	plain.play(faults{})
-	if d := distance(calm.machine.State().Params, plain.machine.State().Params); d > 0.05 && drawn == sites { // rows are taken in another order
+	if d := distance(calm.machine.State().Params, plain.machine.State().Params); d > 0.05 && drawn == sites {
 		t.Errorf("under masks the model is %g away from the one without", d)
 	}
 	rapid.Check(t, func(rt *rapid.T) {

@@ -115,7 +115,7 @@ func (p *Plan) longest(n int) float64 {
 		d := float64(p.Grid.Len())
 		bound += math.Sqrt(p.variance / float64(n) * (d + 2*math.Sqrt(d*x) + 2*x))
 	}
-	return bound * p.Grid.Step() * slack
+	return bound * p.Grid.Step() * p.Grid.Gain() * slack
 }
 
 // Robustness says what a rule over groups is worth.

@@ -135,11 +135,11 @@ func (s *Site) contribute(o *Order) (update []float32, c Counts, err error) {
 	if err != nil {
 		return nil, c, err
 	}
-	update, words, err := s.c.Plan.readPlain(kept)
+	update, trained, err := s.c.Plan.readPlain(kept)
 	if err != nil {
 		return nil, c, err
 	}
-	c.Rows = countsOf(words).Rows
+	c.Rows = trained.Rows
 	weight := float32(1 / math.Sqrt(float64(1+o.Round-version)))
 	for i, v := range update {
 		update[i] = float32(weight * v)

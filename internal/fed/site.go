@@ -31,6 +31,8 @@ type SiteConfig struct {
 	// Journal is that of an attempt at a round, or of the round itself. Those of rounds
 	// before Plan.Oldest are not asked for any more.
 	Journal func(round int, id core.Digest) (secagg.Journal, error)
+	// Rest is a slot of the run's own, where Plan.Feeds.
+	Rest Slot
 	// Spend has the dataset's owner agree to what an attempt costs, durably; nil if the Spec
 	// asks for no privacy, or nobody counts.
 	Spend func(privacy.Charge) error
@@ -224,7 +226,7 @@ func (s *Site) vector(ctx context.Context, o *Order) (vector []byte, in secagg.I
 	return s.client.Mask(o.Inbox, words)
 }
 
-func (s *Site) plain(ctx context.Context, o *Order, r *Reply) error {
+func (s *Site) plain(ctx context.Context, o *Order, r *Reply) (err error) {
 	if o.Step == StepReady {
 		return s.ready(ctx, o, r)
 	}
@@ -232,6 +234,9 @@ func (s *Site) plain(ctx context.Context, o *Order, r *Reply) error {
 		return core.Errorf(core.Invalid, "a step %.40q in a federation without masks", o.Step)
 	}
 	if _, err := s.c.Plan.groupOf(s.self, o); err != nil {
+		return err
+	}
+	if r.Vector, err = s.sentBefore(o.Round); err != nil || r.Vector != nil {
 		return err
 	}
 	update, c, err := s.work(ctx, o)
@@ -243,6 +248,6 @@ func (s *Site) plain(ctx context.Context, o *Order, r *Reply) error {
 			return fmt.Errorf("the update: %w", err)
 		}
 	}
-	r.Vector = s.c.Plan.appendPlain(update, c)
-	return nil
+	r.Vector, err = s.plainVector(o.Round, update, c)
+	return err
 }

@@ -40,6 +40,8 @@ type Spec struct {
 	Weights Weights         `json:"weights,omitzero"`
 	Robust  *Robust         `json:"robust,omitempty"`
 
+	Compress *Compress `json:"compress,omitempty"`
+
 	// StartFrom names the parameters of an earlier model to begin with; zero: the model's
 	// own. See Promote for what becomes of it.
 	StartFrom core.Digest `json:"start_from,omitzero"`
@@ -230,7 +232,10 @@ func NewPlan(s *Spec, sites int) (p *Plan, err error) {
 	if err := s.Server.Check(); err != nil {
 		return invalid("server", err)
 	}
-	if p.Grid, err = codec.NewGrid(codec.Shape{Dim: p.Model.Size(), Clip: s.Secure.Clip, Bits: s.Secure.Bits}); err != nil {
+	if err := p.checkCompress(); err != nil {
+		return nil, err
+	}
+	if p.Grid, err = codec.NewGrid(codec.Shape{Dim: p.Model.Size(), Clip: s.Secure.Clip, Bits: s.Secure.Bits, Keep: p.keep(p.Model.Size())}); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(s.checkPromote(), s.Schedule.check()); err != nil {
@@ -318,10 +323,10 @@ func (p *Plan) hideSites(target privacy.Target) error {
 // Dim is how many words a site sends.
 func (p *Plan) Dim() int { return p.Grid.Len() + counts*countWords }
 
-// VectorSize is how many bytes a site sends of its update.
+// VectorSize is how many bytes a site sends of its update, at most.
 func (p *Plan) VectorSize() int64 {
 	if p.Spec.Secure.Off {
-		return int64(p.plainSize())
+		return p.plainSize()
 	}
 	return (int64(p.Dim())*int64(p.Words.Modulus) + 7) / 8
 }

@@ -40,28 +40,22 @@ func (c *cohort) addPlain() error {
 		return core.Errorf(core.Unavailable, "%d of %d sites have sent an update: %d must", len(c.plain), len(c.sites), least)
 	}
 	total := make([]float64, c.plan.Grid.Shape().Dim)
-	words := make([]uint32, counts*countWords)
 	s := &sum{update: make([]float32, len(total))}
 	for _, site := range c.sites {
-		if c.plain[site] == nil {
+		u := c.plain[site]
+		if u == nil {
 			continue
 		}
-		update, tail, err := c.plan.readPlain(c.plain[site])
-		if err != nil {
-			return err
-		}
-		for j, v := range update {
+		for j, v := range u.update {
 			total[j] += float64(v)
 		}
-		for j, w := range tail {
-			words[j] += w
-		}
+		s.counts.add(u.counts)
 		s.sites = append(s.sites, site)
 	}
 	for i, v := range total {
 		s.update[i] = float32(v)
 	}
-	s.counts, s.digest = countsOf(words), core.DigestOf(packFloats(s.update))
+	s.digest = core.DigestOf(packFloats(s.update))
 	return c.checked(s)
 }
 
@@ -209,25 +203,27 @@ func digestWords(words []uint32) core.Digest {
 	return core.DigestOf(b)
 }
 
-// plainSize is the bytes of a vector without masks: the update as binary32, and the counts.
-func (p *Plan) plainSize() int { return 4*p.Grid.Shape().Dim + counts*countWords }
-
-func (p *Plan) appendPlain(update []float32, c Counts) []byte {
-	out := packFloats(update)
-	for _, w := range c.append(nil) {
-		out = append(out, byte(w))
+// plainSize is the most bytes of a vector without masks: the update, and the counts.
+func (p *Plan) plainSize() int64 {
+	dim := p.Grid.Shape().Dim
+	n := 4 * int64(dim)
+	if p.Feeds() {
+		n = codec.MaxMessage(dim, p.keep(dim))
 	}
-	return out
+	return n + counts*countWords
 }
 
-func (p *Plan) readPlain(b []byte) (update []float32, words []uint32, err error) {
-	n := 4 * p.Grid.Shape().Dim
-	update, err = unpackFloats(b[:n], p.Grid.Shape().Dim)
-	for _, x := range b[n:] {
-		words = append(words, uint32(x))
+// appendPlain is an update as it is, and the counts.
+func (p *Plan) appendPlain(update []float32, c Counts) []byte {
+	return c.appendBytes(packFloats(update))
+}
+
+func (p *Plan) readPlain(b []byte) (update []float32, c Counts, err error) {
+	if c, b, err = cutCounts(b); err != nil {
+		return nil, c, err
 	}
-	if err == nil {
+	if update, err = unpackFloats(b, p.Grid.Shape().Dim); err == nil {
 		_, err = codec.Norm(update)
 	}
-	return update, words, err
+	return update, c, err
 }

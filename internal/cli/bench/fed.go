@@ -147,6 +147,6 @@ func fedRow(ctx context.Context, cfg *FedConfig, sites int, masks bool) (row Fed
 	rounds := float64(len(r.State.Rounds))
 	return FedRow{
 		Sites: sites, Parameters: r.Plan.Model.Size(), Masks: masks, Degree: r.Plan.Degree(), PerRound: r.Ran.Seconds() / rounds,
-		Site: busy.Seconds() * 1000 / rounds / float64(sites), Hub: r.Hub.Seconds() * 1000 / rounds, Bytes: report.Masked, Whole: report.Float,
+		Site: busy.Seconds() * 1000 / rounds / float64(sites), Hub: r.Hub.Seconds() * 1000 / rounds, Bytes: report.Sent, Whole: report.Float,
 	}, nil
 }

@@ -10,6 +10,7 @@
 //	federations/fed_…/terms.json   the specification and the members, as first heard of
 //	federations/fed_…/round        the newest round that was begun: no older one is answered
 //	federations/fed_…/N/DIGEST/    the journals of round N; older ones are removed
+//	federations/fed_…/rest         the newest compressed update, and what that has lacked
 //	federations/fed_…/over         the federation has ended, and so have its journals
 //
 // So a hub cannot change the members of a federation that has begun, nor have a round done

@@ -184,7 +184,7 @@ func (s *seat) enter(round int) error {
 	if err != nil {
 		return err
 	}
-	cfg := fed.SiteConfig{Plan: s.plan, Members: s.members, Name: string(s.c.cfg.Node), Sign: s.c.cfg.Key.Sign, Rows: rows, Pool: s.c.pool, Journal: s.journal}
+	cfg := fed.SiteConfig{Plan: s.plan, Members: s.members, Name: string(s.c.cfg.Node), Sign: s.c.cfg.Key.Sign, Rows: rows, Pool: s.c.pool, Journal: s.journal, Rest: restFile(filepath.Join(s.dir, "rest"))}
 	if s.ledger != nil {
 		cfg.Spend = s.spend
 	}
@@ -260,6 +260,23 @@ func (s *seat) journal(round int, id core.Digest) (secagg.Journal, error) {
 	return secagg.DirJournal(dir), durable.MkdirAll(dir, 0o700)
 }
 
+// restFile is fed.SiteConfig.Rest.
+type restFile string
+
+// Kept implements fed.Slot.
+func (f restFile) Kept() ([]byte, error) {
+	b, err := os.ReadFile(string(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// Keep implements fed.Slot.
+func (f restFile) Keep(value []byte) error {
+	return durable.WriteFile(string(f), value, durable.Private)
+}
+
 // end notes that the federation is over, and removes what only it needed.
 func (s *seat) end() error {
 	s.mu.Lock()
@@ -269,6 +286,9 @@ func (s *seat) end() error {
 			return err
 		}
 		if err := s.forget(fed.MaxRounds + 2); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(filepath.Join(s.dir, "rest")); err != nil {
 			return err
 		}
 	}

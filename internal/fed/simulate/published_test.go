@@ -59,15 +59,15 @@ type study struct {
 	rate      float32
 	rows      func(*table.Resource) iter.Seq2[table.Row, error]
 	partition table.Partition
+	blind     bool // nothing to compare with
 	show      func(model.Report) float64
 	epsilons  []float64
 	floor     float64 // under masks
 	worst     float64 // with the first ε
 }
 
-// run shows what each site alone, the federation in the clear, under masks, and with
-// privacy, and all rows in one place come to, on the same rows held out.
-func (s study) run(t *testing.T) {
+// with returns what runs the federation with a change.
+func (s study) with(t *testing.T) func(change members) *Result {
 	t.Helper()
 	isa, err := repro.SelectISA(os.Getenv(repro.Variable))
 	if err != nil {
@@ -78,7 +78,7 @@ func (s study) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	with := func(change members) *Result {
+	return func(change members) *Result {
 		spec := maps.Clone(s.spec)
 		maps.Copy(spec, change)
 		b, err := json.Marshal(spec)
@@ -89,17 +89,23 @@ func (s study) run(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := Run(t.Context(), Config{Spec: parsed, Rows: s.rows, Partition: s.partition, Pool: pool})
+		r, err := Run(t.Context(), Config{Spec: parsed, Rows: s.rows, Partition: s.partition, Pool: pool, Blind: s.blind})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r
 	}
+}
+
+// run shows what each site alone, the federation in the clear, under masks, and with
+// privacy, and all rows in one place come to, on the same rows held out.
+func (s study) run(t *testing.T) {
+	t.Helper()
+	with := s.with(t)
 	open := members{"secure": members{"off": true}}
-	plain, masked := with(open), (*Result)(nil)
-	if s.partition.Sites < secagg.MinMembers { // each of two would see the other's update in the sum
-		masked = plain
-	} else {
+	plain := with(open)
+	masked := plain
+	if s.partition.Sites >= secagg.MinMembers { // each of two would see the other's update in the sum
 		open, masked = members{}, with(nil)
 	}
 	var alone float64
@@ -187,10 +193,9 @@ func TestPublishedCensus(t *testing.T) {
 	}
 }
 
-// Ten clients that each know few of the ten digits well. A third of MNIST: it is enough
-// to see what is to be seen.
-func TestPublishedDigits(t *testing.T) {
-	t.Parallel()
+// digitsStudy is a federation on the first n of MNIST's pictures.
+func digitsStudy(t *testing.T, n int) (spec members, rows func(*table.Resource) iter.Seq2[table.Row, error]) {
+	t.Helper()
 	const origin = "yann.lecun.com/exdb/mnist"
 	digits, err := table.ReadIDX(bytes.NewReader(published(t, "fl-mnist/train-images-idx3-ubyte.gz", origin)), bytes.NewReader(published(t, "fl-mnist/train-labels-idx1-ubyte.gz", origin)))
 	if err != nil {
@@ -203,17 +208,61 @@ func TestPublishedDigits(t *testing.T) {
 		fields = append(fields, members{"name": name, "type": "number"})
 		inputs = append(inputs, members{"column": name, "as": "number"})
 	}
+	spec = members{
+		"name": "digits", "dataset": "digits", "schema": members{"fields": fields, "primaryKey": "id"}, "model": members{"kind": "mlp", "hidden": []int{64}},
+		"features": members{"inputs": inputs, "label": members{"column": "digit", "classes": strings.Split("0123456789", "")}},
+		"rounds":   12, "train": members{"epochs": 1, "batch": 32, "rate": 0.1}, "weights": members{"rows": 10_000},
+		"server": members{"method": "momentum", "momentum": 0.6},
+	}
+	return spec, func(*table.Resource) iter.Seq2[table.Row, error] { return pictures(digits, n) }
+}
+
+// Ten clients that each know few of the ten digits well. A third of MNIST: it is enough
+// to see what is to be seen.
+func TestPublishedDigits(t *testing.T) {
+	t.Parallel()
+	spec, rows := digitsStudy(t, 20_000)
 	study{
-		spec: members{
-			"name": "digits", "dataset": "digits", "schema": members{"fields": fields, "primaryKey": "id"}, "model": members{"kind": "mlp", "hidden": []int{64}},
-			"features": members{"inputs": inputs, "label": members{"column": "digit", "classes": strings.Split("0123456789", "")}},
-			"rounds":   12, "train": members{"epochs": 1, "batch": 32, "rate": 0.1}, "weights": members{"rows": 10_000},
-			"server": members{"method": "momentum", "momentum": 0.6},
-		},
+		spec: spec, rows: rows,
 		private: members{"unit": "record", "delta": 1e-5, "steps": 25, "sample": 0.05, "clip": 1}, rate: 0.5, epsilons: []float64{8},
-		rows:      func(*table.Resource) iter.Seq2[table.Row, error] { return pictures(digits, 20_000) },
 		partition: table.Partition{Sites: 10, Column: "digit", Alpha: 0.3, Seed: 1}, show: accuracy, floor: 0.85, worst: 0.6,
 	}.run(t)
+}
+
+// What compression saves, and what it costs: the same training each time.
+func TestPublishedBytes(t *testing.T) {
+	t.Parallel()
+	spec, rows := digitsStudy(t, 5_000)
+	maps.Copy(spec, members{"rounds": 20, "weights": members{}, "server": members{}})
+	s := study{spec: spec, rows: rows, partition: table.Partition{Sites: 5, Seed: 1}, blind: true}
+	with := s.with(t)
+	open := members{"off": true}
+	for _, c := range []struct {
+		name   string
+		change members
+		bytes  float64 // at most, to one in floating point
+		floor  float64
+	}{
+		{"no masks", members{"secure": open}, 1.01, 0.87},
+		{"no masks, a byte a value", members{"secure": open, "compress": members{"keep": 1}}, 0.3, 0.87},
+		{"no masks, a tenth", members{"secure": open, "compress": members{"keep": 0.1}}, 0.06, 0.87},
+		{"no masks, a hundredth", members{"secure": open, "compress": members{"keep": 0.01}}, 0.01, 0.86},
+		{"masks, 16 bits", nil, 0.61, 0.87},
+		{"masks, 8 bits", members{"secure": members{"bits": 8}}, 0.36, 0.87},
+		{"masks, 8 bits, a quarter", members{"secure": members{"bits": 8}, "compress": members{"keep": 0.25}}, 0.09, 0.86},
+		{"masks, 8 bits, a tenth", members{"secure": members{"bits": 8}, "compress": members{"keep": 0.1}}, 0.04, 0.86},
+		{"masks, 8 bits, Nesterov", members{"rounds": 5, "train": members{"epochs": 4, "batch": 32, "rate": 0.1}, "server": members{"method": "nesterov"}, "secure": members{"bits": 8}}, 0.36, 0.87},
+	} {
+		r := with(c.change)
+		first := r.State.Rounds[0]
+		share := float64(first.Sent) / float64(len(first.Sites)) / float64(4*len(r.State.Params))
+		last := r.State.Rounds[len(r.State.Rounds)-1].Counts
+		got := float64(last.Right) / float64(last.Held)
+		t.Logf("%-26s %.4f of the bytes in floating point, %2d rounds, accuracy %.4f", c.name, share, len(r.State.Rounds), got)
+		if share > c.bytes || got < c.floor {
+			t.Errorf("%s: %.4f of the bytes, want %g; %.4f, want %g", c.name, share, c.bytes, got, c.floor)
+		}
+	}
 }
 
 // pictures yields the first n rows as a table has them.

@@ -23,10 +23,9 @@ type Report struct {
 	Seconds   float64     `json:"seconds"`
 	Hidden    string      `json:"hidden"` // what the hub saw of an update
 	Weights   int         `json:"parameters"`
-	// Bytes are those of one site's update: as it was sent, in as many bits without masks,
-	// and as floating point.
-	Masked  int64           `json:"bytes_masked"`
-	Clear   int64           `json:"bytes_clear"`
+	// Bytes are those of one site's update in the first round: as it was sent, and as
+	// floating point.
+	Sent    int64           `json:"bytes_sent"`
 	Float   int64           `json:"bytes_float"`
 	Epsilon float64         `json:"epsilon,omitempty"`
 	Delta   float64         `json:"delta,omitempty"`
@@ -56,14 +55,16 @@ func measured(name string, r *model.Report) Measured {
 // Report tells of the simulation.
 func (r *Result) Report() *Report {
 	spec := r.Plan.Spec
-	traffic := r.Plan.Grid.Traffic(r.Plan.Words.Modulus)
 	out := &Report{
 		Simulated: true, Name: spec.Name, Run: r.State.Run, Rounds: spec.Rounds, Sites: r.Plan.Sites, Seconds: r.Took.Seconds(), Weights: r.Plan.Model.Size(),
-		Masked: traffic.Masked, Clear: traffic.Clear, Float: traffic.Float, History: r.State.Rounds, Hidden: "under masks: the hub saw sums alone",
+		Float: 4 * int64(r.Plan.Model.Size()), History: r.State.Rounds, Hidden: "under masks: the hub saw sums alone",
 		Robust: r.Plan.Robustness(), Drawn: r.Plan.Lot(), Promotion: r.State.Promotion,
 	}
 	if spec.Secure.Off {
-		out.Hidden, out.Masked = "without masks: the hub saw each site's update", traffic.Float
+		out.Hidden = "without masks: the hub saw each site's update"
+	}
+	if first := r.State.Rounds[0]; len(first.Sites) > 0 {
+		out.Sent = first.Sent / int64(len(first.Sites))
 	}
 	if v := spec.Privacy; v != nil {
 		out.Unit, out.Delta = string(v.Unit), v.Delta

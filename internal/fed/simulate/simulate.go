@@ -158,6 +158,7 @@ func (r *Result) build(c *Config, rows []*fed.Rows) (out []*site, err error) {
 				}
 				return journals[id], nil
 			},
+			Rest:  new(fed.MemorySlot),
 			Spend: func(privacy.Charge) error { return nil }, // nobody keeps a budget here
 		})
 		if err != nil {
